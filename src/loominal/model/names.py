@@ -1,0 +1,84 @@
+"""Names and ids: what a project, an agent, a handle, a channel and a capability may be called."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import unicodedata
+
+from loominal.model.errors import InvalidArgument
+
+SUBJECT_TOKEN = re.compile(r"[A-Za-z0-9_-]{1,64}")  # what may stand between two dots of a NATS subject
+PROJECT_NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
+HANDLE = re.compile(r"[a-z0-9-]{1,64}")
+LABEL_CHARACTERS = 100  # capabilities, boundaries, agent types
+TASK_ID_CHARACTERS = 256
+
+
+def subject_token(text: str, what: str) -> str:
+    """Return `text` if it may be a token of a subject. Raises: InvalidArgument."""
+    if not SUBJECT_TOKEN.fullmatch(text):
+        raise InvalidArgument(f"{what} {shown(text)} must be 1-64 letters, digits, '_' or '-'")
+    return text
+
+
+def project_name(text: str) -> str:
+    """Return `text` if a project may be called so. Raises: InvalidArgument."""
+    if not PROJECT_NAME.fullmatch(text):
+        raise InvalidArgument(f"project {shown(text)} must be 1-63 of a-z, 0-9 and '-', not starting with '-'")
+    return text
+
+
+def project_of_path(real_path: str) -> str:
+    """Return the project id of a directory: the first 16 hex digits of its path's SHA-256."""
+    return hashlib.sha256(real_path.encode()).hexdigest()[:16]
+
+
+def handle(text: str) -> str:
+    """Return `text` if it may be a handle. Raises: InvalidArgument."""
+    if not HANDLE.fullmatch(text):
+        raise InvalidArgument(f"handle {shown(text)} must be 1-64 of a-z, 0-9 and '-'", f"try {handle_like(text)!r}")
+    return text
+
+
+def handle_like(text: str) -> str:
+    """Return the nearest valid handle to `text` (`agent` if nothing of it can be kept)."""
+    plain = unicodedata.normalize("NFKD", text).encode("ascii", "ignore").decode().lower()
+    return re.sub(r"[^a-z0-9]+", "-", plain).strip("-")[:60].strip("-") or "agent"
+
+
+def label(text: str, what: str) -> str:
+    """Return a capability, boundary or agent type as it is compared: NFC, case-folded, trimmed.
+
+    Raises: InvalidArgument unless it is 1-100 characters of Unicode without control characters.
+    """
+    plain = unicodedata.normalize("NFC", text).strip()
+    folded = unicodedata.normalize("NFC", plain.casefold())
+    if not 1 <= len(folded) <= LABEL_CHARACTERS or len(plain) > LABEL_CHARACTERS:
+        raise InvalidArgument(f"{what} {shown(text)} must be 1-{LABEL_CHARACTERS} characters")
+    if has_control(folded):
+        raise InvalidArgument(f"{what} {shown(text)} must not contain control characters")
+    return folded
+
+
+def task_id(text: str) -> str:
+    """Return `text` if it may be a caller's task id. Raises: InvalidArgument."""
+    if not 1 <= len(text) <= TASK_ID_CHARACTERS or has_control(text):
+        raise InvalidArgument(f"taskId {shown(text)} must be 1-{TASK_ID_CHARACTERS} characters without control characters")
+    return text
+
+
+def has_control(text: str) -> bool:
+    """Return whether `text` holds a control, format, surrogate or line-separating character."""
+    return any(unicodedata.category(char) in ("Cc", "Cf", "Cs", "Zl", "Zp") for char in text)
+
+
+def shown(text: str) -> str:
+    """Return `text` quoted on one line and cut, fit for an error message."""
+    return ascii(text if len(text) <= 60 else text[:57] + "...")
+
+
+def work_id(project: str, submitter: str, task: str) -> str:
+    """Return the id of the item that `submitter` calls `task`: the same three give the same item."""
+    digest = hashlib.sha256("\0".join((project, submitter, task)).encode("utf-8", "surrogatepass")).hexdigest()
+    return f"w_{digest[:20]}"
