@@ -1,0 +1,65 @@
+# One entrance for everything: `make demo` to see it, `make test` before a commit. Each sets itself up, once, in .venv.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check --no-input --quiet
+CODE := $(wildcard src tests bench chaos)
+WORKERS ?= 2
+
+# The build backend comes from the lock too, so that the install of the project itself downloads nothing.
+# A file that does not compile must not keep `make test` from saying so: hence the dash.
+define install
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Loominal needs Python 3.11 or newer; name one: make PYTHON=python3.12" >&2; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' || { echo "Python has no venv module here: apt install python3-venv" >&2; exit 1; }
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(PIP) install --require-hashes --only-binary :all: --compile -r $(1)
+	$(PIP) install --no-deps --no-build-isolation --editable .
+	-$(BIN)/python -m compileall -q src
+endef
+
+.PHONY: demo test fmt lint types shape bench build lock clean
+
+demo: $(VENV)/.run
+	$(BIN)/loominal demo
+
+test: lint types shape
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder
+
+lint: $(VENV)/.dev
+	$(BIN)/ruff format --check $(CODE)
+	$(BIN)/ruff check $(CODE)
+
+types: $(VENV)/.dev
+	$(BIN)/mypy $(CODE)
+
+shape: $(VENV)/.dev
+	$(BIN)/python -m pytest -q tests/unit/test_shape.py
+
+fmt: $(VENV)/.dev
+	$(BIN)/ruff check --fix-only $(CODE)
+	$(BIN)/ruff format $(CODE)
+
+bench: $(VENV)/.run
+	$(BIN)/python -m bench
+
+build: $(VENV)/.dev
+	$(BIN)/python -m build --no-isolation --outdir dist
+
+# Needs uv on PATH (CONTRIBUTING.md); everything else here works without it.
+LOCK := uv pip compile pyproject.toml --universal --python-version 3.11 --generate-hashes --no-header --no-annotate --no-emit-index-url --quiet
+lock:
+	$(LOCK) --group build --output-file requirements.lock
+	$(LOCK) --group dev --all-extras --constraint requirements.lock --output-file requirements-dev.lock
+
+clean:
+	rm -rf $(VENV) build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	find src tests -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(VENV)/.run: requirements.lock pyproject.toml
+	$(call install,requirements.lock)
+	touch $@
+
+$(VENV)/.dev: requirements-dev.lock pyproject.toml
+	$(call install,requirements-dev.lock)
+	touch $@ $(VENV)/.run
