@@ -1,11 +1,78 @@
 """Loominal: the fabric between AI coding agents. `async with loominal.connect() as agent:` is the way in.
 
-The names below are loaded at first use, so that importing the package costs nothing and needs no broker.
+Every name is loaded at first use, so that importing the package costs nothing and reads nothing.
 """
 
 from __future__ import annotations
 
-import importlib
+from importlib import import_module
 from typing import TYPE_CHECKING
 
+if TYPE_CHECKING:
+    from loominal.fabric.client import Agent, connect
+    from loominal.model.errors import (
+        BadCursor,
+        BoundaryRefused,
+        BrokerUnavailable,
+        Busy,
+        Duplicate,
+        Forbidden,
+        HandleTaken,
+        HubUnavailable,
+        IllegalMove,
+        InboxFull,
+        Internal,
+        InvalidArgument,
+        LeaseLost,
+        LoominalError,
+        NotCapable,
+        NotFound,
+        NotOwner,
+        NotRegistered,
+        QuotaExceeded,
+        TooLarge,
+        UnknownChannel,
+        UpgradeNeeded,
+    )
+
 __version__ = "0.1.0"
+
+__all__ = [
+    "Agent",
+    "BadCursor",
+    "BoundaryRefused",
+    "BrokerUnavailable",
+    "Busy",
+    "Duplicate",
+    "Forbidden",
+    "HandleTaken",
+    "HubUnavailable",
+    "IllegalMove",
+    "InboxFull",
+    "Internal",
+    "InvalidArgument",
+    "LeaseLost",
+    "LoominalError",
+    "NotCapable",
+    "NotFound",
+    "NotOwner",
+    "NotRegistered",
+    "QuotaExceeded",
+    "TooLarge",
+    "UnknownChannel",
+    "UpgradeNeeded",
+    "connect",
+]
+
+
+def __getattr__(name: str) -> object:
+    """Return a public name from the module that owns it. Raises: AttributeError if the package exports no such name."""
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    owner = "loominal.fabric.client" if name in ("Agent", "connect") else "loominal.model.errors"
+    return getattr(import_module(owner), name)
+
+
+def __dir__() -> list[str]:
+    """Return the public names, loaded or not."""
+    return [*__all__, "__version__"]

@@ -1,0 +1,1 @@
+"""Shuttle: the command line of the fleet."""

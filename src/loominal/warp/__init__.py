@@ -1,0 +1,1 @@
+"""Warp: the MCP server that an agent starts, one process per agent."""

@@ -1,0 +1,1 @@
+"""Weft: the coordinator service. Leads projects, starts and stops agents, serves REST, events and metrics."""
