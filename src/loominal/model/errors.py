@@ -1,28 +1,29 @@
 """Every error that Loominal raises on purpose.
 
-    LoominalError
-    ├── InvalidArgument        a value is missing, malformed, unknown or out of bounds
-    │   ├── TooLarge           a text, object or request is over its limit
-    │   └── BadCursor          a cursor of another query, another generation, or forged
-    ├── NotFound               no such thing, or the asker may not see it
-    │   └── UnknownChannel     a channel nobody has created
-    ├── Forbidden              the grant or the role does not allow it
-    │   ├── BoundaryRefused    a boundary that the policy does not name or the grant does not hold
-    │   ├── NotCapable         work of a capability the agent has not registered
-    │   └── NotOwner           the item is claimed by, or was offered by, somebody else
-    ├── NotRegistered          the operation needs a registered agent
-    ├── HandleTaken            the handle belongs to another agent
-    ├── IllegalMove            the item's status has no such move
-    │   └── LeaseLost          the lease token is stale: another claim has replaced it
-    ├── Duplicate              the same id with other content
-    ├── InboxFull              the recipient has too many unread messages
-    ├── QuotaExceeded          the store is too full for this kind of write
-    ├── UpgradeNeeded          the two sides speak different versions
-    ├── Busy                   too many requests in flight
-    ├── BrokerUnavailable      the broker does not answer
-    │   └── Conflict           somebody else wrote first (never leaves the hub)
-    ├── HubUnavailable         no coordinator answers for the project
-    └── Internal               a bug on the other side
+LoominalError
+├── InvalidArgument        a value is missing, malformed, unknown or out of bounds
+│   ├── TooLarge           a text, object or request is over its limit
+│   └── BadCursor          a cursor of another query, another generation, or forged
+├── NotFound               no such thing, or the asker may not see it
+│   └── UnknownChannel     a channel nobody has created
+├── Forbidden              the grant or the role does not allow it
+│   ├── BoundaryRefused    a boundary that the policy does not name or the grant does not hold
+│   ├── NotCapable         work of a capability the agent has not registered
+│   └── NotOwner           the item is claimed by, or was offered by, somebody else
+├── NotRegistered          the operation needs a registered agent
+├── HandleTaken            the handle belongs to another agent
+├── IllegalMove            the item's status has no such move
+│   └── LeaseLost          the lease token is stale: another claim has replaced it
+├── Duplicate              the same id with other content
+├── InboxFull              the recipient has too many unread messages
+├── QuotaExceeded          the store is too full for this kind of write
+├── UpgradeNeeded          the two sides speak different versions
+├── Busy                   too many requests in flight
+├── BrokerUnavailable      the broker does not answer
+│   └── Conflict           somebody else wrote first (never leaves the hub)
+├── HubUnavailable         no coordinator answers for the project
+└── Internal               a bug on the other side
+    └── CorruptRecord      a stored record that this version cannot read
 """
 
 from __future__ import annotations
@@ -199,6 +200,10 @@ class Internal(LoominalError):
     """A bug on the side that answered; its log has the details."""
 
     code = "internal"
+
+
+class CorruptRecord(Internal):
+    """A stored record that this version cannot read; whoever reads many passes it over and reports it."""
 
 
 def _tree(cls: type[LoominalError]) -> list[type[LoominalError]]:
