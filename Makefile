@@ -47,7 +47,7 @@ build: $(VENV)/.dev
 	$(BIN)/python -m build --no-isolation --outdir dist
 
 # Needs uv on PATH (CONTRIBUTING.md); everything else here works without it.
-LOCK := uv pip compile pyproject.toml --universal --python-version 3.11 --generate-hashes --no-header --no-annotate --no-emit-index-url --quiet
+LOCK = uv pip compile pyproject.toml --universal --python-version 3.11 --generate-hashes --no-header --no-annotate --no-emit-index-url --quiet $(UPGRADE)
 lock:
 	$(LOCK) --group build --output-file requirements.lock
 	$(LOCK) --group dev --all-extras --constraint requirements.lock --output-file requirements-dev.lock
