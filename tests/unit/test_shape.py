@@ -135,6 +135,8 @@ def only_main_catches_everything(module: Module) -> Breaches:
         match node:
             case ast.ExceptHandler(type=None):
                 yield node.lineno, "bare except"
+            case ast.ExceptHandler(type=ast.Name(id="BaseException"), body=[*_, ast.Raise(exc=None)]):
+                pass  # cleans up and passes it on
             case ast.ExceptHandler(type=ast.expr() as caught):
                 yield from broad(caught, "except")
             case ast.Call(func=ast.Name(id="suppress") | ast.Attribute(attr="suppress"), args=args):
@@ -207,6 +209,7 @@ BREAKING: dict[Callable[[Module], Breaches], list[Module]] = {
     only_main_catches_everything: [
         Module("weft/serve.py", "try:\n    x\nexcept (OSError, Exception):\n    pass\n"),
         Module("weft/serve.py", "try:\n    x\nexcept:\n    pass\n"),
+        Module("weft/serve.py", "try:\n    x\nexcept BaseException:\n    pass\n"),
         Module("weft/serve.py", "with contextlib.suppress(Exception):\n    x\n"),
     ],
     only_broker_names_subjects: [
