@@ -9,7 +9,7 @@ import base64
 import hashlib
 import time
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
 import msgspec
 
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
 UNLIMITED = -1
+YEAR_9999 = 253_402_300_799  # Unix seconds; the last instant that a datetime can say
 USER_LIMITS = dict.fromkeys(("subs", "data", "payload"), UNLIMITED)
 ACCOUNT_LIMITS = dict.fromkeys(("subs", "data", "payload", "imports", "exports", "conn", "leaf"), UNLIMITED)
 JETSTREAM_LIMITS = dict.fromkeys(("mem_storage", "disk_storage", "streams", "consumer"), UNLIMITED)
@@ -83,6 +84,23 @@ def user_jwt(signer: KeyPair, account: str, user: str, name: str, expires_at: da
     else:
         claims["issuer_account"] = public_key(account, Kind.ACCOUNT)
     return _signed(signer, public_key(user, Kind.USER), name, claims, expires_at)
+
+
+class UserClaims(msgspec.Struct, frozen=True, kw_only=True):
+    """What Loominal reads of a user's JWT: public key, name, and when it ends (Unix seconds; 0 is never)."""
+
+    sub: str
+    name: str = ""
+    exp: Annotated[int, msgspec.Meta(ge=0, le=YEAR_9999)] = 0
+
+
+def user_claims(jwt: str) -> UserClaims:
+    """Return what a user's JWT says; its signature is the broker's to check. Raises: InvalidArgument."""
+    body = jwt.partition(".")[2].partition(".")[0]
+    try:
+        return msgspec.json.decode(base64.urlsafe_b64decode(body + "=" * (-len(body) % 4)), type=UserClaims)
+    except (ValueError, msgspec.DecodeError) as error:
+        raise InvalidArgument("the JWT cannot be read", "it may be cut: copy it again") from error
 
 
 def _signed(

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import base64
 import itertools
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 
 import msgspec
 
+from loominal.broker.claims import user_claims
 from loominal.broker.nkeys import KeyPair
 from loominal.broker.secret_file import read_secret, replace_secret
 from loominal.model.errors import InvalidArgument
@@ -16,7 +16,6 @@ from loominal.model.errors import InvalidArgument
 if TYPE_CHECKING:
     from pathlib import Path
 
-YEAR_9999 = 253_402_300_799  # Unix seconds; the last instant that a datetime can say
 TEXT = """\
 -----BEGIN NATS USER JWT-----
 {jwt}
@@ -30,14 +29,6 @@ The seed below is a secret: who holds it is this user.
 """
 
 
-class _Claims(msgspec.Struct, frozen=True, kw_only=True):
-    """What Loominal reads of a user's JWT."""
-
-    sub: str
-    name: str = ""
-    exp: Annotated[int, msgspec.Meta(ge=0, le=YEAR_9999)] = 0
-
-
 class Credential(msgspec.Struct, frozen=True, kw_only=True):
     """A user's JWT with its key. Making one raises InvalidArgument if the JWT cannot be read or is another key's."""
 
@@ -45,18 +36,18 @@ class Credential(msgspec.Struct, frozen=True, kw_only=True):
     key: KeyPair
 
     def __post_init__(self) -> None:
-        if self._claims().sub != self.key.public:
+        if user_claims(self.jwt).sub != self.key.public:
             raise InvalidArgument("the JWT and the seed of this credential do not belong together")
 
     @property
     def name(self) -> str:
         """The name in the JWT: an agent id, a machine, or what a hub calls itself."""
-        return self._claims().name
+        return user_claims(self.jwt).name
 
     @property
     def expires_at(self) -> datetime | None:
         """When the broker stops accepting it (aware UTC); None is never."""
-        seconds = self._claims().exp
+        seconds = user_claims(self.jwt).exp
         return datetime.fromtimestamp(seconds, UTC) if seconds else None
 
     def sign(self, nonce: bytes) -> bytes:
@@ -86,13 +77,6 @@ class Credential(msgspec.Struct, frozen=True, kw_only=True):
     def write(self, path: Path) -> None:
         """Write the credential to the file, mode 0600, all at once. Raises: InvalidArgument."""
         replace_secret(path, self.to_text())
-
-    def _claims(self) -> _Claims:
-        body = self.jwt.partition(".")[2].partition(".")[0]
-        try:
-            return msgspec.json.decode(base64.urlsafe_b64decode(body + "=" * (-len(body) % 4)), type=_Claims)
-        except (ValueError, msgspec.DecodeError) as error:
-            raise InvalidArgument("the JWT of this credential cannot be read") from error
 
 
 def _block(text: str, label: str) -> str:

@@ -189,3 +189,26 @@ def machine_permissions() -> tuple[list[str], list[str]]:
     """Return what a machine may publish and subscribe, as a JWT template: enrolment and its answers."""
     me = "{{name()}}"
     return [f"rq.enrol.{me}"], [f"_IB.{me}.>"]
+
+
+# the broker's own, heard and asked by its system account
+
+
+def system_connects(account: str | None = None) -> str:
+    """Return the subject on which the broker tells of clients that connected to an account (None: to any)."""
+    return f"$SYS.ACCOUNT.{_t(account, 'account') if account else '*'}.CONNECT"
+
+
+def system_disconnects(account: str | None = None) -> str:
+    """Return the subject on which the broker tells of clients of an account (None: of any) that are gone."""
+    return f"$SYS.ACCOUNT.{_t(account, 'account') if account else '*'}.DISCONNECT"
+
+
+def claims_update() -> str:
+    """Return the subject that takes a new or changed account JWT."""
+    return "$SYS.REQ.CLAIMS.UPDATE"
+
+
+def store_use() -> str:
+    """Return the subject on which every server tells how full its store is."""
+    return "$SYS.REQ.SERVER.PING.JSZ"

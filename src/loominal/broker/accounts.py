@@ -1,0 +1,160 @@
+"""What the system account offers: pushing accounts to the broker, hearing of connections, how full the store is.
+
+The hub calls it, over a connection made with `Keyring.system_credential`. The names of the fields are nats-server's.
+"""
+
+from __future__ import annotations
+
+from typing import Protocol, TypeVar
+
+import msgspec
+
+from loominal.broker import subjects
+from loominal.broker.claims import user_claims
+from loominal.model.errors import BrokerUnavailable, Forbidden, InvalidArgument
+
+PUSH_SECONDS = 5.0  # a broker takes 5 ms; a cluster may be electing
+ACCEPTED = 200
+
+
+class Answer(Protocol):
+    """What a request brought back."""
+
+    @property
+    def data(self) -> bytes:
+        """The body."""
+
+
+class Asker(Protocol):
+    """The part of a connection that is needed here."""
+
+    async def request(self, subject: str, data: bytes, *, seconds: float) -> Answer:
+        """Return the first answer. Raises: BrokerUnavailable, HubUnavailable if nobody listens."""
+
+
+class Connection(msgspec.Struct, frozen=True, kw_only=True):
+    """A client that connected or is gone, as the broker authenticated it: `name` is the one in its JWT.
+
+    `cid` is unique while a server runs; `reason` is empty for a client that connected.
+    """
+
+    account: str
+    name: str
+    user_public: str
+    cid: int
+    reason: str
+
+
+class StoreUse(msgspec.Struct, frozen=True, kw_only=True):
+    """How full the file store of a server is; `reserved_bytes` is the sum of its streams' own limits."""
+
+    stored_bytes: int
+    limit_bytes: int
+    reserved_bytes: int
+
+
+class Accounts:
+    """The accounts that the broker knows."""
+
+    def __init__(self, broker: Asker) -> None:
+        self._broker = broker
+
+    async def push(self, account_jwt: str) -> None:
+        """Make the broker take a new or changed account; users whom it revokes are cut off at once.
+
+        Raises: Forbidden if the broker refuses it, BrokerUnavailable if it does not answer or not clearly.
+        """
+        answer = await self._broker.request(subjects.claims_update(), account_jwt.encode(), seconds=PUSH_SECONDS)
+        outcome = _read(answer.data, _Outcome)
+        if outcome.error:
+            hint = "the keyring must be the one that the broker was started with"
+            raise Forbidden(f"the broker refuses the account: {outcome.error.description}", hint)
+        if outcome.data is None or outcome.data.code != ACCEPTED:
+            raise BrokerUnavailable("the broker did not say that it took the account")
+
+
+def connection_of(event: bytes) -> Connection | None:
+    """Return who connected or is gone, from the body of such an event; None if it names no user.
+
+    The client's own `name` and the event's `name_tag` (the account's) say nothing about who it is.
+    """
+    try:
+        told = _read(event, _Event)
+        name = user_claims(told.client.jwt).name
+    except (BrokerUnavailable, InvalidArgument):
+        return None
+    who = told.client
+    return Connection(account=who.acc, name=name, user_public=who.user, cid=who.id, reason=told.reason)
+
+
+def server_use(answer: bytes) -> StoreUse:
+    """Return how full a server is, from its answer to `subjects.store_use()`. Raises: BrokerUnavailable."""
+    told = _read(answer, _Use).data
+    return StoreUse(
+        stored_bytes=told.storage, limit_bytes=told.config.max_storage, reserved_bytes=told.reserved_storage
+    )
+
+
+class _Taken(msgspec.Struct, frozen=True, kw_only=True):
+    """The part of an answer that says an account was taken."""
+
+    code: int
+
+
+class _Refused(msgspec.Struct, frozen=True, kw_only=True):
+    """The part of an answer that says why an account was not taken."""
+
+    description: str = "no reason given"
+
+
+class _Outcome(msgspec.Struct, frozen=True, kw_only=True):
+    """The answer to a pushed account."""
+
+    data: _Taken | None = None
+    error: _Refused | None = None
+
+
+class _Client(msgspec.Struct, frozen=True, kw_only=True):
+    """The client of an event."""
+
+    acc: str
+    user: str
+    id: int
+    jwt: str
+
+
+class _Event(msgspec.Struct, frozen=True, kw_only=True):
+    """`io.nats.server.advisory.v1.client_connect` and `…client_disconnect`."""
+
+    client: _Client
+    reason: str = ""
+
+
+class _Config(msgspec.Struct, frozen=True, kw_only=True):
+    """The limits in a server's statistics."""
+
+    max_storage: int
+
+
+class _Stats(msgspec.Struct, frozen=True, kw_only=True):
+    """A server's statistics of JetStream."""
+
+    config: _Config
+    storage: int = 0
+    reserved_storage: int = 0
+
+
+class _Use(msgspec.Struct, frozen=True, kw_only=True):
+    """The answer with a server's statistics."""
+
+    data: _Stats
+
+
+_Told = TypeVar("_Told", _Outcome, _Event, _Use)
+
+
+def _read(body: bytes, kind: type[_Told]) -> _Told:
+    try:
+        return msgspec.json.decode(body, type=kind)
+    except msgspec.DecodeError as error:
+        raise BrokerUnavailable(f"the broker's answer cannot be read: {error}") from error
