@@ -59,7 +59,9 @@ class EmbeddedServer:
         return self.process.pid
 
     async def __aenter__(self) -> Self:
-        program: Path = self._program or await asyncio.to_thread(find_server)
+        program = self._program
+        if program is None:
+            program = await asyncio.to_thread(find_server)
         log_from = await self._spawn(program)
         try:
             async with asyncio.timeout(START_SECONDS):
