@@ -62,15 +62,22 @@ def grants_boundary(grant: Grant, boundary: str) -> bool:
     return boundary in grant.boundaries or (grant.every_boundary and boundary != CORPORATE)
 
 
-def covers(
-    grant: Grant, *, project: str, agent_type: str, boundary: str, capabilities: Iterable[str], now: Instant
-) -> bool:
-    """Return whether this one grant, at `now`, lets an agent of that type do such work in that project."""
+def admits(grant: Grant, *, project: str, agent_type: str, now: Instant) -> bool:
+    """Return whether this grant, at `now`, lets an agent of that type take part in that project."""
     return (
         grant.role is not Role.OBSERVER
         and (grant.expires_at is None or now < grant.expires_at)
         and _any_or_in(grant.projects, project)
         and _any_or_in(grant.agent_types, agent_type)
+    )
+
+
+def covers(
+    grant: Grant, *, project: str, agent_type: str, boundary: str, capabilities: Iterable[str], now: Instant
+) -> bool:
+    """Return whether this one grant, at `now`, lets an agent of that type do such work in that project."""
+    return (
+        admits(grant, project=project, agent_type=agent_type, now=now)
         and grants_boundary(grant, boundary)
         and all(_any_or_in(grant.capabilities, capability) for capability in capabilities)
     )
