@@ -1,4 +1,4 @@
-"""Routing: which agent may take which item, and why not. Pure rules; the hub asks them at a claim, the autoscaler too."""
+"""Routing: which agent may take which item, and why not. Pure rules: the hub asks at a claim, and the autoscaler."""
 
 from __future__ import annotations
 
