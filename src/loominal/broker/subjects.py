@@ -10,10 +10,17 @@ from loominal.model.names import subject_token
 
 FABRIC = "_fabric"  # the fabric's own registry; no project can be called so
 QUEUE = "hub"
+TOKEN_CHARACTERS = 64  # of what a user or a program names
 
 
 def _t(text: str, what: str = "name") -> str:
     return subject_token(text, what)
+
+
+def _bounded(text: str) -> str:
+    """Return a name that was built here, of a prefix and a token: still one token, but longer."""
+    prefix, name = text[:-TOKEN_CHARACTERS], text[-TOKEN_CHARACTERS:]
+    return f"{prefix and _t(prefix)}{_t(name)}"
 
 
 # streams and buckets
@@ -46,14 +53,14 @@ def registry_bucket(project: str) -> str:
 
 def bucket_stream(bucket: str) -> str:
     """Return the stream behind a bucket."""
-    return f"KV_{_t(bucket)}"
+    return f"KV_{_bounded(bucket)}"
 
 
 def bucket_subject(bucket: str, key: str) -> str:
     """Return the subject of a bucket's key; a key is tokens joined by dots, the last may be `*` or `>`."""
     *tokens, last = key.split(".")
     checked = [_t(token, "key") for token in tokens] + [last if last in ("*", ">") else _t(last, "key")]
-    return f"$KV.{_t(bucket)}.{'.'.join(checked)}"
+    return f"$KV.{_bounded(bucket)}.{'.'.join(checked)}"
 
 
 # stored subjects
@@ -212,3 +219,21 @@ def claims_update() -> str:
 def store_use() -> str:
     """Return the subject on which every server tells how full its store is."""
     return "$SYS.REQ.SERVER.PING.JSZ"
+
+
+# JetStream's own
+
+
+def api(*tokens: str) -> str:
+    """Return the subject of a request to JetStream, such as `api("STREAM", "INFO", stream)`."""
+    return f"$JS.API.{'.'.join(_bounded(token) for token in tokens)}"
+
+
+def bucket_filter(bucket: str) -> str:
+    """Return the filter for every key of a bucket."""
+    return f"$KV.{_bounded(bucket)}.>"
+
+
+def bucket_key(bucket: str, subject: str) -> str:
+    """Return the key that `bucket_subject` made `subject` of."""
+    return subject.removeprefix(f"$KV.{_bounded(bucket)}.")

@@ -1,0 +1,172 @@
+"""One TCP (or TLS) connection to a NATS server, from its first byte to its end; it never comes back.
+
+The only module that imports the NATS client, and loaded only when the first connection is made: it costs 40 ms.
+Called by `connection.Broker`, which opens a new line whenever the present one has ended.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import logging
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING
+
+from nats import errors
+from nats.aio.client import Client
+from nats.aio.msg import Msg
+from nats.aio.subscription import Subscription as Listening
+
+from loominal.model.errors import BrokerUnavailable, InvalidArgument
+
+if TYPE_CHECKING:
+    from loominal.broker.connection import Address
+
+CONNECT_SECONDS = 2
+PING_SECONDS = 10  # a broker that is frozen or unplugged is given up after the third unanswered interval
+UNANSWERED_PINGS = 2
+CLOSE_SECONDS = 1.0  # a frozen broker never takes what is still unsent
+UNSENT_BYTES = 64 << 20  # below it a publish never waits for the socket (where the client would swallow a cancellation)
+QUEUED_MESSAGES = 500_000  # per subscription; the client drops what comes beyond
+QUEUED_BYTES = 256 << 20
+
+log = logging.getLogger(__name__)
+
+
+class Line(Client):
+    """One connection: `gone` is set as soon as it has ended, whatever ended it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.opened = False
+        self.gone = asyncio.Event()
+
+    @classmethod
+    async def open(cls, address: Address, failed: Callable[[Exception], None]) -> Line:
+        """Return a line that has just been connected and authenticated.
+
+        `failed` hears of every later fault that has no caller: refused permissions, dropped messages. What a handler
+        raises is logged with its traceback, and the next message comes all the same.
+        Raises: BrokerUnavailable if no server at `address` answers or takes the credential.
+        """
+        line = cls()
+        reasons: list[Exception] = []
+
+        async def note(error: Exception) -> None:
+            if not line.opened:
+                reasons.append(error)
+            elif isinstance(error, errors.Error):
+                failed(error)
+            else:
+                log.error("%s: a handler failed", address.name, exc_info=error)
+
+        try:
+            await line._dial(address, note)
+            if not line.is_connected:  # the client takes an end of file here for a success
+                raise errors.UnexpectedEOF
+        except (errors.Error, OSError, TimeoutError, ValueError) as error:
+            await line.abandon()
+            reason = reasons[-1] if reasons and isinstance(error, errors.NoServersError) else error
+            raise BrokerUnavailable(f"no broker at {', '.join(address.urls)}: {reason}") from error
+        except BaseException:
+            await line.abandon()
+            raise
+        line.opened = True
+        return line
+
+    async def _dial(self, address: Address, note: Callable[[Exception], Awaitable[None]]) -> None:
+        credential = address.credential() if address.credential else None
+
+        def sign(nonce: str) -> bytes:
+            self._demand_tls(address)
+            assert credential is not None
+            return base64.b64encode(credential.sign(nonce.encode()))
+
+        def user() -> str:
+            self._demand_tls(address)
+            return address.user
+
+        await self.connect(
+            list(address.urls),
+            name=address.name,
+            inbox_prefix=address.inbox,
+            error_cb=note,
+            allow_reconnect=False,
+            max_reconnect_attempts=1,  # here: tries per URL
+            reconnect_time_wait=0,
+            connect_timeout=CONNECT_SECONDS,
+            ping_interval=PING_SECONDS,
+            max_outstanding_pings=UNANSWERED_PINGS,
+            pending_size=UNSENT_BYTES,
+            tls=address.tls,
+            user=user if address.user else None,
+            password=address.password or None,
+            user_jwt_cb=(lambda: credential.jwt.encode()) if credential else None,
+            signature_cb=sign if credential else None,
+        )
+        self._demand_tls(address)
+
+    def _demand_tls(self, address: Address) -> None:
+        # The client goes on in plain text if the server does not ask for TLS; a credential must not leave us that way.
+        if address.tls is not None and not self._server_info.get("tls_required"):
+            raise errors.SecureConnRequiredError
+
+    async def _close(self, status: int, do_cbs: bool = True) -> None:
+        # Every end of a connection passes here. `closed_cb` comes too late or, with unsent data, never.
+        self.gone.set()
+        await super()._close(status, do_cbs)
+
+    async def settle(self) -> None:
+        """Return when the server has seen everything sent so far. Raises: BrokerUnavailable; then abandon the line.
+
+        A `flush` that is given up leaves the client deaf (the late answer ends its reader), so nothing else flushes.
+        """
+        try:
+            await self.flush(timeout=CONNECT_SECONDS)
+        except (errors.Error, OSError) as error:
+            raise BrokerUnavailable(f"the broker closed the connection: {error}") from error
+
+    async def send(self, subject: str, data: bytes, reply: str, headers: dict[str, str] | None) -> None:
+        """Publish a message. Raises: BrokerUnavailable, InvalidArgument for a malformed subject or header name."""
+        try:
+            await self.publish(subject, data, reply, headers)
+        except (errors.BadSubjectError, errors.BadHeaderError) as error:
+            raise InvalidArgument(f"cannot publish to {subject!r}: {error}") from error
+        except (errors.Error, OSError) as error:
+            raise BrokerUnavailable(f"connection lost: {error}") from error
+
+    async def listen(self, subject: str, queue: str, deliver: Callable[[Msg], Awaitable[None]]) -> Listening:
+        """Subscribe, with room for everything that may come. Raises: BrokerUnavailable, InvalidArgument."""
+        try:
+            return await self.subscribe(
+                subject, queue, cb=deliver, pending_msgs_limit=QUEUED_MESSAGES, pending_bytes_limit=QUEUED_BYTES
+            )
+        except errors.BadSubjectError as error:
+            raise InvalidArgument(f"cannot subscribe to {subject!r}") from error
+        except (errors.Error, OSError) as error:
+            raise BrokerUnavailable(f"connection lost: {error}") from error
+
+    async def hush(self, listening: Listening) -> None:
+        """Unsubscribe; a line that has ended needs none."""
+        try:
+            await listening.unsubscribe()
+        except (errors.Error, OSError):
+            if not self.gone.is_set():
+                raise
+
+    async def abandon(self) -> None:
+        """End the line within CLOSE_SECONDS, sending what is unsent if the server still reads."""
+        try:
+            async with asyncio.timeout(CLOSE_SECONDS):
+                await self.close()
+        except (errors.Error, OSError, TimeoutError):
+            pass  # it is gone either way
+        finally:
+            if self._transport is not None:
+                self._transport.close()  # type: ignore[no-untyped-call]  # the client's transports are not annotated
+
+    @property
+    def version(self) -> str:
+        """The server's version, `major.minor.patch`."""
+        version = self.connected_server_version
+        return f"{version.major}.{version.minor}.{version.patch}"
