@@ -11,6 +11,7 @@ import msgspec
 
 from loominal.broker import subjects
 from loominal.broker.claims import user_claims
+from loominal.broker.nkeys import Kind, is_public_key
 from loominal.model.errors import BrokerUnavailable, Forbidden, InvalidArgument
 
 PUSH_SECONDS = 5.0  # a broker takes 5 ms; a cluster may be electing
@@ -62,29 +63,32 @@ class Accounts:
     async def push(self, account_jwt: str) -> None:
         """Make the broker take a new or changed account; users whom it revokes are cut off at once.
 
+        An account that another operator signed is taken too, but nobody gets in by it.
         Raises: Forbidden if the broker refuses it, BrokerUnavailable if it does not answer or not clearly.
         """
         answer = await self._broker.request(subjects.claims_update(), account_jwt.encode(), seconds=PUSH_SECONDS)
         outcome = _read(answer.data, _Outcome)
         if outcome.error:
-            hint = "the keyring must be the one that the broker was started with"
-            raise Forbidden(f"the broker refuses the account: {outcome.error.description}", hint)
+            raise Forbidden(f"the broker refuses the account: {outcome.error.description}")
         if outcome.data is None or outcome.data.code != ACCEPTED:
             raise BrokerUnavailable("the broker did not say that it took the account")
 
 
 def connection_of(event: bytes) -> Connection | None:
-    """Return who connected or is gone, from the body of such an event; None if it names no user.
+    """Return who connected or is gone, from the body of such an event; None if it names no authenticated user.
 
-    The client's own `name` and the event's `name_tag` (the account's) say nothing about who it is.
+    A refused client is told as gone too, from account `$G` and with the JWT that it showed, whoever's that is. The
+    client's own `name` and the event's `name_tag` (the account's) say nothing about who it is.
     """
     try:
         told = _read(event, _Event)
-        name = user_claims(told.client.jwt).name
+        claims = user_claims(told.client.jwt)
     except (BrokerUnavailable, InvalidArgument):
         return None
     who = told.client
-    return Connection(account=who.acc, name=name, user_public=who.user, cid=who.id, reason=told.reason)
+    if claims.sub != who.user or not is_public_key(who.acc, Kind.ACCOUNT):
+        return None
+    return Connection(account=who.acc, name=claims.name, user_public=who.user, cid=who.id, reason=told.reason)
 
 
 def server_use(answer: bytes) -> StoreUse:

@@ -93,6 +93,7 @@ def _accounts(settings: ServerSettings, keyring: Keyring) -> str:
     """Return the part about operator and accounts.
 
     An account that the broker has a JWT of is not preloaded: the stored one may hold revocations that this would undo.
+    `timeout`: an account that it has no JWT of is looked for in other servers of a cluster, by default for 2 s.
     """
     known = {keyring.system_public: keyring.system_jwt, keyring.fabric_public: keyring.account_jwt(subjects.FABRIC)}
     absent = {public: jwt for public, jwt in known.items() if not (settings.resolver / f"{public}.jwt").exists()}
@@ -105,6 +106,7 @@ resolver {{
   dir: {_quoted(settings.resolver)}
   allow_delete: true
   interval: "2m"
+  timeout: "100ms"
 }}
 resolver_preload {{
 {preload}
