@@ -73,9 +73,10 @@ class Bucket:
                 raise
         return (await self.log.append(subject, value, expect=marker.sequence)).sequence
 
-    async def delete(self, key: str, *, revision: int) -> None:
-        """Delete `key`, which is at `revision`. Raises: as `write`."""
-        await self.log.append(subjects.bucket_subject(self.name, key), b"", expect=revision, headers=DELETED)
+    async def delete(self, key: str, *, revision: int) -> int:
+        """Delete `key`, which is at `revision`; return the deletion's revision. Raises: as `write`."""
+        subject = subjects.bucket_subject(self.name, key)
+        return (await self.log.append(subject, b"", expect=revision, headers=DELETED)).sequence
 
     async def entries(self, prefix: str = "") -> list[Entry]:
         """Return what the keys below `prefix.` hold (all keys without one), oldest write first.
