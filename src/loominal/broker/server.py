@@ -107,12 +107,13 @@ class EmbeddedServer:
         with contextlib.ExitStack() as files:
             try:
                 config, log, lock = _prepared(self.settings, files)
+                log_from = log.tell()  # before the start: the process shares the position, and moves it
                 self.process = await asyncio.create_subprocess_exec(
                     program, "-c", config,
                     stdin=asyncio.subprocess.DEVNULL, stdout=log, stderr=log, pass_fds=(lock.fileno(),),
                     env={}, start_new_session=True,
                 )  # fmt: skip
-                return log.tell()
+                return log_from
             except OSError as error:
                 raise InvalidArgument(f"cannot start a broker in {self.settings.directory}: {error}") from error
 
@@ -122,12 +123,7 @@ class EmbeddedServer:
             if self.process.returncode is not None:
                 raise self._failed(f"ended with exit code {self.process.returncode}", log_from)
             await asyncio.sleep(LOOK_SECONDS)
-        reader, writer = await asyncio.open_connection(self.settings.host, self.settings.port)
-        try:
-            greeting = await reader.readline()
-        finally:
-            writer.close()
-        if not msgspec.json.decode(greeting.removeprefix(b"INFO "), type=_Info).jetstream:
+        if not (await _greeting(self.settings)).jetstream:
             raise self._failed("runs without JetStream", log_from)
 
     def _failed(self, what: str, log_from: int) -> BrokerUnavailable:
@@ -163,6 +159,18 @@ def _prepared(settings: ServerSettings, files: contextlib.ExitStack) -> tuple[Pa
 def _says_listening(settings: ServerSettings, pid: int) -> bool:
     """Return whether the process has written where it listens; unlike an open port that cannot be another's."""
     return any(path.stat().st_size for path in settings.ports.glob(f"*_{pid}.ports"))
+
+
+async def _greeting(settings: ServerSettings) -> _Info:
+    """Return what the broker says to whoever connects. Raises: BrokerUnavailable."""
+    try:
+        reader, writer = await asyncio.open_connection(settings.host, settings.port)
+        try:
+            return msgspec.json.decode((await reader.readline()).removeprefix(b"INFO "), type=_Info)
+        finally:
+            writer.close()
+    except (OSError, ValueError, msgspec.DecodeError) as error:  # ValueError: a line without an end
+        raise BrokerUnavailable(f"the broker does not greet: {error}", f"its log is {settings.log}") from error
 
 
 def _last_words(log: Path, start: int) -> list[str]:
