@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from enum import StrEnum
 from typing import Annotated
 
@@ -14,14 +15,14 @@ from loominal.model.record import version
 from loominal.model.times import Instant
 
 OPS_KEPT = 16  # a repeated operation finds its answer among the item's last moves
-FAILURES_KEPT = 10
+FAILURES_KEPT = 8
 FULL_FAILURES = 3  # the newest; of older ones the beginning is kept
 FAILURE_BYTES = 2048
 OLD_FAILURE_BYTES = 200
-NOTE_BYTES = 400  # reasons and progress messages
-REVIEW_BYTES = 1024
+NOTE_BYTES = 300  # reasons and progress messages
+REVIEW_BYTES = 512
 SUMMARY_CHARACTERS = 200
-ROUTING_BYTES = 4096  # what a submission may fill of a record
+ROUTING_BYTES = 3072  # what a submission may fill of a record
 RECORD_BYTES = 16_384  # a whole record without its result: never more, whatever happens to the item
 NO_DATA = msgspec.Raw(b"null")
 
@@ -286,7 +287,7 @@ def fits(item: WorkItem) -> bool:
 
 def beginning(text: str, limit_bytes: int) -> str:
     """Return as much of `text` as fills at most `limit_bytes` of a record, escapes counted."""
-    kept = text[:limit_bytes]
-    while (size := len(msgspec.json.encode(kept)) - 2) > limit_bytes:
-        kept = kept[: max(len(kept) * limit_bytes // size, 0) if size > limit_bytes + 16 else len(kept) - 1]
-    return kept
+    lengths = range(min(len(text), limit_bytes) + 1)
+    return text[
+        : bisect_right(lengths, limit_bytes, key=lambda length: len(msgspec.json.encode(text[:length])) - 2) - 1
+    ]
