@@ -16,7 +16,7 @@ import pytest
 from nats.aio.client import Client
 
 from loominal.broker import claims, subjects
-from loominal.broker.accounts import Accounts, connection_of
+from loominal.broker.accounts import Accounts, connection_gone
 from loominal.broker.claims import USER_LIMITS, user_jwt
 from loominal.broker.credentials import Credential
 from loominal.broker.keyring import Keyring
@@ -298,7 +298,7 @@ async def test_a_stolen_jwt_without_its_key_is_refused_and_its_owner_does_not_se
 
     async with visit(server.url, thief):
         pass
-    told = [connection_of((await events.next_msg(PATIENCE_SECONDS)).data) for _ in range(2)]
+    told = [connection_gone((await events.next_msg(PATIENCE_SECONDS)).data) for _ in range(2)]
     assert [who and who.name for who in told] == [None, BOB]
 
 
@@ -368,8 +368,8 @@ async def test_connections_are_told_with_the_name_that_was_authenticated(
     await system.client.flush()
 
     async with visit(server.url, alice, name=BOB):
-        came = connection_of((await connects.next_msg(PATIENCE_SECONDS)).data)
-    went = connection_of((await disconnects.next_msg(PATIENCE_SECONDS)).data)
+        came = connection_gone((await connects.next_msg(PATIENCE_SECONDS)).data)
+    went = connection_gone((await disconnects.next_msg(PATIENCE_SECONDS)).data)
 
     assert came is not None
     assert went is not None
@@ -379,4 +379,4 @@ async def test_connections_are_told_with_the_name_that_was_authenticated(
 
 @pytest.mark.parametrize("body", [b"", b"{}", b"null", b'{"client":{"acc":"A","user":"u","id":1}}', b"\xff"])
 def test_an_event_that_names_no_user_is_passed_over(body: bytes) -> None:
-    assert connection_of(body) is None
+    assert connection_gone(body) is None

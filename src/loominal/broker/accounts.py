@@ -74,7 +74,7 @@ class Accounts:
             raise BrokerUnavailable("the broker did not say that it took the account")
 
 
-def connection_of(event: bytes) -> Connection | None:
+def connection_gone(event: bytes) -> Connection | None:
     """Return who connected or is gone, from the body of such an event; None if it names no authenticated user.
 
     A refused client is told as gone too, from account `$G` and with the JWT that it showed, whoever's that is. The
