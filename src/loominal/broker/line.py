@@ -16,6 +16,7 @@ from nats import errors
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription as Listening
+from nats.aio.transport import TcpTransport
 
 from loominal.model.errors import BrokerUnavailable, InvalidArgument
 
@@ -162,8 +163,12 @@ class Line(Client):
         except (errors.Error, OSError, TimeoutError):
             pass  # it is gone either way
         finally:
-            if self._transport is not None:
-                self._transport.close()  # type: ignore[no-untyped-call]  # the client's transports are not annotated
+            if isinstance(self._transport, TcpTransport):
+                # Closed politely, a socket with unsent data stays until the server takes it; nothing public aborts.
+                writer = self._transport._io_writer  # noqa: SLF001
+                if writer is not None:
+                    writer.transport.abort()
+            await asyncio.sleep(0)  # the loop then lets go of the socket
 
     @property
     def version(self) -> str:
