@@ -50,6 +50,10 @@ class Credential(msgspec.Struct, frozen=True, kw_only=True):
         seconds = user_claims(self.jwt).exp
         return datetime.fromtimestamp(seconds, UTC) if seconds else None
 
+    def sign(self, nonce: bytes) -> bytes:
+        """Return the signature that proves to the broker that the key is here, 64 bytes."""
+        return self.key.sign(nonce)
+
     def to_text(self) -> str:
         """Return the credential as the text of a `.creds` file."""
         return TEXT.format(jwt=self.jwt, seed=self.key.seed)
