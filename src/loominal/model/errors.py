@@ -188,6 +188,10 @@ class Conflict(BrokerUnavailable):
     """Somebody else wrote first: the record is not at the expected sequence any more."""
 
 
+class Replaced(BrokerUnavailable):
+    """What a hub has in memory is void: the project's streams were replaced, or another weft leads it now."""
+
+
 class HubUnavailable(LoominalError):
     """No coordinator answers for the project."""
 

@@ -79,7 +79,7 @@ def step(item: WorkItem, event: WorkEvent, now: Instant) -> WorkItem:
     """
     if item.collected:
         raise IllegalMove(f"{item.id} is forgotten", "offer it again under another task id")
-    seen = replace(item, status=status_at(item, now))
+    seen = item if status_at(item, now) is item.status else replace(item, status=Status.READY, due_at=None)
     if isinstance(event, moves.Held):
         _check_lease(seen, event)
     if seen.status not in moves.MOVES[event.move][0]:
@@ -145,8 +145,7 @@ def _moved(item: WorkItem, event: WorkEvent, now: Instant) -> WorkItem:  # one l
         case moves.Exhaust():
             return _exhausted(item, now)
         case moves.TimeOut():
-            delay_seconds = backoff_seconds(item.attempt, event.jitter)
-            return _tried(_with_failure(item, event.error, now), now, delay_seconds=delay_seconds)
+            return _tried(_with_failure(item, event.error, now), now, delay_seconds=_delay(item, event))
         case moves.Retry():
             return _retried(item, event, now)
         case moves.Discard():
@@ -230,17 +229,21 @@ def _failed(item: WorkItem, event: moves.Fail, now: Instant) -> WorkItem:
     known = _with_failure(item, event.error, now)
     if not event.retryable and item.cancel_asked_at is None:
         return _ended(known, Status.DEAD, now, DeadReason.NOT_RETRYABLE)
-    delay_seconds = event.delay_seconds
-    if delay_seconds is None:
-        delay_seconds = backoff_seconds(item.attempt, event.jitter)
-    return _tried(known, now, delay_seconds=delay_seconds)
+    return _tried(known, now, delay_seconds=_delay(item, event))
+
+
+def _delay(item: WorkItem, event: moves.Fail | moves.TimeOut) -> float:
+    if event.delay_seconds is not None:
+        return event.delay_seconds
+    return backoff_seconds(item.attempt, event.jitter)
 
 
 def _lapsed(item: WorkItem, event: moves.Lapse, now: Instant) -> WorkItem:
     known = _with_failure(item, event.note, now)
     if event.seen_to_end and item.claimed_by not in item.crashed:
         known = replace(known, crashed=(*item.crashed, item.claimed_by))
-    return _tried(known, now, delay_seconds=LAPSE_DELAY_SECONDS, token=item.token)
+    delay_seconds = LAPSE_DELAY_SECONDS if event.delay_seconds is None else event.delay_seconds
+    return _tried(known, now, delay_seconds=delay_seconds, token=item.token)
 
 
 def _tried(item: WorkItem, now: Instant, *, delay_seconds: float, token: int = 0) -> WorkItem:

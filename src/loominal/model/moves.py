@@ -113,6 +113,7 @@ class Lapse(Event, frozen=True, kw_only=True):
 
     move = Move.LAPSE
     seen_to_end: bool = False
+    delay_seconds: float | None = None  # before it is offered again; a moment if not said
 
     @property
     def note(self) -> str:
@@ -175,6 +176,7 @@ class TimeOut(Event, frozen=True, kw_only=True):
 
     move = Move.TIME_OUT
     error: str = "timed out"
+    delay_seconds: float | None = None
     jitter: float = 0.0
 
     @property

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import difflib
 import hashlib
 import re
 import unicodedata
+from collections.abc import Iterable
 
 from loominal.model.errors import InvalidArgument
 
@@ -64,7 +66,9 @@ def label(text: str, what: str) -> str:
 def task_id(text: str) -> str:
     """Return `text` if it may be a caller's task id. Raises: InvalidArgument."""
     if not 1 <= len(text) <= TASK_ID_CHARACTERS or has_control(text):
-        raise InvalidArgument(f"taskId {shown(text)} must be 1-{TASK_ID_CHARACTERS} characters without control characters")
+        raise InvalidArgument(
+            f"taskId {shown(text)} must be 1-{TASK_ID_CHARACTERS} characters without control characters"
+        )
     return text
 
 
@@ -82,3 +86,8 @@ def work_id(project: str, submitter: str, task: str) -> str:
     """Return the id of the item that `submitter` calls `task`: the same three give the same item."""
     digest = hashlib.sha256("\0".join((project, submitter, task)).encode("utf-8", "surrogatepass")).hexdigest()
     return f"w_{digest[:20]}"
+
+
+def nearest(text: str, known: Iterable[str]) -> str:
+    """Return the name in `known` that is most like `text`."""
+    return max(known, key=lambda name: difflib.SequenceMatcher(None, text.lower(), name.lower()).ratio(), default="")

@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import heapq
 from collections import Counter
+from itertools import islice
 from typing import TYPE_CHECKING, NamedTuple
 
 from loominal.model.routing import Route, effective_priority, route_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from loominal.model.times import Instant
     from loominal.model.work import WorkItem
@@ -98,6 +99,11 @@ class ReadyIndex:
                     best = rank
         return best.item_id if best else None
 
+    def first(self, route: Route, limit: int) -> list[str]:
+        """Return up to `limit` items of `route`, in no promised order."""
+        lines = self._lines.get(route, {}).values()
+        return list(islice((item_id for line in lines for item_id in line), max(limit, 0)))
+
     def waiting(self) -> dict[Route, int]:
         """Return how many items wait by route."""
         return {route: sum(map(len, lines.values())) for route, lines in self._lines.items()}
@@ -119,6 +125,9 @@ class _Line:
 
     def __len__(self) -> int:
         return len(self._live)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._live)
 
     def add(self, item_id: str, ready_at: float) -> None:
         self._live[item_id] = ready_at

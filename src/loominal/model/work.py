@@ -165,6 +165,7 @@ class Submission(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit
     v: int = version(1)
     id: str
     op: str
+    digest: str = ""  # of all that was asked, as it was worded: the same id with another one is refused
     task_id: str
     submitter: str  # agent id
     description: str
@@ -253,22 +254,6 @@ def with_sequence(item: WorkItem, sequence: int) -> WorkItem:
     if item.status is Status.CLAIMED and item.token == 0:
         return msgspec.structs.replace(item, token=sequence)
     return item
-
-
-def same_content(one: Submission, other: Submission) -> bool:
-    """Return whether both ask for the same; when and by which operation they came does not matter."""
-    alike = msgspec.structs.replace(
-        one, op=other.op, submitted_at=other.submitted_at, depends_on=other.depends_on, context_data=other.context_data
-    )
-    return (
-        alike == other
-        and sorted(one.depends_on) == sorted(other.depends_on)
-        and _canonical(one.context_data) == _canonical(other.context_data)
-    )
-
-
-def _canonical(raw: msgspec.Raw) -> bytes:
-    return msgspec.json.encode(msgspec.json.decode(raw), order="sorted")
 
 
 def done_op(item: WorkItem, op: str) -> OpDone | None:

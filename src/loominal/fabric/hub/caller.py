@@ -1,0 +1,54 @@
+"""Who asks: what the broker authenticated, and what the fabric knows of it."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+import msgspec
+
+from loominal.model.grant import Grant, Role
+
+
+class Standing(msgspec.Struct, frozen=True, kw_only=True):
+    """What the fabric knows of an agent id: whose it is and what it may do."""
+
+    agent: str
+    user: str
+    role: Role
+    grants: tuple[Grant, ...]
+    machine: str = ""
+    launch: str = ""
+
+
+class Authority(Protocol):
+    """Where standings come from: the fabric's registry, or trust in open mode."""
+
+    @property
+    def open_mode(self) -> bool:
+        """Whether everything is on trust."""
+
+    def standing(self, project: str, agent: str) -> Standing | None:
+        """Return the standing of `agent` in `project`; None if it never enrolled or was revoked."""
+
+    async def grant(self, grant: Grant) -> None:
+        """Store a grant; it holds at once."""
+
+    def grants(self, project: str) -> list[Grant]:
+        """Return the grants that concern `project`."""
+
+    async def revoke_grant(self, grant_id: str) -> Grant:
+        """Take a grant back. Raises: NotFound."""
+
+    async def revoke_agent(self, project: str, agent: str) -> None:
+        """Cut `agent` off for good."""
+
+
+class Caller(msgspec.Struct, frozen=True, kw_only=True):
+    """One request's asker."""
+
+    agent: str
+    incarnation: str
+    op: str
+    standing: Standing
+    lease_token: int = 0
+    limit_bytes: int = 0  # the longest answer wanted, already bounded by what the broker carries

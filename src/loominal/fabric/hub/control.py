@@ -1,0 +1,27 @@
+"""Nudges: what the hub tells one agent at once. The truth is in the log; a lost nudge is only slower."""
+
+from __future__ import annotations
+
+from loominal.broker import subjects
+from loominal.fabric.hub.project import Project
+from loominal.fabric.protocol import PROTO, Control, ControlKind, encode
+from loominal.model.errors import BrokerUnavailable
+from loominal.model.work import WorkItem
+
+
+async def nudge(
+    project: Project, agent: str, kind: ControlKind, item: WorkItem | None = None, note: str = "", *, token: int = 0
+) -> None:
+    """Tell `agent` to look."""
+    control = Control(
+        proto=PROTO,
+        kind=kind,
+        incarnation=project.presence.current(agent),
+        item=item.id if item else "",
+        lease_token=token or (item.token if item else 0),
+        note=note,
+    )
+    try:
+        await project.broker.publish(subjects.control(project.id, agent), encode(control))
+    except BrokerUnavailable:
+        return  # heartbeats and answers tell the same a little later

@@ -1,0 +1,178 @@
+"""The hub of one project: takes requests and heartbeats, answers each once, and never trusts a payload for who asks."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import defaultdict
+from collections.abc import Mapping
+
+import msgspec
+
+from loominal.broker import subjects
+from loominal.broker.connection import Received
+from loominal.fabric.hub.caller import Caller
+from loominal.fabric.hub.project import Handler, Project
+from loominal.fabric.operations import OPERATIONS, Operation
+from loominal.fabric.protocol import (
+    PROTO,
+    REQUESTS_IN_FLIGHT,
+    Answer,
+    Request,
+    arguments,
+    decode_request,
+    encode,
+    encode_answer,
+)
+from loominal.model.errors import (
+    Busy,
+    Forbidden,
+    HubUnavailable,
+    Internal,
+    InvalidArgument,
+    LoominalError,
+    NotRegistered,
+    TooLarge,
+)
+from loominal.model.grant import Role
+from loominal.model.names import SUBJECT_TOKEN, nearest
+
+log = logging.getLogger(__name__)
+
+ENDINGS = frozenset({"complete_work", "fail_work", "release_work", "report_progress"})  # the lease token decides
+POLL = "claim_work"
+ANSWER_ROOM = 16_384  # bytes of a message kept free for what surrounds an answer
+
+
+class Dispatcher:
+    """Answers the requests of one project with `handlers`, each in its own task of `group`."""
+
+    def __init__(self, project: Project, handlers: Mapping[str, Handler], group: asyncio.TaskGroup) -> None:
+        self._project = project
+        self._handlers = handlers
+        self._group = group
+        self._running: dict[tuple[str, str], list[str]] = {}  # (agent, op) -> reply subjects that wait for its answer
+        self._in_flight: defaultdict[str, int] = defaultdict(int)
+        self._polling: set[str] = set()
+        self.serving = False  # requests are answered only while the logs are read and the leadership is ours
+
+    def receive(self, message: Received) -> None:
+        """Take one request off the wire; a reply subject that is not the asker's own inbox is never answered."""
+        _, _, operation, agent = message.subject.split(".")
+        if not _own_reply(message.reply, agent):
+            log.warning("request of %s with a foreign reply subject ignored", agent)
+            return
+        if not self.serving:
+            return  # the asker repeats
+        self._group.create_task(self._take(operation, agent, message), name=f"{operation} {agent}")
+
+    async def _take(self, operation: str, agent: str, message: Received) -> None:
+        try:
+            request = decode_request(message.data)
+            known = self._operation(operation)
+        except LoominalError as error:
+            await self._reply([message.reply], _failed(error))
+            return
+        key = (agent, request.op)
+        if key in self._running:
+            self._running[key].append(message.reply)  # asked again while it runs: one deed, both are answered
+            return
+        if self._too_many(known.name, agent):
+            await self._reply([message.reply], _failed(Busy(f"{agent} has too many requests in flight")))
+            return
+        self._running[key] = [message.reply]
+        self._count(known.name, agent, +1)
+        try:
+            answer = await self._answer(known, agent, request)
+        finally:
+            replies = self._running.pop(key)
+            self._count(known.name, agent, -1)
+        await self._reply(replies, answer)
+
+    async def _answer(self, operation: Operation, agent: str, request: Request) -> bytes:
+        try:
+            caller = self._caller(agent, request)
+            self._admit(operation, caller)
+            args = arguments(operation.arguments, request.args)
+            view = await self._handlers[operation.name](self._project, caller, args)
+            ok = encode_answer(view)
+            if len(ok) > self._room():
+                raise TooLarge(f"the answer has {len(ok)} bytes, the broker carries {self._room()}", "ask for less")
+            return encode(Answer(proto=PROTO, ok=msgspec.Raw(ok)))
+        except LoominalError as error:
+            return _failed(error)
+        except Exception:  # the last line of defence: one bad request must not end the project for everybody
+            log.exception("operation %s of %s failed", operation.name, agent)
+            return _failed(Internal(f"{operation.name} failed inside the hub", "the coordinator's log has the details"))
+
+    def _operation(self, name: str) -> Operation:
+        if name not in self._handlers:
+            raise InvalidArgument(f"there is no operation {name!r}", f"did you mean {nearest(name, OPERATIONS)!r}?")
+        return OPERATIONS[name]
+
+    def _caller(self, agent: str, request: Request) -> Caller:
+        if not SUBJECT_TOKEN.fullmatch(request.op) or not SUBJECT_TOKEN.fullmatch(request.incarnation):
+            raise InvalidArgument("op and incarnation must be 1-64 letters, digits, '_' or '-'")
+        standing = self._project.authority.standing(self._project.id, agent)
+        if standing is None:
+            raise Forbidden(f"{agent} is not enrolled in this project", "enrol again")
+        return Caller(
+            agent=agent,
+            incarnation=request.incarnation,
+            op=request.op,
+            standing=standing,
+            lease_token=request.lease_token,
+            limit_bytes=min(request.limit_bytes or self._room(), self._room()),
+        )
+
+    def _admit(self, operation: Operation, caller: Caller) -> None:
+        """Refuse what the caller's role, registration or age does not allow."""
+        project, role = self._project, caller.standing.role
+        if operation.operator and role is not Role.OPERATOR:
+            raise Forbidden(f"{operation.name} is for operators")
+        if role is Role.OBSERVER and not (operation.reads or operation.name == "hello"):
+            raise Forbidden(f"{operation.name} changes things; an observer may only look")
+        if operation.name != "hello" and not project.presence.seen(
+            caller.agent, caller.incarnation, project.clock.monotonic()
+        ):
+            if operation.name not in ENDINGS:
+                raise Forbidden("another process has taken over this agent", "this process should end")
+        if operation.registered and role is Role.AGENT:
+            record = project.agents.get(caller.agent)
+            if record is None or not record.registered:
+                raise NotRegistered(f"{operation.name} needs a registered agent")
+        project.inboxes.surface(caller.agent, caller.incarnation, caller.op)
+
+    def _too_many(self, operation: str, agent: str) -> bool:
+        if operation == POLL:
+            return agent in self._polling
+        return self._in_flight[agent] >= REQUESTS_IN_FLIGHT
+
+    def _count(self, operation: str, agent: str, by: int) -> None:
+        if operation == POLL:
+            (self._polling.add if by > 0 else self._polling.discard)(agent)
+            return
+        self._in_flight[agent] += by
+        if not self._in_flight[agent]:
+            del self._in_flight[agent]
+
+    def _room(self) -> int:
+        return self._project.broker.max_payload - ANSWER_ROOM
+
+    async def _reply(self, replies: list[str], answer: bytes) -> None:
+        for reply in replies:
+            try:
+                await self._project.broker.publish(reply, answer)
+            except HubUnavailable:
+                return
+            except LoominalError as error:
+                log.info("an answer could not be sent: %s", error)  # the asker repeats; the deed is in the log
+
+
+def _failed(error: LoominalError) -> bytes:
+    return encode(Answer(proto=PROTO, error=error.problem()))
+
+
+def _own_reply(reply: str, agent: str) -> bool:
+    own = SUBJECT_TOKEN.fullmatch(agent) is not None and reply.startswith(subjects.reply_prefix(agent) + ".")
+    return own and not any(mark in reply for mark in "*> \t\r\n")

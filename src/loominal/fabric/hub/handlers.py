@@ -1,0 +1,44 @@
+"""Which function answers which operation."""
+
+from __future__ import annotations
+
+from loominal.fabric.hub import ops_access, ops_channels, ops_events, ops_identity, ops_inbox, ops_registry
+from loominal.fabric.hub.project import Handler
+from loominal.fabric.hub.work import claiming, dead_letters, ending, querying, submitting
+
+HANDLERS: dict[str, Handler] = {
+    handler.__name__: handler
+    for handler in (
+        ops_identity.hello,
+        ops_identity.set_handle,
+        ops_identity.get_my_handle,
+        ops_identity.join,
+        ops_channels.list_channels,
+        ops_channels.send_message,
+        ops_channels.read_messages,
+        ops_registry.register_agent,
+        ops_registry.discover_agents,
+        ops_registry.get_agent_info,
+        ops_registry.update_presence,
+        ops_registry.deregister_agent,
+        ops_inbox.send_direct_message,
+        ops_inbox.read_direct_messages,
+        submitting.broadcast_work_offer,
+        claiming.claim_work,
+        ending.report_progress,
+        ending.complete_work,
+        ending.fail_work,
+        ending.release_work,
+        querying.list_work,
+        querying.get_work,
+        querying.cancel_work,
+        dead_letters.list_dead_letter_items,
+        dead_letters.retry_dead_letter_item,
+        dead_letters.discard_dead_letter_item,
+        ops_events.wait_for_events,
+        ops_access.grant_access,
+        ops_access.list_grants,
+        ops_access.revoke_grant,
+        ops_access.revoke_agent,
+    )
+}

@@ -1,0 +1,52 @@
+"""Heartbeats: who is alive and which claims it names. A claim it names that has lapsed is given back while nobody took it."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+
+from loominal.broker import subjects
+from loominal.broker.connection import Received
+from loominal.fabric.hub.control import nudge
+from loominal.fabric.hub.project import Project
+from loominal.fabric.hub.work.ending import resume
+from loominal.fabric.protocol import Beat, ControlKind, arguments
+from loominal.model.errors import LoominalError
+from loominal.model.lifecycle import recoverable
+
+log = logging.getLogger(__name__)
+
+Taker = Callable[[Received], None]
+
+
+def take(project: Project, message: Received, group: asyncio.TaskGroup) -> None:
+    """Take one heartbeat; what cannot be read is dropped, what names foreign claims is answered by nudges."""
+    agent = subjects.last_token(message.subject)
+    try:
+        beat = arguments(Beat, message.data)
+    except LoominalError as error:
+        log.info("a heartbeat of %s cannot be read: %s", agent, error)
+        return
+    now = project.clock.monotonic()
+    if project.authority.standing(project.id, agent) is None:
+        return
+    if not project.presence.beat(agent, beat.incarnation, now, leaving=beat.leaving):
+        group.create_task(nudge(project, agent, ControlKind.SUPERSEDED), name=f"superseded {agent}")
+        return
+    strange = project.leases.beat(agent, beat, now)
+    if strange and not beat.leaving:
+        group.create_task(_sort_out(project, agent, beat.incarnation, strange), name=f"claims of {agent}")
+
+
+async def _sort_out(project: Project, agent: str, incarnation: str, strange: list[tuple[str, int]]) -> None:
+    for item_id, token in strange:
+        entry = project.book.get(item_id)
+        try:
+            if entry is not None and recoverable(entry.item, agent, token):
+                await resume(project, agent, incarnation, entry.item, token)
+                continue
+            item = entry.item if entry else None
+            await nudge(project, agent, ControlKind.LEASE_LOST, item, "the claim has ended", token=token)
+        except LoominalError as error:
+            log.info("%s of %s: %s", item_id, agent, error)  # its next heartbeat comes back to it

@@ -1,0 +1,117 @@
+"""Reading a project into memory, and keeping it there: one follower per log; what cannot be read is noted and passed."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+
+from loominal.broker import subjects
+from loominal.broker.bucket import Deleted, Entry
+from loominal.broker.follower import Follower
+from loominal.broker.log import Log, Record
+from loominal.fabric.hub import records as agents_records
+from loominal.fabric.hub.project import Project
+from loominal.fabric.hub.work.book import read
+from loominal.fabric.hub.work.moving import take
+from loominal.fabric.hub.work.submitting import start
+from loominal.model import record as records
+from loominal.model.errors import BrokerUnavailable, CorruptRecord
+from loominal.model.policy import Policy
+from loominal.model.work import Submission
+
+log = logging.getLogger(__name__)
+
+LOAD_SECONDS = 120.0  # 100 000 items take a few; a slow disk is given time
+
+
+class Loading:
+    """The followers of one project, as tasks of `group`; `replaced` is set when the project must be read anew."""
+
+    def __init__(self, project: Project, group: asyncio.TaskGroup) -> None:
+        self.replaced = asyncio.Event()
+        self._project = project
+        self._group = group
+        self._submitted: set[str] = set()
+
+    async def load(self) -> None:
+        """Return when all that is stored is in memory. Raises: BrokerUnavailable."""
+        p = self._project
+        bucket = p.bucket.follow(self._entry, on_reset=self.replaced.set)
+        channels = self._follower(p.channel_log, "ch", p.channels.apply, headers_only=True)
+        inboxes = self._follower(p.inbox_log, "in", p.inboxes.apply, headers_only=True)
+        work = self._follower(p.work_log, "wk", self._item, last_per_subject=True)
+        for follower in (bucket, channels, inboxes, work):
+            self._group.create_task(follower.run(), name=f"follow {p.id}")
+        for follower in (bucket, channels, inboxes, work):
+            await follower.caught_up(LOAD_SECONDS)
+        await self._start_unstarted()
+
+    def _follower(
+        self,
+        source: Log,
+        kind: str,
+        handler: Callable[[Record], None],
+        *,
+        headers_only: bool = False,
+        last_per_subject: bool = False,
+    ) -> Follower:
+        def guarded(record: Record) -> None:
+            try:
+                handler(record)
+            except CorruptRecord as error:
+                self._corrupt(record.subject, error)
+
+        return Follower(
+            source,
+            subjects.every(kind, self._project.id),
+            guarded,
+            headers_only=headers_only,
+            last_per_subject=last_per_subject,
+            on_reset=self.replaced.set,
+        )
+
+    def _item(self, record: Record) -> None:
+        if record.data:  # a tombstone whose time ran out leaves an empty marker
+            take(self._project, read(record))
+
+    def _entry(self, change: Entry | Deleted) -> None:
+        project, kind = self._project, change.key.partition(".")[0]
+        try:
+            if kind in ("agent", "handle"):
+                agents_records.remember(project, change)
+            elif kind == "chan":
+                project.channels.apply_entry(change)
+            elif kind == "in":
+                project.inboxes.apply_entry(change)
+            elif kind == "policy" and isinstance(change, Entry):
+                project.policy = records.decode(Policy, change.value).value
+        except CorruptRecord as error:
+            self._corrupt(change.key, error)
+
+    def _corrupt(self, where: str, error: CorruptRecord) -> None:
+        if where not in self._project.corrupt:
+            log.error("project %s: %s cannot be read and is passed over: %s", self._project.id, where, error)
+        self._project.corrupt[where] = str(error)
+
+    async def _start_unstarted(self) -> None:
+        """Give a first state to submissions whose hub died between the two writes."""
+        p = self._project
+        follower = self._follower(p.work_log, "spec", self._submission, headers_only=True, last_per_subject=True)
+        task = self._group.create_task(follower.run(), name=f"submissions {p.id}")
+        try:
+            await follower.caught_up(LOAD_SECONDS)
+        finally:
+            task.cancel()
+        for item_id in [each for each in self._submitted if p.book.get(each) is None]:
+            subject = subjects.submission(p.id, item_id)
+            last = await p.work_log.last(subject)
+            try:
+                if last is not None:
+                    await start(p, records.decode(Submission, last.data).value)
+            except CorruptRecord as error:
+                self._corrupt(subject, error)
+        self._submitted.clear()
+
+    def _submission(self, record: Record) -> None:
+        self._submitted.add(subjects.last_token(record.subject))

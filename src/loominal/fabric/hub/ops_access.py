@@ -1,0 +1,75 @@
+"""Grants and revocation, for operators. The fabric's registry keeps them; open mode refuses them."""
+
+from __future__ import annotations
+
+import hashlib
+
+from loominal.fabric.hub.caller import Caller
+from loominal.fabric.hub.project import Project
+from loominal.fabric.hub.visibility import resolve
+from loominal.fabric.hub.work.judging import hand_back
+from loominal.fabric.operations.access import (
+    Grants,
+    GrantAccess,
+    GrantView,
+    ListGrants,
+    RevokeAgent,
+    Revoked,
+    RevokeGrant,
+)
+from loominal.model import names, times
+from loominal.model.errors import InvalidArgument
+from loominal.model.grant import Grant, Role
+
+
+async def grant_access(project: Project, caller: Caller, args: GrantAccess) -> GrantView:
+    """Let a user's agents do more; without `projects` it holds for this project only."""
+    if not args.boundaries:
+        raise InvalidArgument("a grant names at least one boundary", "for example boundaries: ['corporate']")
+    now = project.clock.now()
+    grant = Grant(
+        id="g_" + hashlib.sha256(f"{caller.agent}:{caller.op}".encode()).hexdigest()[:16],
+        user=args.user or caller.standing.user,
+        role=Role.AGENT,
+        projects=tuple(names.subject_token(each, "project") for each in args.projects) or (project.id,),
+        agent_types=tuple(names.label(each, "agent type") for each in args.agent_types),
+        boundaries=tuple(names.label(each, "boundary") for each in args.boundaries),
+        capabilities=tuple(names.label(each, "capability") for each in args.capabilities),
+        granted_at=now,
+        expires_at=times.instant(args.expires, now, past=False) if args.expires else None,
+        by=caller.standing.user,
+    )
+    await project.authority.grant(grant)
+    return _view(grant)
+
+
+async def list_grants(project: Project, caller: Caller, args: ListGrants) -> Grants:
+    """Return the grants that concern the project."""
+    return Grants(grants=tuple(_view(grant) for grant in project.authority.grants(project.id)))
+
+
+async def revoke_grant(project: Project, caller: Caller, args: RevokeGrant) -> GrantView:
+    """Take a grant back; claims made under it go on, new ones are refused."""
+    return _view(await project.authority.revoke_grant(args.id))
+
+
+async def revoke_agent(project: Project, caller: Caller, args: RevokeAgent) -> Revoked:
+    """Cut an agent off: its credential is void, its connection ends, its claims are handed back."""
+    agent = resolve(project, caller, args.guid).id
+    await project.authority.revoke_agent(project.id, agent)
+    project.presence.left(agent, project.clock.monotonic())
+    await hand_back(project, agent, "its agent was cut off")
+    return Revoked(guid=agent)
+
+
+def _view(grant: Grant) -> GrantView:
+    return GrantView(
+        id=grant.id,
+        user=grant.user,
+        projects=grant.projects,
+        boundaries=grant.boundaries,
+        every_boundary=grant.every_boundary,
+        agent_types=grant.agent_types,
+        capabilities=grant.capabilities,
+        expires_at=grant.expires_at,
+    )

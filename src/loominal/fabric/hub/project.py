@@ -1,0 +1,72 @@
+"""One project in the leader's memory: its logs, what was read from them, and what is soft."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from loominal.broker import subjects
+from loominal.broker.bucket import Bucket
+from loominal.broker.connection import Broker
+from loominal.broker.log import Log
+from loominal.fabric.hub.caller import Authority, Caller
+from loominal.fabric.hub.channels import ChannelIndex
+from loominal.fabric.hub.clock import Clock
+from loominal.fabric.hub.fullness import Fullness
+from loominal.fabric.hub.inboxes import Inboxes
+from loominal.fabric.hub.leadership import Leadership
+from loominal.fabric.hub.presence import Presence
+from loominal.fabric.hub.registry import Agents
+from loominal.fabric.hub.timings import Timings
+from loominal.fabric.hub.wakes import Wakes
+from loominal.fabric.hub.work.book import WorkBook
+from loominal.fabric.hub.work.leases import Leases
+from loominal.fabric.hub.work.polls import Polls
+from loominal.fabric.operations.types import View
+from loominal.model.agent import AgentRecord
+from loominal.model.policy import DEFAULT_POLICY, Policy
+from loominal.model.routing import Candidate
+from loominal.model.work import Progress
+
+
+# Answers one operation, or raises the LoominalError that is the answer. Any: each takes its own arguments' type,
+# which the dispatcher decodes by the table of operations.
+Handler = Callable[["Project", Caller, Any], Awaitable[View]]
+
+
+class Project:
+    """What the leader of one project knows. Each part owns its state; operations get the whole."""
+
+    def __init__(
+        self, project_id: str, title: str, broker: Broker, authority: Authority, timings: Timings, weft: str
+    ) -> None:
+        self.id = project_id
+        self.title = title or project_id
+        self.generation = ""  # of the streams; "" until loaded
+        self.broker = broker
+        self.authority = authority
+        self.timings = timings
+        self.clock = Clock()
+        self.wakes = Wakes()
+        self.channel_log = Log(broker, subjects.channels_stream(project_id))
+        self.inbox_log = Log(broker, subjects.inbox_stream(project_id))
+        self.work_log = Log(broker, subjects.work_stream(project_id))
+        self.event_log = Log(broker, subjects.events_stream(project_id))
+        self.bucket = Bucket(broker, subjects.registry_bucket(project_id))
+        self.leadership = Leadership(weft)
+        self.policy: Policy = DEFAULT_POLICY
+        self.agents = Agents()
+        self.presence = Presence()
+        self.channels = ChannelIndex()
+        self.inboxes = Inboxes()
+        self.book = WorkBook()
+        self.leases = Leases()
+        self.polls = Polls()
+        self.progress: dict[str, Progress] = {}  # item -> what its holder said last
+        self.fullness = Fullness()
+        self.ended = asyncio.Event()  # some item ended: its children and its offerer have to hear of it
+        self.registered: dict[str, tuple[AgentRecord, Candidate]] = {}
+        self.online: tuple[float, list[Candidate]] = (0.0, [])
+        self.events_lost = 0  # events of agents that could not be written
+        self.corrupt: dict[str, str] = {}  # subject of a record that cannot be read -> why

@@ -1,0 +1,182 @@
+"""The book of a project's items: their last records in memory, indexed for matching, timers and lists.
+
+The log is the truth; `moving.py` writes it and `apply` follows it. What is long (a result) is left in the log.
+"""
+
+from __future__ import annotations
+
+import heapq
+from bisect import bisect_left, insort
+from collections import Counter, defaultdict
+from collections.abc import Iterator
+from datetime import datetime
+
+import msgspec
+from msgspec.structs import replace
+
+from loominal.broker import subjects
+from loominal.broker.log import Record
+from loominal.model import record as records
+from loominal.model.errors import NotFound
+from loominal.model.names import shown
+from loominal.model.ready import ReadyIndex
+from loominal.model.work import ENDED, WAITING, Status, WorkItem, status_at, with_sequence
+
+
+class Entry(msgspec.Struct, frozen=True):
+    """An item as of its last record."""
+
+    item: WorkItem  # without its result
+    sequence: int
+    extra: dict[str, msgspec.Raw]  # fields of a later version, written back
+
+
+def read(record: Record) -> Entry:
+    """Return the whole entry a record holds. Raises: CorruptRecord."""
+    stored = records.decode(WorkItem, record.data)
+    return Entry(with_sequence(stored.value, record.sequence), record.sequence, stored.extra)
+
+
+class WorkBook:
+    """Every item that is not forgotten."""
+
+    def __init__(self) -> None:
+        self._entries: dict[str, Entry] = {}
+        self._order: dict[Status, list[tuple[datetime, str]]] = {status: [] for status in Status}
+        self._due: list[tuple[datetime, str]] = []  # heap; entries may be outdated
+        self._deadlines: list[tuple[datetime, str]] = []  # heap; entries may be outdated
+        self.ready = ReadyIndex()
+        self.held_by: defaultdict[str, set[str]] = defaultdict(set)  # agent -> items it claims
+        self.children: defaultdict[str, set[str]] = defaultdict(set)  # item -> blocked items that wait for it
+        self.untold: set[str] = set()  # ended, and the offerer was not told yet
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    def get(self, item_id: str) -> Entry | None:
+        """Return the entry of `item_id`, or None."""
+        return self._entries.get(item_id)
+
+    def find(self, item_id: str) -> Entry:
+        """Return the entry of `item_id`. Raises: NotFound."""
+        entry = self._entries.get(item_id)
+        if entry is None or entry.item.collected:
+            raise NotFound(f"there is no work item {shown(item_id)}", "list_work shows the items")
+        return entry
+
+    def counts(self) -> Counter[Status]:
+        """Return how many items stand where; scheduled ones that are due count as scheduled."""
+        return Counter({status: len(order) for status, order in self._order.items()})
+
+    def items(self) -> Iterator[WorkItem]:
+        """Yield every item, in no order."""
+        for entry in self._entries.values():
+            yield entry.item
+
+    def newest_first(self, statuses: frozenset[Status], before: tuple[datetime, str] | None) -> Iterator[WorkItem]:
+        """Yield items of `statuses`, newest submission first, from the one just behind `before` on."""
+        runs = []
+        for status in statuses:
+            order = self._order[status]
+            end = len(order) if before is None else bisect_left(order, before)
+            runs.append(order[i] for i in range(end - 1, -1, -1))
+        for _, item_id in heapq.merge(*runs, reverse=True):
+            yield self._entries[item_id].item
+
+    def oldest_first(self, status: Status) -> Iterator[WorkItem]:
+        """Yield the items of `status`, oldest submission first."""
+        for _, item_id in self._order[status]:
+            yield self._entries[item_id].item
+
+    def apply(self, entry: Entry) -> bool:
+        """Take an item's newer record; return whether it was news."""
+        old = self._entries.get(entry.item.id)
+        if old is not None and old.sequence >= entry.sequence:
+            return False
+        if old is not None:
+            self._forget(old.item)
+        if entry.item.collected:
+            self._entries[entry.item.id] = entry
+            return True
+        self._entries[entry.item.id] = replace(entry, item=replace(entry.item, result=None))
+        self._remember(entry.item)
+        return True
+
+    def put_back(self, item_id: str) -> None:
+        """Offer an item again that was taken out of `ready` to be claimed, if it still waits there."""
+        entry = self._entries.get(item_id)
+        if entry and entry.item.status is Status.READY:
+            self.ready.add(entry.item, entry.item.ready_at or entry.item.submitted_at)
+        elif entry and entry.item.status is Status.SCHEDULED:
+            heapq.heappush(self._due, (entry.item.due_at or entry.item.submitted_at, item_id))
+
+    def due(self, now: datetime) -> list[str]:
+        """Return the scheduled items that became ready, each once, and put them among the ready ones."""
+        found = []
+        while self._due and self._due[0][0] <= now:
+            at, item_id = heapq.heappop(self._due)
+            entry = self._entries.get(item_id)
+            if entry and entry.item.status is Status.SCHEDULED and (entry.item.due_at or at) == at:
+                self.ready.add(entry.item, at)
+                found.append(item_id)
+        return found
+
+    def expired(self, now: datetime) -> list[str]:
+        """Return the items whose deadline passed while they wait."""
+        found = []
+        while self._deadlines and self._deadlines[0][0] <= now:
+            at, item_id = heapq.heappop(self._deadlines)
+            entry = self._entries.get(item_id)
+            if entry and entry.item.status in WAITING and entry.item.deadline == at:
+                found.append(item_id)
+        return found
+
+    def watch_deadline(self, item_id: str) -> None:
+        """Look at an item's deadline again later: the judgement could not be written."""
+        entry = self._entries.get(item_id)
+        if entry and entry.item.deadline:
+            heapq.heappush(self._deadlines, (entry.item.deadline, item_id))
+
+    def status(self, item: WorkItem, now: datetime) -> Status:
+        """Return where `item` stands at `now`."""
+        return status_at(item, now)
+
+    def _remember(self, item: WorkItem) -> None:
+        insort(self._order[item.status], (item.submitted_at, item.id))
+        match item.status:
+            case Status.READY:
+                self.ready.add(item, item.ready_at or item.submitted_at)
+            case Status.SCHEDULED:
+                heapq.heappush(self._due, (item.due_at or item.submitted_at, item.id))
+            case Status.CLAIMED:
+                self.held_by[item.claimed_by].add(item.id)
+                self.ready.claim(item)
+        if item.deadline and item.status in WAITING:
+            heapq.heappush(self._deadlines, (item.deadline, item.id))
+        for parent, outcome in item.deps.items():
+            if outcome is None and item.status is Status.BLOCKED:
+                self.children[parent].add(item.id)
+        if item.status in ENDED and item.status is not Status.DISCARDED and not item.told:
+            self.untold.add(item.id)
+
+    def _forget(self, item: WorkItem) -> None:
+        order = self._order[item.status]
+        at = bisect_left(order, (item.submitted_at, item.id))
+        if at < len(order) and order[at] == (item.submitted_at, item.id):
+            del order[at]
+        self.ready.remove(item.id)
+        if item.status is Status.CLAIMED:
+            self.held_by[item.claimed_by].discard(item.id)
+            if not self.held_by[item.claimed_by]:
+                del self.held_by[item.claimed_by]
+        for parent in item.deps:
+            if parent in self.children:
+                self.children[parent].discard(item.id)
+                if not self.children[parent]:
+                    del self.children[parent]
+        self.untold.discard(item.id)
+
+
+def item_of(subject: str) -> str:
+    """Return the item whose state or submission is stored on `subject`."""
+    return subjects.last_token(subject)

@@ -1,0 +1,105 @@
+"""claim_work: match an agent's poll with what is ready, by compare-and-set; hold the poll while nothing is."""
+
+from __future__ import annotations
+
+import asyncio
+
+from loominal.fabric.hub.caller import Caller
+from loominal.fabric.hub.candidates import candidate_of, online_candidates
+from loominal.fabric.hub.project import Project
+from loominal.fabric.hub.work.book import Entry
+from loominal.fabric.hub.work.moving import move
+from loominal.fabric.hub.work.polls import Poll
+from loominal.fabric.hub.work.views import why_nothing, work_view
+from loominal.fabric.operations.work import Claimed, ClaimWork
+from loominal.fabric.protocol import POLL_SECONDS
+from loominal.model import names
+from loominal.model.errors import IllegalMove, NotCapable, NotFound
+from loominal.model.lifecycle import too_many_moves
+from loominal.model.moves import Claim, Exhaust
+from loominal.model.routing import Route, claimable_after
+from loominal.model.work import Status
+
+
+async def claim_work(project: Project, caller: Caller, args: ClaimWork) -> Claimed:
+    """Return what the caller now holds, waiting up to `wait_seconds` (at most POLL_SECONDS) for something to be ready."""
+    capability = names.label(args.capability, "capability") if args.capability is not None else None
+    me = candidate_of(project, caller.agent)
+    if capability is not None and me is not None and capability not in me.capabilities:
+        raise NotCapable(f"you have not registered {args.capability!r}")
+    taken = _claimed_before(project, caller)
+    if not taken:
+        taken = await _wait(project, caller, capability, args)
+    work, room = [], caller.limit_bytes
+    for entry in taken:
+        work.append(await work_view(project, caller, entry.item, room // len(taken)))
+    note = None if work else why_nothing(project, caller.agent, capability)
+    return Claimed(work=tuple(work), note=note)
+
+
+def _claimed_before(project: Project, caller: Caller) -> list[Entry]:
+    """Return what this very request claimed when it was asked before: its answer was lost."""
+    held = (project.book.find(item_id) for item_id in project.book.held_by.get(caller.agent, ()))
+    return [entry for entry in held if entry.item.claim_op == caller.op]
+
+
+async def _wait(project: Project, caller: Caller, capability: str | None, args: ClaimWork) -> list[Entry]:
+    clock, until = project.clock, project.clock.monotonic() + min(args.wait_seconds, POLL_SECONDS)
+    poll = Poll(caller.agent, clock.monotonic())
+    project.presence.polled(caller.agent, clock.monotonic())
+    try:
+        while True:
+            project.polls.park(poll)
+            poll.look.clear()
+            taken = await _take(project, caller, capability, args.limit)
+            left = until - clock.monotonic()
+            if taken or left <= 0:
+                return taken
+            try:
+                async with asyncio.timeout(left):
+                    await poll.look.wait()
+            except TimeoutError:
+                return []
+            if project.presence.current(caller.agent) != caller.incarnation:
+                return []  # nobody would hear the answer
+    finally:
+        project.polls.leave(poll)
+
+
+async def _take(project: Project, caller: Caller, capability: str | None, limit: int) -> list[Entry]:
+    """Claim up to `limit` of the best ready items that the caller may have now."""
+    taken: list[Entry] = []
+    while len(taken) < limit:
+        item_id = _best(project, caller.agent, capability)
+        if item_id is None:
+            break
+        project.book.ready.remove(item_id)  # nobody else is given it while this claim is written
+        try:
+            entry = await _claim(project, caller, item_id)
+        except (IllegalMove, NotFound):
+            continue  # it moved in this very moment; the book knows by now
+        finally:
+            project.book.put_back(item_id)
+        if entry.item.status is Status.CLAIMED and entry.item.claim_op == caller.op:
+            taken.append(entry)
+    return taken
+
+
+async def _claim(project: Project, caller: Caller, item_id: str) -> Entry:
+    if too_many_moves(project.book.find(item_id).item):
+        return await move(project, item_id, Exhaust())
+    return await move(project, item_id, Claim(by=caller.agent, op=caller.op, incarnation=caller.incarnation))
+
+
+def _best(project: Project, agent: str, capability: str | None) -> str | None:
+    me = candidate_of(project, agent)
+    if me is None:
+        return None
+    now, others = project.clock.now(), online_candidates(project)
+
+    def after(route: Route) -> float | None:
+        if capability is not None and capability not in route.capabilities:
+            return None
+        return claimable_after(route, me, project.policy, project.id, now, others)
+
+    return project.book.ready.best(after, now)

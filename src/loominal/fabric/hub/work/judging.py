@@ -1,0 +1,132 @@
+"""The leader's judgements: which claims have lapsed, timed out, stalled, were never heard of, or must be fenced.
+
+`rounds.py` calls it, and only while the leader could listen all the time: a frozen leader judges nobody.
+"""
+
+from __future__ import annotations
+
+import logging
+import random
+from datetime import timedelta
+
+from loominal.fabric.hub.control import nudge
+from loominal.fabric.hub.project import Project
+from loominal.fabric.hub.work.leases import Lease
+from loominal.fabric.hub.work.matching import offer
+from loominal.fabric.hub.work.moving import move
+from loominal.fabric.protocol import ControlKind
+from loominal.model.errors import BrokerUnavailable, IllegalMove, NotFound
+from loominal.model.lifecycle import LAPSE_DELAY_SECONDS, backoff_seconds
+from loominal.model.moves import AskCancel, Cancel, Expire, Lapse, Release, TimeOut, WorkEvent
+from loominal.model.work import Status, WorkItem
+
+log = logging.getLogger(__name__)
+
+
+async def judge(project: Project) -> None:
+    """Do one round over the claims and the waiting items."""
+    now = project.clock.monotonic()
+    for lease in project.leases:
+        if event := verdict(project, lease, now):
+            await _carry_out(project, lease, event)
+    await _stalled(project, now)
+    await _expire(project)
+
+
+def verdict(project: Project, lease: Lease, now: float) -> WorkEvent | None:
+    """Return what has to happen to a claim at `now`, None if it lives on."""
+    entry, times = project.book.get(lease.item), project.timings
+    if entry is None or entry.item.status is not Status.CLAIMED or entry.item.token != lease.token:
+        return None
+    item, jitter = entry.item, random.uniform(-1, 1)
+    if project.presence.has_left(lease.agent, now, times):
+        return Release(by=lease.agent, token=lease.token, reason="its agent left")
+    if project.presence.seen_to_end(lease.agent, now, times):
+        return Lapse(seen_to_end=True, delay_seconds=LAPSE_DELAY_SECONDS * times.pace)
+    if now - lease.renewed_at > times.lease_seconds:
+        return Lapse(delay_seconds=LAPSE_DELAY_SECONDS * times.pace)
+    if project.leases.unnamed(lease, times.unheard_claim_seconds):
+        return Release(by=lease.agent, token=lease.token, reason="its holder does not know of it")
+    if project.clock.settled and item.timeout_at and item.timeout_at <= project.clock.now():
+        seconds = f"{item.timeout_seconds:g} s"
+        return TimeOut(error=f"not done within {seconds}", delay_seconds=_backoff(project, item, jitter))
+    if _asked_long_ago(project, item):
+        return Cancel(reason=item.cancel_reason)
+    idle_seconds = project.policy.hand_back_seconds * times.pace
+    if now - lease.active_at > idle_seconds:
+        return TimeOut(error=f"no sign of work for {idle_seconds:g} s", delay_seconds=_backoff(project, item, jitter))
+    return None
+
+
+async def hand_back(project: Project, agent: str, reason: str) -> list[str]:
+    """Hand back at once whatever `agent` holds; return the items' ids. No attempt is counted."""
+    released = []
+    for item_id in list(project.book.held_by.get(agent, ())):
+        token = project.book.find(item_id).item.token
+        try:
+            await move(project, item_id, Release(by=agent, token=token, reason=reason))
+            released.append(item_id)
+        except (IllegalMove, NotFound):
+            continue  # it ended in this very moment
+    return released
+
+
+async def cancel(project: Project, item: WorkItem, by: str, op: str, reason: str) -> WorkItem:
+    """Call an item off: at once while it waits, by asking its holder first while it is claimed."""
+    if item.status is Status.CLAIMED:
+        asked = await move(project, item.id, AskCancel(by=by, op=op, reason=reason))
+        await nudge(project, asked.item.claimed_by, ControlKind.CANCEL, asked.item, reason)
+        return asked.item
+    return (await move(project, item.id, Cancel(by=by, op=op, reason=reason))).item
+
+
+async def wake_due(project: Project) -> None:
+    """Offer what has become ready by time, and what still waits although somebody polls for it."""
+    for item_id in project.book.due(project.clock.now()):
+        if entry := project.book.get(item_id):
+            offer(project, entry.item)
+            project.wakes.wake(item_id)
+    for poll in project.polls:
+        poll.look.set()
+
+
+async def _carry_out(project: Project, lease: Lease, event: WorkEvent) -> None:
+    try:
+        entry = await move(project, lease.item, event)
+    except (IllegalMove, NotFound):
+        return  # the holder was quicker
+    log.info("%s: %s of %s's claim, now %s", lease.item, event.move, lease.agent, entry.item.status)
+    await nudge(project, lease.agent, ControlKind.LEASE_LOST, entry.item, event.note, token=lease.token)
+
+
+async def _stalled(project: Project, now: float) -> None:
+    """Wake the holders of claims about which nothing was done for long."""
+    limit = project.policy.stalled_seconds * project.timings.pace
+    for lease in project.leases:
+        if not lease.nudged and now - lease.active_at > limit:
+            lease.nudged = True
+            if entry := project.book.get(lease.item):
+                await nudge(project, lease.agent, ControlKind.STALLED, entry.item, "nothing was heard of it for long")
+                project.wakes.wake(lease.agent)
+
+
+async def _expire(project: Project) -> None:
+    if not project.clock.settled:
+        return
+    for item_id in project.book.expired(project.clock.now()):
+        try:
+            await move(project, item_id, Expire())
+        except (IllegalMove, NotFound):
+            continue
+        except BrokerUnavailable:
+            project.book.watch_deadline(item_id)
+            raise
+
+
+def _asked_long_ago(project: Project, item: WorkItem) -> bool:
+    asked = item.cancel_asked_at
+    return asked is not None and asked + timedelta(seconds=project.timings.cancel_seconds) < project.clock.now()
+
+
+def _backoff(project: Project, item: WorkItem, jitter: float) -> float:
+    return backoff_seconds(item.attempt, jitter) * project.timings.pace

@@ -1,0 +1,152 @@
+"""broadcast_work_offer: store what was asked, then its first state; the same offer again is the same item."""
+
+from __future__ import annotations
+
+import hashlib
+from datetime import datetime
+
+import msgspec
+
+from loominal.broker import subjects
+from loominal.fabric.hub.candidates import online_candidates
+from loominal.fabric.hub.caller import Caller
+from loominal.fabric.hub.project import Project
+from loominal.fabric.hub.visibility import resolve as visible
+from loominal.fabric.hub.work.book import Entry
+from loominal.fabric.hub.work.finding import resolve
+from loominal.fabric.hub.work.moving import first
+from loominal.fabric.hub.work.settling import settle
+from loominal.fabric.operations.work import BroadcastWorkOffer, Offered
+from loominal.model import names, times
+from loominal.model import record as records
+from loominal.model.errors import (
+    BrokerUnavailable,
+    Conflict,
+    Duplicate,
+    InvalidArgument,
+    TooLarge,
+)
+from loominal.model.lifecycle import submitted
+from loominal.model.routing import exclusion, why_waiting
+from loominal.model.work import Status, Submission, WorkItem, done_op, fits
+
+MOST_CAPABILITIES = 32
+MOST_DEPENDENCIES = 100
+
+
+async def broadcast_work_offer(project: Project, caller: Caller, args: BroadcastWorkOffer) -> Offered:
+    """Return the item: made now, or made by the same offer before (`duplicate` unless it is this very request)."""
+    submission = _submission(project, caller, args)
+    stored, fresh = await _store(project, submission)
+    if stored.digest != submission.digest:
+        raise Duplicate(f"task {names.shown(stored.task_id)} was offered before with other content")
+    entry = project.book.get(stored.id)
+    if entry is None:
+        entry = await start(project, stored)
+    item, now = entry.item, project.clock.now()
+    agents = online_candidates(project)
+    eligible = sum(exclusion(item, agent, project.policy, project.id, now, ()) is None for agent in agents)
+    note = None
+    if not eligible and item.status in (Status.READY, Status.SCHEDULED, Status.BLOCKED):
+        note = why_waiting(item, agents, project.policy, project.id, now)
+    return Offered(
+        id=item.id,
+        task_id=item.task_id,
+        status=_first_status(item, stored),
+        duplicate=not fresh and stored.op != caller.op,
+        eligible=eligible,
+        note=note,
+    )
+
+
+async def start(project: Project, submission: Submission) -> Entry:
+    """Return the item of a stored submission, with its first state written now or before."""
+    parents = {parent: project.book.get(parent) for parent in submission.depends_on}
+    outcomes = {
+        parent: entry.item.status if entry and entry.item.ended_at else None for parent, entry in parents.items()
+    }
+    outcomes.update({parent: Status.DISCARDED for parent, entry in parents.items() if entry is None})
+    item = submitted(submission, outcomes, project.clock.now())
+    if not fits(item):
+        raise TooLarge(f"task {names.shown(submission.task_id)} names too much", "fewer capabilities or dependencies")
+    entry = await first(project, item)
+    await settle(project, entry.item)
+    return entry
+
+
+async def _store(project: Project, submission: Submission) -> tuple[Submission, bool]:
+    """Return the stored submission of this id, and whether this call wrote it."""
+    subject = subjects.submission(project.id, submission.id)
+    known = project.book.get(submission.id)
+    if known is not None and known.item.collected:
+        raise Duplicate(f"task {names.shown(submission.task_id)} was offered before and has ended long ago")
+    if known is None:
+        project.fullness.check("submission")
+        try:
+            await project.work_log.append(subject, records.encode(submission), expect=0)
+            return submission, True
+        except (Conflict, BrokerUnavailable):
+            pass  # written before, by another request or by this one whose ack was lost
+    last = await project.work_log.last(subject)
+    if last is None:
+        raise BrokerUnavailable("the submission could not be stored")
+    return records.decode(Submission, last.data).value, False
+
+
+def _submission(project: Project, caller: Caller, args: BroadcastWorkOffer) -> Submission:
+    """Return what is asked as it is stored. Raises: InvalidArgument, BoundaryRefused, NotFound, TooLarge."""
+    now = project.clock.now()
+    wanted = (*args.capabilities, *([args.required_capability] if args.required_capability else []))
+    capabilities = tuple(sorted({names.label(each, "capability") for each in wanted}))
+    if len(capabilities) > MOST_CAPABILITIES or len(args.depends_on) > MOST_DEPENDENCIES:
+        raise InvalidArgument(f"at most {MOST_CAPABILITIES} capabilities and {MOST_DEPENDENCIES} dependencies")
+    boundary = names.label(args.boundary, "boundary")
+    project.policy.rule(boundary)
+    task_id = names.task_id(args.task_id) if args.task_id is not None else f"t_{caller.op[:16]}"
+    deadline = _later(args.deadline, "deadline", now)
+    if deadline is not None and deadline <= now:
+        raise InvalidArgument(f"the deadline {times.rfc3339(deadline)} has passed", "give a later one, such as '2h'")
+    return Submission(
+        id=names.work_id(project.id, caller.agent, task_id),
+        op=caller.op,
+        digest=_digest(args, capabilities, boundary),
+        task_id=task_id,
+        submitter=caller.agent,
+        description=args.description,
+        capabilities=capabilities,
+        boundary=boundary,
+        priority=args.priority,
+        deadline=deadline,
+        not_before=_later(args.not_before, "notBefore", now),
+        depends_on=tuple(dict.fromkeys(resolve(project, caller, parent).item.id for parent in args.depends_on)),
+        context_data=msgspec.Raw(msgspec.json.encode(args.context_data)),
+        max_attempts=args.max_attempts,
+        timeout_seconds=args.timeout_seconds,
+        preferred_agent_type=_type(args.preferred_agent_type),
+        required_agent_type=_type(args.required_agent_type),
+        assign_to=visible(project, caller, args.assign_to).id if args.assign_to else "",
+        notify=args.notify,
+        submitted_at=now,
+    )
+
+
+def _digest(args: BroadcastWorkOffer, capabilities: tuple[str, ...], boundary: str) -> str:
+    """Return what tells the same content from other content; times count as they were written ("2h")."""
+    content = msgspec.structs.replace(
+        args, task_id=None, required_capability=None, capabilities=capabilities, boundary=boundary
+    )
+    return hashlib.sha256(msgspec.json.encode(content, order="sorted")).hexdigest()[:32]
+
+
+def _later(text: str | None, name: str, now: datetime) -> datetime | None:
+    return times.instant(text, now, past=False) if text else None
+
+
+def _type(text: str | None) -> str:
+    return names.label(text, "agent type") if text else ""
+
+
+def _first_status(item: WorkItem, submission: Submission) -> Status:
+    """Return the status this submission was answered with, whatever happened since."""
+    done = done_op(item, submission.op)
+    return done.status if done else item.status

@@ -1,0 +1,94 @@
+"""The offerer hears of the end: one `work-result` message in its inbox, exactly once, whatever dies in between.
+
+The message's dedupe id names the end's record; `tell` is appended after the message is stored. A leader that finds
+an end untold for longer than the broker's dedupe window is safe for looks for the message before it writes it.
+"""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from loominal.broker import subjects
+from loominal.fabric.hub.ops_inbox import deliver
+from loominal.fabric.hub.project import Project
+from loominal.fabric.hub.work.book import Entry
+from loominal.fabric.hub.work.moving import move, refresh
+from loominal.model import record as records
+from loominal.model.errors import CorruptRecord, IllegalMove, NotFound
+from loominal.model.message import Importance, Message, Sender
+from loominal.model.moves import Tell
+from loominal.model.work import Notify, Status, WorkItem
+
+TYPE = "work-result"
+LOOK_FIRST_AFTER = timedelta(minutes=20)  # the broker forgets dedupe ids after 30
+PAGE = 256
+
+
+async def tell_all(project: Project) -> None:
+    """Tell every end that nobody was told of yet."""
+    for item_id in list(project.book.untold):
+        entry = await refresh(project, item_id)
+        if entry is not None and entry.item.ended_at is not None and not entry.item.told:
+            await _tell(project, entry)
+
+
+async def _tell(project: Project, entry: Entry) -> None:
+    item = entry.item
+    if item.notify is Notify.INBOX and not await _told_before(project, item):
+        await deliver(project, item.submitter, _message(project, item), dedupe=_dedupe(item))
+    try:
+        await move(project, item.id, Tell())
+    except (IllegalMove, NotFound):
+        return  # it was retried meanwhile: another end will be told
+
+
+async def _told_before(project: Project, item: WorkItem) -> bool:
+    if item.ended_at is None or project.clock.now() - item.ended_at < LOOK_FIRST_AFTER:
+        return False
+    subject, first = subjects.inbox(project.id, item.submitter), 1
+    while page := await project.inbox_log.page(subject, first, PAGE):
+        for record in page:
+            try:
+                message = records.decode(Message, record.data).value
+            except CorruptRecord:
+                continue
+            if message.metadata.get("end") == _dedupe(item):
+                return True
+        first = page[-1].sequence + 1
+    return False
+
+
+def _dedupe(item: WorkItem) -> str:
+    """Return what names this end of the item: a retried item may end again."""
+    ended = item.ended_at.timestamp() if item.ended_at else 0
+    return f"{item.id}:{ended:.6f}"
+
+
+def _message(project: Project, item: WorkItem) -> Message:
+    holder = item.last_holder
+    shown = project.agents.shown(holder) if holder else "nobody"
+    outcome = {
+        Status.DONE: f"done by {shown}",
+        Status.DEAD: f"dead ({item.dead_reason}) after {item.attempt} attempts",
+        Status.CANCELLED: "cancelled",
+        Status.DISCARDED: "discarded",
+    }[item.status]
+    metadata: dict[str, object] = {
+        "workId": item.id,
+        "taskId": item.task_id,
+        "status": str(item.status),
+        "end": _dedupe(item),
+    }
+    lines = [f"Your work item {item.task_id} is {outcome}."]
+    if item.result is not None:
+        metadata["summary"] = item.result.summary[:2000]
+    if item.errors:
+        metadata["error"] = item.errors[-1].message[:2000]
+    lines.append(f"get_work {item.id} shows the rest.")
+    return Message(
+        sender=Sender(guid=holder or item.submitter, handle=shown if holder else project.agents.shown(item.submitter)),
+        text=" ".join(lines),
+        message_type=TYPE,
+        importance=Importance.HIGH if item.status is Status.DEAD else Importance.NORMAL,
+        metadata=metadata,
+    )

@@ -1,0 +1,58 @@
+"""The operations: the one table from which client, hub, tools and REST take names and types."""
+
+from __future__ import annotations
+
+from loominal.fabric.operations import access, channels, dead_letters, events, identity, inbox, registry, work
+from loominal.fabric.operations.operation import Operation
+
+__all__ = ["OPERATIONS", "Operation"]
+
+OPERATIONS: dict[str, Operation] = {
+    operation.name: operation
+    for operation in (
+        Operation("hello", identity.Hello, identity.Welcome, tool=False),
+        Operation("set_handle", identity.SetHandle, identity.HandleSet),
+        Operation("get_my_handle", identity.GetMyHandle, identity.MyHandle),
+        Operation("join", identity.Join, identity.Joined),
+        Operation("list_channels", channels.ListChannels, channels.Channels, reads=True),
+        Operation("send_message", channels.SendMessage, channels.MessageSent),
+        Operation("read_messages", channels.ReadMessages, channels.History, reads=True),
+        Operation("register_agent", registry.RegisterAgent, registry.Registered),
+        Operation("discover_agents", registry.DiscoverAgents, registry.Discovered, reads=True),
+        Operation("get_agent_info", registry.GetAgentInfo, registry.AgentView, reads=True),
+        Operation("update_presence", registry.UpdatePresence, registry.PresenceUpdated, registered=True),
+        Operation("deregister_agent", registry.DeregisterAgent, registry.Deregistered, registered=True),
+        Operation("send_direct_message", inbox.SendDirectMessage, inbox.DirectSent, registered=True),
+        Operation("read_direct_messages", inbox.ReadDirectMessages, inbox.Inbox, registered=True, waits=True),
+        Operation("broadcast_work_offer", work.BroadcastWorkOffer, work.Offered, registered=True),
+        Operation("claim_work", work.ClaimWork, work.Claimed, registered=True, waits=True),
+        Operation("report_progress", work.ReportProgress, work.ProgressReported, registered=True),
+        Operation("complete_work", work.CompleteWork, work.WorkMoved, registered=True),
+        Operation("fail_work", work.FailWork, work.WorkMoved, registered=True),
+        Operation("release_work", work.ReleaseWork, work.WorkMoved, registered=True),
+        Operation("list_work", work.ListWork, work.WorkPage, reads=True, registered=True),
+        Operation("get_work", work.GetWork, work.WorkDetail, reads=True, registered=True, waits=True),
+        Operation("cancel_work", work.CancelWork, work.WorkMoved, registered=True),
+        Operation(
+            "list_dead_letter_items",
+            dead_letters.ListDeadLetterItems,
+            dead_letters.DeadLetters,
+            reads=True,
+            registered=True,
+        ),
+        Operation(
+            "retry_dead_letter_item", dead_letters.RetryDeadLetterItem, dead_letters.DeadLetterMoved, registered=True
+        ),
+        Operation(
+            "discard_dead_letter_item",
+            dead_letters.DiscardDeadLetterItem,
+            dead_letters.DeadLetterMoved,
+            registered=True,
+        ),
+        Operation("wait_for_events", events.WaitForEvents, events.Events, registered=True, waits=True),
+        Operation("grant_access", access.GrantAccess, access.GrantView, tool=False, operator=True),
+        Operation("list_grants", access.ListGrants, access.Grants, tool=False, operator=True, reads=True),
+        Operation("revoke_grant", access.RevokeGrant, access.GrantView, tool=False, operator=True),
+        Operation("revoke_agent", access.RevokeAgent, access.Revoked, tool=False, operator=True),
+    )
+}

@@ -1,0 +1,163 @@
+"""How a request and its answer travel between an agent and the hub, and how long each side waits."""
+
+from __future__ import annotations
+
+import re
+from datetime import datetime
+from enum import StrEnum
+from typing import Any, TypeVar
+
+import msgspec
+
+from loominal.model.errors import InvalidArgument, Problem, TooLarge, UpgradeNeeded
+from loominal.model.names import nearest
+from loominal.model.times import rfc3339
+
+PROTO = 1  # what this build speaks
+PROTO_MIN = 1  # the oldest it understands
+
+HEARTBEAT_SECONDS = 5.0
+POLL_SECONDS = 25.0  # the longest the hub holds one claim or wait; clients repeat
+REQUEST_SECONDS = 5.0  # how long a client waits for an answer before it asks again with the same op
+GIVE_UP_SECONDS = 600.0  # then the op is given up; well inside the 30 min in which a send is recognised
+REQUESTS_IN_FLIGHT = 32  # per agent, beside one claim poll and one wait
+FIELD_BYTES = 200_000  # one text or object
+REQUEST_BYTES = 600_000  # the arguments of one request
+
+
+T = TypeVar("T", bound=msgspec.Struct)
+
+
+class Request(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
+    """What an agent asks. Who asks is not in here: the broker says it, in the subject."""
+
+    proto: int
+    op: str  # the asker's name for this deed; repeated unchanged when it asks again
+    incarnation: str  # one per process; also its secret: who knows it may act for the process
+    args: msgspec.Raw = msgspec.Raw(b"{}")
+    lease_token: int = 0
+    limit_bytes: int = 0  # the longest answer wanted; 0: whatever the broker carries
+
+
+class Answer(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
+    """What the hub says: `ok` or `error`."""
+
+    proto: int
+    ok: msgspec.Raw | None = None
+    error: Problem | None = None
+
+
+class Beat(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
+    """A heartbeat: the process is alive and holds exactly these claims."""
+
+    proto: int
+    incarnation: str
+    holds: tuple[tuple[str, int], ...] = ()  # (item, lease token)
+    leaving: bool = False  # the last one: offline at once
+    active: tuple[str, ...] = ()  # items about which something happened since the last beat
+
+
+class ControlKind(StrEnum):
+    """Why the hub nudges an agent."""
+
+    CANCEL = "cancel"
+    LEASE_LOST = "lease_lost"
+    SUPERSEDED = "superseded"
+    DRAIN = "drain"
+    STALLED = "stalled"
+    REVOKED = "revoked"
+
+
+class Control(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
+    """A nudge from the hub; the truth is in the log, this only makes it known sooner."""
+
+    proto: int
+    kind: ControlKind
+    incarnation: str = ""
+    item: str = ""
+    lease_token: int = 0
+    note: str = ""
+
+
+_encoder = msgspec.json.Encoder()
+
+
+def decode_request(data: bytes) -> Request:
+    """Return the request in `data`. Raises: InvalidArgument, TooLarge, UpgradeNeeded."""
+    if len(data) > REQUEST_BYTES + 4096:
+        raise TooLarge(f"the request has {len(data)} bytes, {REQUEST_BYTES} are allowed")
+    request = arguments(Request, data)
+    if not PROTO_MIN <= request.proto <= PROTO:
+        side, command = ("this agent", "warp") if request.proto < PROTO_MIN else ("the coordinator", "weft")
+        raise UpgradeNeeded(
+            f"this agent speaks protocol {request.proto}, the coordinator {PROTO_MIN} to {PROTO}",
+            f"upgrade {side} (`pip install -U loominal`, then restart {command})",
+        )
+    return request
+
+
+def arguments(kind: type[T], data: bytes | msgspec.Raw) -> T:
+    """Return `data` as a value of `kind`. Raises: InvalidArgument (with the path), TooLarge."""
+    try:
+        value = msgspec.json.decode(data, type=kind)
+    except msgspec.DecodeError as error:
+        raise InvalidArgument(f"malformed arguments: {error}", _hint(str(error), kind)) from error
+    except (RecursionError, UnicodeDecodeError) as error:
+        raise InvalidArgument("malformed arguments: nested too deeply or not UTF-8") from error
+    for name in kind.__struct_fields__:
+        check_size(name, getattr(value, name))
+    return value
+
+
+def _hint(problem: str, kind: type[msgspec.Struct]) -> str:
+    """Return the argument that an unknown one was meant to be."""
+    unknown = re.search(r"unknown field `(.{1,100}?)`", problem)
+    return f"did you mean {nearest(unknown[1], kind.__struct_encode_fields__)!r}?" if unknown else ""
+
+
+def check_size(name: str, value: object) -> None:
+    """Refuse a text or object over FIELD_BYTES. Raises: TooLarge."""
+    if isinstance(value, str):
+        size = len(value) if value.isascii() else len(value.encode("utf-8", "surrogatepass"))
+    elif isinstance(value, (dict, list, tuple)):
+        size = len(_encoder.encode(value))
+    else:
+        return
+    if size > FIELD_BYTES:
+        raise TooLarge(f"{name} has {size} bytes, {FIELD_BYTES} are allowed")
+
+
+def encode(value: object) -> bytes:
+    """Return `value` as JSON, for requests, beats and nudges."""
+    return _encoder.encode(value)
+
+
+def encode_answer(value: msgspec.Struct) -> bytes:
+    """Return an answer as the contract words it.
+
+    Nulls are left out; inside list entries fields at their default too; times have no fractions.
+    """
+    return _encoder.encode(plain(value, entry=False))
+
+
+def plain(value: object, *, entry: bool) -> object:
+    """Return `value` as what JSON knows; `entry`: it stands in a list, so its defaults are left out."""
+    if isinstance(value, msgspec.Struct):
+        out: dict[str, object] = {}
+        for field in msgspec.structs.fields(value):
+            item = getattr(value, field.name)
+            if item is None or (entry and _is_default(item, field)):
+                continue
+            out[field.encode_name] = plain(item, entry=entry)
+        return out
+    if isinstance(value, (list, tuple)):
+        return [plain(item, entry=True) for item in value]
+    if isinstance(value, datetime):
+        return rfc3339(value)
+    return value
+
+
+def _is_default(value: Any, field: msgspec.structs.FieldInfo) -> bool:  # Any: a field of any type
+    if field.default is not msgspec.NODEFAULT:
+        return bool(value == field.default)
+    return field.default_factory is not msgspec.NODEFAULT and bool(value == field.default_factory())
