@@ -200,6 +200,11 @@ class TestReadyIndex:
     def test_the_order_of_arrival_does_not_matter(self) -> None:
         assert drained(filled(("w_b", 5, 2), ("w_a", 5, 1), ("w_c", 5, 3)), 5) == ["w_a", "w_b", "w_c"]
 
+    def test_an_item_that_comes_back_waits_anew(self) -> None:
+        index = filled(("w_a", 5, 0), ("w_b", 5, 10), ("w_a", 5, 20))
+
+        assert drained(index, 20) == ["w_b", "w_a"]
+
     def test_submitters_take_turns(self) -> None:
         index = ReadyIndex()
         for number in range(3):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import msgspec
 import pytest
 from msgspec.structs import replace
 
@@ -328,8 +327,8 @@ class TestDeadLetters:
 
     def test_one_that_killed_agents_gets_a_whole_new_chance(self) -> None:
         item = an_item(max_attempts=9)
-        for by in ("ann", "bob", "cid"):
-            item = moved(item, claim(by), Lapse(seen_to_end=True), at=after(9) if item.attempt else NOW)
+        for at, by in enumerate(["ann", "bob", "cid"]):
+            item = moved(item, claim(by), Lapse(seen_to_end=True), at=after(at * 9))
 
         again = moved(item, Retry(by="boss"), claim("dan"), Lapse(seen_to_end=True), at=after(99))
 

@@ -214,6 +214,7 @@ class Life(RuleBasedStateMachine):
     def its_fields_agree_with_its_status(self) -> None:
         item = self.item
         assert (item.status is Status.CLAIMED) == bool(item.claimed_by) == (item.timeout_at is not None)
+        assert item.due_at is None or item.status in (Status.SCHEDULED, Status.BLOCKED)
         assert (item.status in ENDED) == (item.ended_at is not None)
         assert (item.status in (Status.SCHEDULED, Status.READY)) == (item.ready_at is not None)
         assert (item.status in (Status.DEAD, Status.DISCARDED)) == (item.dead_reason is not None)
