@@ -1,0 +1,256 @@
+"""Who may do what: the fabric's own registry in memory and in its bucket, or trust in open mode.
+
+Weft makes one for all its projects; enrolment writes it, the dispatcher asks it at every request.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import TypeVar
+
+import msgspec
+
+from loominal.broker.accounts import Accounts
+from loominal.broker.bucket import Bucket, Deleted, Entry
+from loominal.broker.follower import Follower
+from loominal.broker.keyring import Keyring
+from loominal.fabric.hub.caller import Standing
+from loominal.fabric.hub.fabric_records import KINDS, Enrolment, FabricRecord, Machine, ProjectRecord
+from loominal.model.errors import Conflict, CorruptRecord, Forbidden, NotFound
+from loominal.model.grant import Grant, Role, own_user_grant
+from loominal.model.names import SUBJECT_TOKEN
+from loominal.model.record import decode, encode
+
+TRIES = 5  # compare-and-set writes to one key before somebody else's pace is too much
+OPEN_HINT = "in open mode the broker tells nobody apart; grants come from weft's own file alone"
+
+Kind = TypeVar("Kind", Machine, Enrolment, ProjectRecord, Grant)
+
+
+class FabricRegistry:
+    """The fabric's bucket in memory: machines, enrolments, projects and grants. `owner` is the fabric's own user.
+
+    Memory follows the bucket; what this process writes is in memory when the write returns. Reads never wait, writes
+    raise BrokerUnavailable.
+    """
+
+    open_mode = False
+
+    def __init__(self, bucket: Bucket, keyring: Keyring, accounts: Accounts, owner: str) -> None:
+        self.corrupt: dict[str, str] = {}  # key of a record that cannot be read -> why
+        self._bucket = bucket
+        self._keyring = keyring
+        self._accounts = accounts
+        self._own = own_user_grant(owner)
+        self._records: dict[str, FabricRecord] = {}
+        self._extras: dict[str, dict[str, msgspec.Raw]] = {}  # fields of later versions, written back
+        self._revisions: dict[str, int] = {}
+        self._standings: dict[str, Standing] = {}  # made at the first question, forgotten at every change
+
+    def follower(self) -> Follower:
+        """Return what keeps the memory like the bucket; run it, and ask nothing before it has caught up."""
+        return self._bucket.follow(self.apply, on_reset=self.clear)
+
+    def clear(self) -> None:
+        """Forget everything: the bucket was replaced."""
+        for memory in (self._records, self._extras, self._revisions, self._standings, self.corrupt):
+            memory.clear()
+
+    def apply(self, change: Entry | Deleted) -> None:
+        """Take a change of the bucket into memory; an older one than memory has changes nothing."""
+        key = change.key
+        if change.revision <= self._revisions.get(key, 0):
+            return
+        self._revisions[key] = change.revision
+        self._standings.clear()
+        self.corrupt.pop(key, None)
+        self._records.pop(key, None)
+        kind = KINDS.get(key.partition(".")[0])
+        if kind is None or isinstance(change, Deleted):
+            return  # an unknown kind is a later version's
+        try:
+            stored = decode(kind, change.value)
+        except CorruptRecord as error:
+            self.corrupt[key] = error.message
+            return
+        self._records[key], self._extras[key] = stored.value, stored.extra
+
+    # what there is
+
+    def standing(self, project: str, agent: str) -> Standing | None:
+        """Return the standing of `agent` in `project`; None if it never enrolled there or was cut off."""
+        bound = self.enrolment(agent)
+        if bound is None or bound.project != project:
+            return None
+        known = self._standings.get(agent)
+        if known is None and (known := self._standing(bound)) is not None:
+            self._standings[agent] = known
+        return known
+
+    def machine(self, name: str) -> Machine | None:
+        """Return a machine, also one that was revoked."""
+        return self._get(Machine, f"machine.{name}")
+
+    def enrolment(self, agent: str) -> Enrolment | None:
+        """Return how `agent` enrolled, also if it was cut off since."""
+        return self._get(Enrolment, f"agent.{agent}")
+
+    def project(self, project: str) -> ProjectRecord | None:
+        """Return what is known of a project."""
+        return self._get(ProjectRecord, f"project.{project}")
+
+    def projects(self) -> list[ProjectRecord]:
+        """Return every project, by id."""
+        return self._all(ProjectRecord)
+
+    def grants(self, project: str) -> list[Grant]:
+        """Return the grants that concern `project`, the one of the fabric's own user first."""
+        return [self._own, *(grant for grant in self._all(Grant) if _concerns(grant, project))]
+
+    def revocations(self, project: str) -> dict[str, int]:
+        """Return the keys that are cut off from the account of `project`, each with Unix seconds."""
+        agents = (agent for agent in self._all(Enrolment) if agent.project == project)
+        return {agent.key: int(agent.revoked_at.timestamp()) for agent in agents if agent.revoked_at is not None}
+
+    # what changes
+
+    async def add_machine(self, machine: Machine) -> None:
+        """Let a machine enrol agents; one that is known keeps what it was, a revocation above all."""
+        if self.machine(machine.name) is None:
+            await self._create(f"machine.{machine.name}", machine)
+
+    async def add_project(self, project: str, title: str, now: datetime) -> None:
+        """Remember a project; one that is known keeps its title."""
+        if self.project(project) is None:
+            await self._create(f"project.{project}", ProjectRecord(id=project, title=title, created_at=now))
+
+    async def enrol(self, wanted: Enrolment) -> Enrolment:
+        """Return the enrolment of an agent id: `wanted` if it is the first.
+
+        Raises: Forbidden if the id belongs to another key, project or user, or was cut off, CorruptRecord.
+        """
+        if (bound := self.enrolment(wanted.agent)) is None:
+            await self._create(f"agent.{wanted.agent}", wanted)
+            bound = self.enrolment(wanted.agent)
+        if bound is None:
+            raise CorruptRecord(f"the enrolment of agent {wanted.agent} cannot be read", "use another agent id")
+        if bound.revoked_at is not None:
+            raise Forbidden(f"agent {bound.agent} was cut off", "an operator did that; end this process")
+        if bound.key != wanted.key:
+            raise Forbidden(f"agent {bound.agent} belongs to another key", "use the slot that holds its key")
+        if bound.project != wanted.project:
+            raise Forbidden(f"agent {bound.agent} belongs to another project", "an agent has one id in each project")
+        if bound.user != wanted.user:
+            raise Forbidden(f"agent {bound.agent} belongs to another user")
+        return bound
+
+    async def grant(self, grant: Grant) -> None:
+        """Store a grant; it holds at once."""
+        await self._create(f"grant.{grant.id}", grant)
+
+    async def revoke_grant(self, grant_id: str) -> Grant:
+        """Take a grant back and return it. Raises: NotFound, Forbidden for that of the fabric's own user."""
+        if grant_id == self._own.id:
+            raise Forbidden("the grant of the fabric's own user cannot be taken back")
+        key = f"grant.{grant_id}"
+        for _ in range(TRIES):
+            grant = self._get(Grant, key)
+            if grant is None:
+                break
+            try:
+                revision = await self._bucket.delete(key, revision=self._revisions[key])
+            except Conflict:
+                await self._read(key)
+                continue
+            self.apply(Deleted(key=key, revision=revision))
+            return grant
+        raise NotFound(f"there is no grant {grant_id!r}", "list_grants shows them")
+
+    async def revoke_agent(self, project: str, agent: str) -> None:
+        """Cut `agent` off for good: recorded, and its connection ends at once. Raises: NotFound."""
+        key = f"agent.{agent}"
+        for _ in range(TRIES):
+            bound = self.enrolment(agent)
+            if bound is None or bound.project != project:
+                raise NotFound(f"no agent {agent} has enrolled in this project")
+            if bound.revoked_at is not None:
+                break
+            gone = msgspec.structs.replace(bound, revoked_at=datetime.now(UTC))
+            try:
+                await self._write(key, encode(gone, self._extras.get(key)), self._revisions[key])
+            except Conflict:
+                await self._read(key)
+        await self.push_account(project)
+
+    async def push_account(self, project: str) -> None:
+        """Make the broker know the account of `project`, and who is cut off from it. Raises: BrokerUnavailable."""
+        await self._accounts.push(self._keyring.account_jwt(project, self.revocations(project)))
+
+    def _standing(self, bound: Enrolment) -> Standing | None:
+        machine = self.machine(bound.machine)
+        if machine is None or bound.revoked_at is not None or machine.revoked_at is not None:
+            return None
+        stored = (grant for grant in self.grants(bound.project) if grant.user == machine.user)
+        return Standing(
+            agent=bound.agent,
+            user=machine.user,
+            role=machine.role,
+            grants=tuple(grant for grant in stored if grant.machine in ("", machine.name)),
+            machine=machine.name,
+            launch=bound.launch,
+        )
+
+    async def _create(self, key: str, record: FabricRecord) -> None:
+        """Write a record unless its key has one; either way memory then has what the bucket has."""
+        try:
+            await self._write(key, encode(record), 0)
+        except Conflict:
+            await self._read(key)
+
+    async def _write(self, key: str, value: bytes, revision: int) -> None:
+        new = await self._bucket.write(key, value, revision=revision)
+        self.apply(Entry(key=key, value=value, revision=new))
+
+    async def _read(self, key: str) -> None:
+        entry = await self._bucket.get(key)
+        if entry is not None:
+            self.apply(entry)
+
+    def _get(self, kind: type[Kind], key: str) -> Kind | None:
+        record = self._records.get(key)
+        return record if isinstance(record, kind) else None
+
+    def _all(self, kind: type[Kind]) -> list[Kind]:
+        return [record for _, record in sorted(self._records.items()) if isinstance(record, kind)]
+
+
+class OpenAuthority:
+    """Trust: in open mode the broker tells nobody apart, so everybody is an agent, and nobody has `corporate`."""
+
+    open_mode = True
+
+    def standing(self, project: str, agent: str) -> Standing | None:
+        """Return the standing of `agent`; None only for what cannot be an agent id."""
+        if not SUBJECT_TOKEN.fullmatch(agent):
+            return None
+        return Standing(agent=agent, user="", role=Role.AGENT, grants=tuple(self.grants(project)))
+
+    async def grant(self, grant: Grant) -> None:
+        """Refuse. Raises: Forbidden."""
+        raise Forbidden(f"nothing can be granted to {grant.user!r} in open mode", OPEN_HINT)
+
+    def grants(self, project: str) -> list[Grant]:  # noqa: ARG002 - the protocol's
+        """Return the one grant that holds for everybody."""
+        return [Grant(id="open", user="", every_boundary=True)]
+
+    async def revoke_grant(self, grant_id: str) -> Grant:
+        """Refuse. Raises: Forbidden."""
+        raise Forbidden(f"grant {grant_id!r} cannot be taken back in open mode", OPEN_HINT)
+
+    async def revoke_agent(self, project: str, agent: str) -> None:  # noqa: ARG002 - the protocol's
+        """Refuse. Raises: Forbidden."""
+        raise Forbidden(f"agent {agent!r} cannot be cut off in open mode", "its broker's settings can")
+
+
+def _concerns(grant: Grant, project: str) -> bool:
+    return not grant.projects or project in grant.projects

@@ -1,0 +1,141 @@
+"""Answers `rq.enrol.<machine>`: gives an agent's own key a JWT for one project, for a day. Weft runs one per fabric."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import uuid
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+
+import msgspec
+
+from loominal.broker import subjects
+from loominal.broker.connection import Broker, Received
+from loominal.broker.keyring import Keyring
+from loominal.broker.nkeys import Kind, public_key
+from loominal.fabric.enrolment import CREDENTIAL_SECONDS, Enrol, Enrolled
+from loominal.fabric.hub.authority import FabricRegistry
+from loominal.fabric.hub.fabric_records import Enrolment, title_of
+from loominal.fabric.protocol import PROTO, PROTO_MIN, Answer, arguments, encode, encode_answer
+from loominal.model.errors import Busy, Forbidden, Internal, InvalidArgument, LoominalError, UpgradeNeeded
+from loominal.model.names import project_name, shown, subject_token
+
+IN_FLIGHT = 50  # enrolments at once; each is a few writes and, for a new project, an account
+
+log = logging.getLogger(__name__)
+
+
+class Enrolments:
+    """Enrols agents, each request in its own task; `opened` is told of every project that somebody enrolled in."""
+
+    def __init__(
+        self, broker: Broker, registry: FabricRegistry, keyring: Keyring, opened: Callable[[str], None]
+    ) -> None:
+        self._broker = broker
+        self._registry = registry
+        self._keyring = keyring
+        self._opened = opened
+        self._pushed: set[str] = set()  # projects whose account the broker took since we connected to it
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    async def serve(self) -> None:
+        """Answer enrolments until cancelled, then what is in flight."""
+        async with asyncio.TaskGroup() as group:
+            off = self._broker.on_connect(self._pushed.clear)  # another broker may be there now
+            listening = await self._broker.subscribe(
+                subjects.enrolments(), lambda message: self._receive(message, group), queue=subjects.QUEUE
+            )
+            try:
+                await asyncio.Event().wait()
+            finally:
+                off()
+                await listening.stop()
+
+    def _receive(self, message: Received, group: asyncio.TaskGroup) -> None:
+        machine = subjects.last_token(message.subject)
+        if not _own_reply(message.reply, machine):
+            log.warning("enrolment of %s with a foreign reply subject ignored", shown(machine))
+            return
+        busy = len(self._tasks) >= IN_FLIGHT
+        task = group.create_task(self._take(machine, message, busy=busy), name=f"enrolment by {machine}")
+        if not busy:
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+
+    async def _take(self, machine: str, message: Received, *, busy: bool) -> None:
+        # gathered, so that a bug met by one request is logged and answered, and ends no other
+        [outcome] = await asyncio.gather(self._answer(machine, message.data, busy=busy), return_exceptions=True)
+        if isinstance(outcome, LoominalError):
+            log.info("enrolment by %s refused: %s", machine, outcome)
+            answer = Answer(proto=PROTO, error=outcome.problem())
+        elif isinstance(outcome, BaseException):
+            log.error("enrolment by %s failed", machine, exc_info=outcome)
+            answer = Answer(proto=PROTO, error=Internal("enrolment failed inside weft", "see weft's log").problem())
+        else:
+            answer = Answer(proto=PROTO, ok=msgspec.Raw(encode_answer(outcome)))
+        try:
+            await self._broker.publish(message.reply, encode(answer))
+        except LoominalError as error:
+            log.info("an enrolment's answer could not be sent: %s", error)  # the asker repeats
+
+    async def _answer(self, machine: str, data: bytes, *, busy: bool) -> Enrolled:
+        if busy:
+            raise Busy(f"{IN_FLIGHT} enrolments are in flight", "it is repeated by itself")
+        asked = _checked(arguments(Enrol, data))
+        known = self._registry.machine(machine)
+        if known is None or known.revoked_at is not None:
+            raise Forbidden(f"machine {machine} may not enrol agents", "an operator can invite it again")
+        now = datetime.now(UTC)
+        bound = await self._registry.enrol(
+            Enrolment(
+                agent=asked.agent,
+                key=asked.key,
+                machine=machine,
+                user=known.user,
+                project=asked.project,
+                launch=asked.launch,
+                enrolled_at=now,
+            )
+        )
+        await self._registry.add_project(bound.project, title_of(asked.title, bound.project), now)
+        await self._open(bound.project)
+        expires_at = now + timedelta(seconds=CREDENTIAL_SECONDS)
+        return Enrolled(
+            jwt=self._keyring.agent_jwt(bound.project, bound.agent, bound.key, expires_at),
+            project=bound.project,
+            expires_at=expires_at,
+            account=self._keyring.project_public(bound.project),
+        )
+
+    async def _open(self, project: str) -> None:
+        """Return when the broker knows the project's account, so that the agent's next step finds it."""
+        if project not in self._pushed:
+            await self._registry.push_account(project)
+            self._pushed.add(project)
+        self._opened(project)
+
+
+def _checked(asked: Enrol) -> Enrol:
+    """Return a request whose every field is what it must be. Raises: InvalidArgument, UpgradeNeeded."""
+    if not PROTO_MIN <= asked.proto <= PROTO:
+        side = "the agent's" if asked.proto < PROTO_MIN else "the coordinator's"
+        raise UpgradeNeeded(
+            f"the agent speaks protocol {asked.proto}, the coordinator {PROTO_MIN} to {PROTO}",
+            f"upgrade {side} Loominal (`pip install -U loominal`) and restart it",
+        )
+    try:
+        canonical = str(uuid.UUID(subject_token(asked.agent, "agent")))
+    except ValueError:
+        canonical = ""
+    if asked.agent != canonical:
+        raise InvalidArgument(f"agent id {shown(asked.agent)} is no UUID in lower case with hyphens")
+    public_key(asked.key, Kind.USER)
+    project_name(asked.project)
+    if asked.launch:
+        subject_token(asked.launch, "launch")
+    return asked
+
+
+def _own_reply(reply: str, machine: str) -> bool:
+    return reply.startswith(subjects.reply_prefix(machine) + ".") and not any(mark in reply for mark in "*> \t\r\n")

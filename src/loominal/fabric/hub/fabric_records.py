@@ -1,0 +1,61 @@
+"""What the fabric's own bucket stores beside grants: machines, enrolments, projects. FabricRegistry keeps it."""
+
+from __future__ import annotations
+
+import msgspec
+
+from loominal.model.grant import Grant, Role
+from loominal.model.record import version
+from loominal.model.times import Instant
+
+TITLE_CHARACTERS = 200
+
+
+class Machine(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """A machine that may enrol agents, and the user whose agents they are."""
+
+    v: int = version(1)
+    name: str
+    user: str
+    key: str = ""  # public key of its credential
+    role: Role = Role.AGENT
+    created_at: Instant
+    revoked_at: Instant | None = None
+
+
+class Enrolment(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """An agent id bound for ever to a key, a project and the user whose machine enrolled it."""
+
+    v: int = version(1)
+    agent: str
+    key: str
+    machine: str
+    user: str
+    project: str
+    launch: str = ""
+    enrolled_at: Instant
+    revoked_at: Instant | None = None
+
+
+class ProjectRecord(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """A project that the fabric knows."""
+
+    v: int = version(1)
+    id: str
+    title: str
+    created_at: Instant
+
+
+FabricRecord = Machine | Enrolment | ProjectRecord | Grant
+KINDS: dict[str, type[FabricRecord]] = {
+    "machine": Machine,
+    "agent": Enrolment,
+    "project": ProjectRecord,
+    "grant": Grant,
+}  # first token of the key -> what is stored there
+
+
+def title_of(text: str, project: str) -> str:
+    """Return how lists show a project: one printable line of `text`, or the id."""
+    plain = "".join(char for char in text if char.isprintable()).strip()
+    return plain[:TITLE_CHARACTERS] or project

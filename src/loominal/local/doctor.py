@@ -1,0 +1,153 @@
+"""`loominal doctor`: one line for each thing a fabric needs, with the fix for what fails."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import click
+import msgspec
+
+import loominal
+from loominal.broker.credentials import Credential
+from loominal.broker.greeting import greeting
+from loominal.broker.server_program import find_server
+from loominal.broker.shown_url import shown_url
+from loominal.fabric.project_id import VARIABLE, find_project
+from loominal.fabric.runtime_file import Mode, Runtime, machine_credential_path, read_runtime
+from loominal.local.home import find_home, supervisor_pid
+from loominal.local.status import TRUST
+from loominal.local.weft_api import answers, not_ready
+from loominal.model.errors import LoominalError
+
+LEAST_FREE_BYTES = 2 << 30  # below that the broker's share of the disk begins to shrink
+FAILED = 1
+START = "`loominal up --detach`"
+
+
+class Check(msgspec.Struct, frozen=True, kw_only=True):
+    """One thing that was looked at; `fix` says what to do if it is not `ok`."""
+
+    name: str
+    ok: bool
+    detail: str
+    fix: str = ""
+
+
+@click.command(help="Check everything a fabric needs, with the fix for what fails.\n\nExample: loominal doctor --json")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
+def doctor(*, as_json: bool) -> None:
+    """Check this machine's fabric; exit 1 if something is wrong."""
+    checks = list(checks_of(find_home(os.environ)))
+    if as_json:
+        click.echo(msgspec.json.format(msgspec.json.encode({"checks": checks})).decode())
+    else:
+        for check in checks:
+            click.echo(f"{'ok  ' if check.ok else 'FAIL'}  {check.name:<11} {check.detail}")
+            if not check.ok and check.fix:
+                click.echo(f"      {'':<11} fix: {check.fix}")
+    if not all(check.ok for check in checks):
+        sys.exit(FAILED)
+
+
+def checks_of(home: Path) -> Iterator[Check]:
+    """Yield the checks of the fabric in `home`, in the order in which one thing needs the other."""
+    yield Check(name="version", ok=True, detail=f"loominal {loominal.__version__}, Python {sys.version.split()[0]}")
+    yield _broker_program()
+    yield _home(home)
+    if home.exists():
+        yield _disk(home)
+    yield _project()
+    try:
+        runtime = read_runtime(home)
+    except LoominalError as error:
+        yield Check(name="running", ok=False, detail=error.message, fix=error.hint)
+        return
+    if runtime is None:
+        yield Check(name="running", ok=False, detail="no fabric runs here", fix=START)
+        return
+    yield from _processes(home, runtime)
+    if runtime.mode is Mode.EMBEDDED:
+        yield _credential(home)
+    yield Check(name="trust", ok=True, detail=TRUST[runtime.mode])
+
+
+def _processes(home: Path, runtime: Runtime) -> Iterator[Check]:
+    pid = supervisor_pid(home)
+    yield Check(
+        name="supervisor",
+        ok=pid is not None,
+        detail=f"pid {pid}" if pid else "nobody restarts what dies",
+        fix=START,
+    )
+    told = greeting(runtime.url)
+    yield Check(
+        name="broker",
+        ok=told is not None,
+        detail=f"nats-server {told.version} at {shown_url(runtime.url)}"
+        if told
+        else f"nothing answers at {shown_url(runtime.url)}",
+        fix=f"`loominal logs` says why it ended; {START} starts it",
+    )
+    alive = answers(runtime)
+    yield Check(
+        name="weft",
+        ok=alive,
+        detail=runtime.api_url if alive else "does not answer",
+        fix=f"{home / 'logs' / 'weft.log'} says why",
+    )
+    reasons = not_ready(home) if alive else ["weft does not answer"]
+    yield Check(
+        name="ready", ok=not reasons, detail="; ".join(reasons) or "it serves", fix="`loominal logs -f` tells more"
+    )
+
+
+def _broker_program() -> Check:
+    try:
+        return Check(name="nats-server", ok=True, detail=str(find_server()))
+    except LoominalError as error:
+        return Check(name="nats-server", ok=False, detail=error.message, fix=error.hint)
+
+
+def _home(home: Path) -> Check:
+    if not home.exists():
+        return Check(name="home", ok=True, detail=f"{home} is made at the first start")
+    mode = home.stat().st_mode & 0o777
+    mine = home.stat().st_uid == os.getuid()
+    return Check(
+        name="home",
+        ok=mine and not mode & 0o077,
+        detail=f"{home} (mode {mode:o}{'' if mine else ', of another user'})",
+        fix=f"chmod 700 {home}" if mine else "set LOOMINAL_HOME to a directory of yours",
+    )
+
+
+def _disk(home: Path) -> Check:
+    free = shutil.disk_usage(home).free
+    return Check(
+        name="disk",
+        ok=free > LEAST_FREE_BYTES,
+        detail=f"{free / (1 << 30):.1f} GiB free",
+        fix="free some space: a full disk stops the broker's streams",
+    )
+
+
+def _project() -> Check:
+    try:
+        found = find_project(Path.cwd(), variable=os.environ.get(VARIABLE, ""))
+    except LoominalError as error:
+        return Check(name="project", ok=False, detail=error.message, fix=error.hint)
+    return Check(name="project", ok=True, detail=f"{found.id}, because {found.why}")
+
+
+def _credential(home: Path) -> Check:
+    path = machine_credential_path(home)
+    try:
+        name = Credential.read(path).name
+    except LoominalError as error:
+        return Check(name="credential", ok=False, detail=error.message, fix="restart the fabric: it writes a new one")
+    mode = path.stat().st_mode & 0o777
+    return Check(name="credential", ok=not mode & 0o077, detail=f"machine {name} ({path})", fix=f"chmod 600 {path}")

@@ -1,0 +1,51 @@
+"""`loominal down`: end the fabric, whoever started it, and return when it is gone."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import time
+from pathlib import Path
+
+import click
+
+from loominal.fabric.runtime_file import remove_runtime
+from loominal.local.home import find_home, supervision, supervisor_pid
+from loominal.local.processes import end, running
+from loominal.model.errors import LoominalError
+
+ORDERLY_SECONDS = 25.0  # weft has 7 s, the broker 10
+FORCED_SECONDS = 5.0
+LOOK_SECONDS = 0.05
+
+
+@click.command(help="Stop this user's fabric; what is stored stays.\n\nExample: loominal down")
+def down() -> None:
+    """Stop the fabric."""
+    home = find_home(os.environ)
+    was_running = home.exists() and _end(home)
+    click.echo("stopped" if was_running else "not running")
+
+
+def _end(home: Path) -> bool:
+    """End every process of the home's fabric; return whether there was one. Raises: LoominalError if one stays."""
+    found = False
+    for number, patience in ((signal.SIGTERM, ORDERLY_SECONDS), (signal.SIGKILL, FORCED_SECONDS)):
+        until = time.monotonic() + patience
+        told: int | None = None
+        while time.monotonic() < until:
+            with supervision(home) as ours:
+                if ours:  # and as long as it is, nobody starts anything
+                    left = running(home)
+                    for process in left:
+                        end(home, process)
+                    remove_runtime(home)
+                    return found or bool(left)
+            pid = supervisor_pid(home)
+            if pid is not None and pid != told:
+                told, found = pid, True
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, number)  # it holds the lock at this moment, so the pid is its own
+            time.sleep(LOOK_SECONDS)
+    raise LoominalError(f"pid {supervisor_pid(home)} holds {home / 'up.lock'} and cannot be ended", "look what it is")

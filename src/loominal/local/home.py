@@ -1,0 +1,90 @@
+"""The directory of a fabric: where things lie in it, who supervises it, and its settings that outlive a restart."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import msgspec
+
+from loominal.broker.secret_file import read_secret, replace_secret
+from loominal.broker.server import free_port
+from loominal.fabric.runtime_file import home_directory
+from loominal.model.errors import InvalidArgument
+
+
+class Config(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """What a fabric keeps of itself in `config.json`."""
+
+    v: int = 1
+    broker_port: int  # chosen free once, so that programs find the broker again after a restart
+
+
+def open_home(environ: Mapping[str, str]) -> Path:
+    """Return the fabric's directory, made with mode 0700 if it is not there. Raises: InvalidArgument."""
+    home = find_home(environ)
+    try:
+        home.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if home.stat().st_mode & 0o077:
+            home.chmod(0o700)
+        (home / "logs").mkdir(mode=0o700, exist_ok=True)
+    except OSError as error:
+        raise InvalidArgument(f"cannot use {home}: {error.strerror}", "set LOOMINAL_HOME") from error
+    return home
+
+
+def find_home(environ: Mapping[str, str]) -> Path:
+    """Return the fabric's directory by its real path, whether it is there or not."""
+    return Path(os.path.realpath(home_directory(environ)))
+
+
+def read_config(home: Path) -> Config | None:
+    """Return the fabric's own settings, None before the first start. Raises: InvalidArgument."""
+    path = home / "config.json"
+    text = read_secret(path)
+    try:
+        return msgspec.json.decode(text, type=Config) if text is not None else None
+    except msgspec.DecodeError as error:
+        raise InvalidArgument(f"{path} cannot be read: {error}", "remove it; a new port is chosen then") from error
+
+
+def new_port(home: Path) -> int:
+    """Choose a free port for the broker, keep it, and return it."""
+    config = Config(broker_port=free_port())
+    replace_secret(home / "config.json", msgspec.json.encode(config).decode())
+    return config.broker_port
+
+
+@contextlib.contextmanager
+def supervision(home: Path) -> Iterator[bool]:
+    """Yield whether this process is now the only one that may start and end the fabric's processes.
+
+    It is until the block ends; a process that is killed gives it up, too.
+    """
+    with (home / "up.lock").open("a+") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            yield False
+            return
+        lock.truncate(0)
+        lock.write(str(os.getpid()))
+        lock.flush()
+        yield True
+
+
+def supervisor_pid(home: Path) -> int | None:
+    """Return the pid of the process that supervises the fabric now; None if nobody does."""
+    try:
+        with (home / "up.lock").open("r") as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            except BlockingIOError:
+                text = lock.read()
+                return int(text) if text.isdecimal() else None
+            return None
+    except FileNotFoundError:
+        return None

@@ -1,0 +1,119 @@
+"""`loominal`: the local life cycle of a fabric. Each command is a module of its own, loaded when it is asked for."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+from importlib import import_module
+
+import click
+
+import loominal
+from loominal.model.errors import (
+    BrokerUnavailable,
+    Forbidden,
+    HubUnavailable,
+    InvalidArgument,
+    LoominalError,
+    NotFound,
+)
+
+COMMANDS = {
+    "up": "Start this user's fabric and keep it running.",
+    "down": "Stop this user's fabric.",
+    "status": "Show what runs, where, and what accepted means.",
+    "doctor": "Check everything a fabric needs, with the fix for what fails.",
+    "logs": "Show the fabric's logs.",
+    "project": "Show which project this is and why, or name it.",
+    "grant": "List grants, or grant boundaries, projects and agent types.",
+}  # command -> its line in --help; each is the function of that name in the module of that name
+PROGRAMS = {
+    "warp": "Start the MCP server of an agent.",
+    "weft": "Start the coordinator.",
+    "shuttle": "Start the command line of the fleet.",
+}
+EXIT_CODES: tuple[tuple[type[LoominalError], int], ...] = (
+    (InvalidArgument, 2),
+    (NotFound, 3),
+    (Forbidden, 4),
+    (BrokerUnavailable, 5),
+    (HubUnavailable, 5),
+    (LoominalError, 1),
+)
+INTERRUPTED = 130
+
+
+class Commands(click.Group):
+    """The commands by name; listing them loads none."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's
+        """Return the names in the order of `--help`."""
+        return [*COMMANDS, *PROGRAMS]
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002 - click's
+        """Return the command of that name, None if there is none."""
+        if cmd_name in PROGRAMS:
+            return _program(cmd_name)
+        if cmd_name not in COMMANDS:
+            return None
+        command: click.Command = getattr(import_module(f"loominal.local.{cmd_name}"), cmd_name)
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002 - click's
+        """Write the list of commands."""
+        with formatter.section("Commands"):
+            formatter.write_dl(list((COMMANDS | PROGRAMS).items()))
+
+
+@click.command(
+    cls=Commands,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    help="Run a fabric on this machine.\n\nExample: loominal up --detach",
+)
+@click.version_option(loominal.__version__, prog_name="loominal")
+def cli() -> None:
+    """Group the commands."""
+
+
+def main() -> None:
+    """Run `loominal` and exit with the code that the outcome has."""
+    logging.basicConfig(stream=sys.stderr, level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
+    try:
+        outcome = cli.main(standalone_mode=False)
+        sys.exit(outcome if isinstance(outcome, int) else 0)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(error.exit_code)
+    except (click.Abort, KeyboardInterrupt):
+        sys.exit(INTERRUPTED)
+    except LoominalError as error:
+        click.echo(f"loominal: {error.message}" + (f"\n  {error.hint}" if error.hint else ""), err=True)
+        sys.exit(next(code for kind, code in EXIT_CODES if isinstance(error, kind)))
+    except BrokenPipeError:
+        os._exit(1)  # whoever read us is gone; there is nobody left to tell
+    except Exception as error:  # the last line of defence
+        logging.getLogger(__name__).debug("unexpected", exc_info=True)
+        click.echo(f"loominal: a bug: {type(error).__name__}: {error}\n  please report it", err=True)
+        sys.exit(1)
+
+
+def _program(name: str) -> click.Command:
+    """Return the command that becomes another of our programs."""
+
+    @click.command(
+        name,
+        help=PROGRAMS[name],
+        add_help_option=False,
+        context_settings={"ignore_unknown_options": True, "allow_extra_args": True},
+    )
+    @click.pass_context
+    def run(ctx: click.Context) -> None:
+        sys.stdout.flush()
+        os.execv(sys.executable, [sys.executable, "-m", f"loominal.{name}.main", *ctx.args])
+
+    return run
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,116 @@
+"""`loominal status`: what runs, where, whose broker it is, and what "accepted" means on it."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+import click
+import msgspec
+
+from loominal.broker.shown_url import shown_url
+from loominal.fabric.runtime_file import Mode, Runtime, read_runtime
+from loominal.local.home import find_home
+from loominal.local.weft_api import answers, not_ready, projects
+
+NOT_RUNNING = 5
+DURABILITY = {
+    Mode.EMBEDDED: "accepted means on disk: the broker syncs every write before it answers",
+    Mode.EXTERNAL: "accepted means what that broker's own settings say (`sync_interval`, replicas)",
+    Mode.OPEN: "accepted means what that broker's own settings say (`sync_interval`, replicas)",
+}
+TRUST = {
+    Mode.EMBEDDED: "every process of this Unix user is trusted alike: between its agents a boundary is a guard rail, "
+    "not a wall; a wall needs weft under another user",
+    Mode.EXTERNAL: "who an agent is, its credentials on that broker say",
+    Mode.OPEN: "nobody is authenticated: users, boundaries and roles are on trust, `corporate` does not exist",
+}
+
+
+class Broker(msgspec.Struct, frozen=True, kw_only=True):
+    """Where the broker is."""
+
+    url: str
+    version: str
+
+
+class Api(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """Where weft is."""
+
+    url: str
+    token_file: str
+
+
+class Status(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """What `status --json` prints."""
+
+    running: bool
+    mode: str
+    durability: str
+    home: str
+    nats: Broker
+    api: Api
+    projects: list[str]
+
+
+@click.command(help="Show what runs, where, and what accepted means.\n\nExample: loominal status --json")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
+def status(*, as_json: bool) -> None:
+    """Show the fabric's state; exit 5 if it does not run."""
+    home = find_home(os.environ)
+    runtime = read_runtime(home)
+    found = status_of(home, runtime)
+    if as_json:
+        click.echo(msgspec.json.format(msgspec.json.encode(found)).decode())
+    elif runtime is not None and found.running:
+        click.echo(_text(found, runtime, not_ready(home)))
+    else:
+        click.echo(f"not running (home {home})\n  `loominal up` starts it, `loominal doctor` says what is wrong")
+    if not found.running:
+        sys.exit(NOT_RUNNING)
+
+
+def status_of(home: Path, runtime: Runtime | None) -> Status:
+    """Return the state of the fabric in `home`, whose runtime file says `runtime`."""
+    if runtime is None or not answers(runtime):
+        mode = runtime.mode if runtime else Mode.EMBEDDED
+        return Status(
+            running=False,
+            mode=mode,
+            durability=DURABILITY[mode],
+            home=str(home),
+            nats=Broker(url="", version=""),
+            api=Api(url="", token_file=""),
+            projects=[],
+        )
+    return Status(
+        running=True,
+        mode=runtime.mode,
+        durability=DURABILITY[runtime.mode],
+        home=str(home),
+        nats=Broker(url=shown_url(runtime.url), version=broker_version(runtime)),
+        api=Api(url=runtime.api_url, token_file=runtime.token_file),
+        projects=sorted((projects(runtime) or {}).values()),
+    )
+
+
+def broker_version(runtime: Runtime) -> str:
+    """Return what the broker says of itself when one connects; "" if it does not answer."""
+    from loominal.broker.greeting import greeting
+
+    told = greeting(runtime.url)
+    return told.version if told else ""
+
+
+def _text(found: Status, runtime: Runtime, reasons: list[str]) -> str:
+    lines = [
+        f"{'running' if not reasons else 'running, but not ready'}, {found.mode} mode, home {found.home}",
+        *(f"  ! {reason}" for reason in reasons),
+        f"  broker    {found.nats.url} (nats-server {found.nats.version or 'does not answer'})",
+        f"  weft      {found.api.url} (bearer token in {found.api.token_file})",
+        f"  storage   {found.durability}",
+        f"  trust     {TRUST[runtime.mode]}",
+        f"  projects  {', '.join(found.projects) or 'none yet'}",
+    ]
+    return "\n".join(lines)

@@ -1,0 +1,121 @@
+"""`loominal up`: run the fabric in the foreground, or start it detached and return when it serves."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import click
+
+from loominal.broker.shown_url import shown_url
+from loominal.fabric.runtime_file import Mode, read_runtime
+from loominal.local.home import open_home, read_config, supervision, supervisor_pid
+from loominal.local.processes import alive
+from loominal.local.supervisor import READY_SECONDS, Supervisor, child_environment
+from loominal.local.weft_api import not_ready
+from loominal.model.errors import BrokerUnavailable
+
+LOOK_SECONDS = 0.1
+LOG_BYTES = 10_000_000
+OPEN_MODE = (
+    "open mode: this broker is not ours, so nobody is authenticated. Users, boundaries and roles are on trust,\n"
+    "  `corporate` does not exist, and weft starts no agents."
+)
+
+
+@click.command(help="Start this user's fabric and keep it running.\n\nExample: loominal up --detach")
+@click.option("--detach", is_flag=True, help="Return when it serves; `loominal down` ends it.")
+@click.option("--heal", type=int, hidden=True, help="Take over for a killed supervisor, while this weft lives.")
+def up(*, detach: bool, heal: int | None) -> None:
+    """Start the fabric."""
+    home = open_home(os.environ)
+    if detach:
+        _detach(home, heal)
+    else:
+        _supervise(home, heal)
+
+
+def _supervise(home: Path, heal: int | None) -> None:
+    """Supervise the fabric until a signal ends it; if another does so already, say so once it serves."""
+    until = time.monotonic() + READY_SECONDS
+    while True:
+        with supervision(home) as ours:
+            if ours:
+                if heal is None or alive(heal):
+                    _run(home, patient=heal is not None)
+                return
+        if not not_ready(home):
+            click.echo(f"already running: {_where(home)}")
+            return
+        if time.monotonic() > until:
+            raise BrokerUnavailable(
+                f"process {supervisor_pid(home)} is starting or ending this fabric, and it does not serve",
+                "`loominal down` ends it",
+            )
+        time.sleep(LOOK_SECONDS)
+
+
+def _run(home: Path, *, patient: bool) -> None:
+    foreign = _foreign_url(home)
+    logging.getLogger("loominal").setLevel(os.environ.get("LOG_LEVEL", "INFO").upper())
+    if foreign:
+        click.echo(OPEN_MODE, err=True)
+    supervisor = Supervisor(home, os.environ, foreign)
+    asyncio.run(supervisor.run(lambda: click.echo(f"up: {_where(home)}"), patient=patient))
+
+
+def _detach(home: Path, heal: int | None) -> None:
+    """Start a supervisor of its own and return when the fabric serves. Raises: BrokerUnavailable with the reason."""
+    if supervisor_pid(home) is not None and not not_ready(home):
+        click.echo(f"already running: {_where(home)}")
+        return
+    log_path = home / "logs" / "supervisor.log"
+    if log_path.exists() and log_path.stat().st_size > LOG_BYTES:
+        log_path.replace(log_path.with_suffix(".log.1"))
+    command = [sys.executable, "-m", "loominal", "up", *(["--heal", str(heal)] if heal is not None else [])]
+    with log_path.open("ab") as output:
+        began = output.tell()
+        process = subprocess.Popen(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
+            cwd=home,
+            env=child_environment(os.environ, foreign=bool(_foreign_url(home))),
+            start_new_session=True,
+        )
+    until = time.monotonic() + READY_SECONDS + 5  # it gives up by itself, and says why
+    while process.poll() is None and time.monotonic() < until:
+        if not not_ready(home):
+            click.echo(f"up: {_where(home)}")
+            return
+        time.sleep(LOOK_SECONDS)
+    reasons = not_ready(home)
+    if process.poll() == 0 and not reasons:
+        click.echo(f"already running: {_where(home)}")
+        return
+    with log_path.open("rb") as words:
+        words.seek(began)
+        told = [line for line in words.read().decode(errors="replace").splitlines() if line.startswith("loominal: ")]
+    raise BrokerUnavailable(
+        told[-1].removeprefix("loominal: ") if told else "; ".join(reasons), f"the logs are in {home / 'logs'}"
+    )
+
+
+def _foreign_url(home: Path) -> str:
+    """Return the URL of somebody else's broker, "" if this fabric brings its own."""
+    url, config = os.environ.get("NATS_URL", ""), read_config(home)
+    return "" if config and url.endswith(f"//127.0.0.1:{config.broker_port}") else url
+
+
+def _where(home: Path) -> str:
+    runtime = read_runtime(home)
+    if runtime is None:
+        return str(home)
+    mode = "" if runtime.mode is Mode.EMBEDDED else f" ({runtime.mode} mode)"
+    return f"broker {shown_url(runtime.url)}{mode}, weft {runtime.api_url}, home {home}"

@@ -1,0 +1,78 @@
+"""Questions to weft's HTTP interface: is it ready, which projects are there. `up`, `status` and `doctor` ask."""
+
+from __future__ import annotations
+
+import http.client
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import msgspec
+
+from loominal.broker.secret_file import read_secret
+from loominal.fabric.runtime_file import Runtime, read_runtime
+
+ANSWER_SECONDS = 3.0  # weft answers in a few ms; longer only on a machine that swaps
+
+
+class _Ready(msgspec.Struct, frozen=True):
+    reasons: list[str]
+
+
+class _Project(msgspec.Struct, frozen=True, rename="camel"):
+    project_id: str
+    project: str
+
+
+class _Projects(msgspec.Struct, frozen=True):
+    projects: list[_Project]
+
+
+def not_ready(home: Path) -> list[str]:
+    """Return what keeps the fabric in `home` from serving, one line each; nothing if it serves."""
+    runtime = read_runtime(home)
+    if runtime is None:
+        return ["no fabric runs here"]
+    if not runtime.api_url:
+        return [f"weft is not up yet; its log is {home / 'logs' / 'weft.log'}"]
+    answer = _get(runtime, "/ready")
+    if answer is None:
+        return [f"weft does not answer at {runtime.api_url}; its log is {home / 'logs' / 'weft.log'}"]
+    status, body = answer
+    if status == 200:
+        return []
+    try:
+        return msgspec.json.decode(body, type=_Ready).reasons
+    except msgspec.DecodeError:
+        return [f"{runtime.api_url} answered {status}, which is not weft's word"]
+
+
+def answers(runtime: Runtime) -> bool:
+    """Return whether weft itself is alive."""
+    answer = _get(runtime, "/health") if runtime.api_url else None
+    return answer is not None and answer[0] == 200
+
+
+def projects(runtime: Runtime) -> dict[str, str] | None:
+    """Return how lists show each known project, by id; None if weft does not tell."""
+    answer = _get(runtime, "/api/projects") if runtime.api_url else None
+    if answer is None or answer[0] != 200:
+        return None
+    try:
+        listed = msgspec.json.decode(answer[1], type=_Projects).projects
+    except msgspec.DecodeError:
+        return None
+    return {project.project_id: project.project for project in listed}
+
+
+def _get(runtime: Runtime, path: str) -> tuple[int, bytes] | None:
+    """Return status and body; None if nobody answers. Goes straight to the address: a proxy knows nothing of it."""
+    bearer = (read_secret(Path(runtime.token_file)) or "").strip() if runtime.token_file else ""
+    connection = http.client.HTTPConnection(urlsplit(runtime.api_url).netloc, timeout=ANSWER_SECONDS)
+    try:
+        connection.request("GET", path, headers={"Authorization": f"Bearer {bearer}"})
+        response = connection.getresponse()
+        return response.status, response.read()
+    except (OSError, http.client.HTTPException):
+        return None
+    finally:
+        connection.close()

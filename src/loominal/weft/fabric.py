@@ -1,0 +1,219 @@
+"""The fabric as weft serves it: which projects are loaded, who comes and goes, and what keeps it from being ready.
+
+One class for each way of being connected: under our operator keys, or on somebody else's broker in open mode.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections import defaultdict
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime
+from typing import Protocol
+
+from loominal.broker import subjects
+from loominal.broker.accounts import Accounts, Connection, connection_gone
+from loominal.broker.bucket import Bucket
+from loominal.broker.connection import Broker, Received
+from loominal.broker.credentials import Credential
+from loominal.broker.keyring import Keyring
+from loominal.fabric.hub.authority import FabricRegistry, OpenAuthority
+from loominal.fabric.hub.enrolment import Enrolments
+from loominal.fabric.hub.fabric_records import Machine
+from loominal.fabric.hub.timings import Timings
+from loominal.fabric.protocol import PROTO, Answer, encode
+from loominal.model.errors import HubUnavailable, LoominalError
+from loominal.model.grant import Role
+from loominal.model.names import PROJECT_NAME, SUBJECT_TOKEN
+from loominal.weft.projects import Projects
+
+HUB_NAME = "weft"
+READ_SECONDS = 60.0  # the fabric's registry is small; a broker that needs longer to send it is in trouble
+RETRY_SECONDS = 0.3  # between two tries to open the registry while the broker is not there
+
+log = logging.getLogger(__name__)
+
+
+class Fabric(Protocol):
+    """What the HTTP interface asks of either."""
+
+    def reasons(self) -> list[str]:
+        """Return what keeps the fabric from serving everybody, one line each; nothing if it serves."""
+
+    def titles(self) -> dict[str, str]:
+        """Return how lists show each known project, by id."""
+
+
+class OperatorFabric:
+    """A broker under our own keys: an account per project, a registry and enrolment in the fabric's own."""
+
+    def __init__(self, url: str, keyring: Keyring, machine: Credential | None, owner: str, timings: Timings) -> None:
+        self._url = url
+        self._keyring = keyring
+        self._machine = machine
+        self._owner = owner
+        self._timings = timings
+        self._broker: Broker | None = None
+        self._registry: FabricRegistry | None = None
+        self._projects: Projects | None = None  # None until the registry is read
+        self._connections: defaultdict[tuple[str, str], set[int]] = defaultdict(set)  # (project, agent) -> open ones
+
+    def reasons(self) -> list[str]:
+        """Return what keeps the fabric from serving everybody, one line each; nothing if it serves."""
+        if self._broker is None or not self._broker.up:
+            why = self._broker.last_error if self._broker else "not connected yet"
+            return [f"broker: {self._url} does not answer ({why or 'connecting'})"]
+        if self._projects is None:
+            return ["registry: it is not read yet"]
+        return [f"leadership: project {project} is not served yet" for project in self._projects.not_ready()]
+
+    def titles(self) -> dict[str, str]:
+        """Return how lists show each known project, by id."""
+        return {project.id: project.title for project in self._registry.projects()} if self._registry else {}
+
+    async def serve(self) -> None:
+        """Serve until cancelled."""
+        system_credential = self._keyring.system_credential(HUB_NAME)
+        async with (
+            self._connect(subjects.FABRIC) as broker,
+            Broker.connect(
+                self._url,
+                name="weft system",
+                inbox=subjects.reply_prefix(HUB_NAME),
+                credential=lambda: system_credential,
+                wait_seconds=0,
+            ) as system,
+            asyncio.TaskGroup() as group,
+        ):
+            self._broker = broker
+            bucket = Bucket(broker, subjects.registry_bucket(subjects.FABRIC))
+            registry = FabricRegistry(bucket, self._keyring, Accounts(system), self._owner)
+            await self._open(bucket, registry, group)
+            self._registry = registry
+            projects = Projects(self._connect, self._title, registry, self._timings, group)
+            await system.subscribe(subjects.system_connects(), self._came)
+            await system.subscribe(subjects.system_disconnects(), self._went)
+            for project in registry.projects():
+                projects.load(project.id)
+            self._projects = projects
+            await Enrolments(broker, registry, self._keyring, projects.load).serve()
+
+    async def _open(self, bucket: Bucket, registry: FabricRegistry, group: asyncio.TaskGroup) -> None:
+        """Return when the registry is in memory and knows this machine, however long the broker is away."""
+        follower = registry.follower()
+        group.create_task(follower.run(), name="registry")
+        told = ""
+        while True:
+            try:
+                await bucket.ensure()
+                await follower.caught_up(READ_SECONDS)
+                if self._machine is not None:
+                    await registry.add_machine(self._own_machine(self._machine))
+                return
+            except LoominalError as error:
+                if error.message != told:
+                    log.info("the registry is not open yet: %s", error)
+                    told = error.message
+            await asyncio.sleep(RETRY_SECONDS)
+
+    def _own_machine(self, credential: Credential) -> Machine:
+        return Machine(
+            name=credential.name,
+            user=self._owner,
+            key=credential.key.public,
+            role=Role.OPERATOR,
+            created_at=datetime.now(UTC),
+        )
+
+    @contextlib.asynccontextmanager
+    async def _connect(self, project: str) -> AsyncIterator[Broker]:
+        credential = self._keyring.hub_credential(project, HUB_NAME)
+        async with Broker.connect(
+            self._url,
+            name=f"weft {project}",
+            inbox=subjects.reply_prefix(HUB_NAME),
+            credential=lambda: credential,
+            wait_seconds=0,
+        ) as broker:
+            yield broker
+
+    def _title(self, project: str) -> str:
+        return self.titles().get(project, project)
+
+    def _came(self, message: Received) -> None:
+        if (found := self._agent_of(message)) is None:
+            return
+        project, connection = found
+        self._connections[project, connection.name].add(connection.cid)
+        if self._projects and (hub := self._projects.get(project)):
+            hub.project.presence.connected(connection.name, hub.project.clock.monotonic())
+
+    def _went(self, message: Received) -> None:
+        """Tell the hub that an agent's last connection ended; a new one may have come before the old one went."""
+        if (found := self._agent_of(message)) is None:
+            return
+        project, connection = found
+        left = self._connections[project, connection.name]
+        left.discard(connection.cid)
+        if left:
+            return
+        del self._connections[project, connection.name]
+        if self._projects and (hub := self._projects.get(project)):
+            hub.project.presence.disconnected(connection.name, hub.project.clock.monotonic())
+
+    def _agent_of(self, message: Received) -> tuple[str, Connection] | None:
+        """Return the project and the connection of an agent that enrolled; None for everybody else."""
+        connection = connection_gone(message.data)
+        bound = self._registry.enrolment(connection.name) if connection and self._registry else None
+        if connection is None or bound is None or self._keyring.project_public(bound.project) != connection.account:
+            return None
+        return bound.project, connection
+
+
+class OpenFabric:
+    """Somebody else's broker: one account and connection for everything; a project is loaded at its first request."""
+
+    def __init__(self, broker: Broker, url: str, timings: Timings) -> None:
+        self._broker = broker
+        self._url = url
+        self._timings = timings
+        self._projects: Projects | None = None
+
+    def reasons(self) -> list[str]:
+        """Return what keeps the fabric from serving everybody, one line each; nothing if it serves."""
+        if not self._broker.up or self._projects is None:
+            return [f"broker: {self._url} does not answer ({self._broker.last_error or 'connecting'})"]
+        return [f"leadership: project {project} is not served yet" for project in self._projects.not_ready()]
+
+    def titles(self) -> dict[str, str]:
+        """Return how lists show each known project, by id; in open mode only those that were heard of."""
+        return {project: project for project in self._projects.known()} if self._projects else {}
+
+    async def serve(self) -> None:
+        """Serve until cancelled."""
+        async with asyncio.TaskGroup() as group:
+            self._projects = Projects(self._connect, str, OpenAuthority(), self._timings, group)
+            await self._broker.subscribe(subjects.any_request(), lambda message: self._heard(message, group))
+            await asyncio.Event().wait()
+
+    @contextlib.asynccontextmanager
+    async def _connect(self, _: str) -> AsyncIterator[Broker]:
+        yield self._broker
+
+    def _heard(self, message: Received, group: asyncio.TaskGroup) -> None:
+        """Load the project of a request; until it is served tell the asker to come again."""
+        _, project, _, agent = message.subject.split(".")
+        if self._projects is None or self._projects.is_ready(project):
+            return
+        if not PROJECT_NAME.fullmatch(project) or not SUBJECT_TOKEN.fullmatch(agent):
+            return
+        self._projects.load(project)
+        if message.reply.startswith(subjects.reply_prefix(agent) + ".") and not set(message.reply) & set("*> "):
+            group.create_task(self._put_off(project, message.reply), name=f"put off {agent}")
+
+    async def _put_off(self, project: str, reply: str) -> None:
+        problem = HubUnavailable(f"project {project} is being loaded", "it is asked again by itself").problem()
+        with contextlib.suppress(LoominalError):  # the asker asks again anyway
+            await self._broker.publish(reply, encode(Answer(proto=PROTO, error=problem)))

@@ -1,0 +1,75 @@
+"""Weft's settings: one frozen value, made from the environment at start."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import msgspec
+
+from loominal.fabric.hub.timings import Timings
+from loominal.fabric.runtime_file import home_directory
+from loominal.model.errors import InvalidArgument
+
+API_HOST = "127.0.0.1"
+API_PORT = 4280
+LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR")
+
+
+class Settings(msgspec.Struct, frozen=True, kw_only=True):
+    """Everything that weft is told from outside."""
+
+    home: Path  # LOOMINAL_HOME, default ~/.local/state/loominal
+    nats_url: str  # NATS_URL, default: what the runtime file says
+    nats_creds: Path | None = None  # NATS_CREDS
+    nats_user: str = ""  # NATS_USER
+    nats_password: str = ""  # NATS_PASS
+    nats_ca: Path | None = None  # NATS_CA
+    api_host: str = API_HOST  # API_HOST
+    api_port: int | None = None  # API_PORT; None: 4280 or the next free one
+    log_level: str = "INFO"  # LOG_LEVEL
+    timings: Timings = Timings()  # LOOMINAL_TIMINGS_SCALE: factor to all of them, for tests and the demo
+    supervisor_pid: int | None = None  # LOOMINAL_SUPERVISOR: the process that `loominal up` started and that started us
+
+    @classmethod
+    def from_env(cls, environ: Mapping[str, str]) -> Settings:
+        """Return the settings in `environ`. Raises: InvalidArgument, listing every bad value."""
+        problems: list[str] = []
+        scale = _number(environ, "LOOMINAL_TIMINGS_SCALE", 0.001, 100.0, problems)
+        port = _number(environ, "API_PORT", 1, 65535, problems)
+        supervisor = _number(environ, "LOOMINAL_SUPERVISOR", 1, 1 << 32, problems)
+        level = environ.get("LOG_LEVEL", "INFO").upper()
+        if level not in LEVELS:
+            problems.append(f"LOG_LEVEL={level!r} must be one of {', '.join(LEVELS)}")
+        if problems:
+            raise InvalidArgument("; ".join(problems))
+        return cls(
+            home=home_directory(environ),
+            nats_url=environ.get("NATS_URL", ""),
+            nats_creds=_path(environ, "NATS_CREDS"),
+            nats_user=environ.get("NATS_USER", ""),
+            nats_password=environ.get("NATS_PASS", ""),
+            nats_ca=_path(environ, "NATS_CA"),
+            api_host=environ.get("API_HOST") or API_HOST,
+            api_port=int(port) if port is not None else None,
+            log_level=level,
+            timings=Timings().scaled(scale) if scale is not None else Timings(),
+            supervisor_pid=int(supervisor) if supervisor is not None else None,
+        )
+
+
+def _number(environ: Mapping[str, str], name: str, least: float, most: float, problems: list[str]) -> float | None:
+    text = environ.get(name, "")
+    if not text:
+        return None
+    try:
+        value = float(text) if name.endswith("SCALE") else int(text)
+    except ValueError:
+        value = least - 1
+    if not least <= value <= most:
+        problems.append(f"{name}={text!r} must be a number from {least:g} to {most:g}")
+    return value
+
+
+def _path(environ: Mapping[str, str], name: str) -> Path | None:
+    return Path(environ[name]) if environ.get(name) else None
