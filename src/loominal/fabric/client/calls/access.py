@@ -1,0 +1,47 @@
+"""Who may do what, for operators."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+
+from loominal.fabric.client.calls.interface import Calls
+from loominal.fabric.operations.access import Grants, GrantView, Revoked
+
+
+class AccessCalls(Calls):
+    """Grants and revocation. All raise Forbidden for who is no operator, and in open mode."""
+
+    async def grant_access(
+        self,
+        *,
+        user: str | None = None,
+        projects: Sequence[str] = (),
+        boundaries: Sequence[str] = (),
+        agent_types: Sequence[str] = (),
+        capabilities: Sequence[str] = (),
+        expires: datetime | str | None = None,
+    ) -> GrantView:
+        """Let a user's agents work on these boundaries; an empty list of anything else means any."""
+        return await self._ask(
+            "grant_access",
+            GrantView,
+            user=user,
+            projects=projects,
+            boundaries=boundaries,
+            agent_types=agent_types,
+            capabilities=capabilities,
+            expires=expires,
+        )
+
+    async def list_grants(self) -> Grants:
+        """Return every grant that concerns the project."""
+        return await self._ask("list_grants", Grants)
+
+    async def revoke_grant(self, id: str) -> GrantView:  # noqa: A002  # the argument's name in every interface
+        """Take a grant back. Raises: NotFound."""
+        return await self._ask("revoke_grant", GrantView, id=id)
+
+    async def revoke_agent(self, guid: str) -> Revoked:
+        """Cut an agent off for good: its connection ends, its claims are handed back. Raises: NotFound."""
+        return await self._ask("revoke_agent", Revoked, guid=guid)

@@ -1,0 +1,159 @@
+"""What a client needs to know before it can connect: one value, from arguments and the environment."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Self
+from urllib.parse import unquote, urlsplit
+
+import msgspec
+
+from loominal.fabric.project_id import VARIABLE, ProjectName, find_project
+from loominal.fabric.protocol import GIVE_UP_SECONDS
+from loominal.fabric.runtime_file import home_directory
+from loominal.model import names
+from loominal.model.errors import InvalidArgument
+
+CALL_SECONDS = 60.0  # how long a call is repeated before its error is raised: a restart of hub or broker fits in
+SCHEMES = ("nats", "tls")
+PORT = 4222
+
+
+class Servers(msgspec.Struct, frozen=True, kw_only=True):
+    """Where a foreign broker is; user and password as the URL had them, which does not have them any more."""
+
+    urls: tuple[str, ...] = ()
+    user: str = ""
+    password: str = ""
+
+    def __repr__(self) -> str:
+        return f"Servers({', '.join(self.urls)})"
+
+
+class ClientSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """One agent's connection. Each field with its argument of `connect` and its variable; texts are "" when unset."""
+
+    home: Path  # home, LOOMINAL_HOME
+    servers: Servers  # url, NATS_URL (several: with commas), NATS_USER, NATS_PASS; none: the local fabric's
+    credential_file: Path | None  # NATS_CREDS
+    ca_file: Path | None  # NATS_CA: certificates that the broker must be signed by; then nothing goes in plain text
+    project: ProjectName  # project, LOOMINAL_PROJECT_ID, else the directory's (MCP_PROJECT_PATH, else the present one)
+    agent_id: str  # agent_id, LOOMINAL_AGENT_ID: a UUID
+    handle: str  # handle, LOOMINAL_HANDLE
+    client: str  # which program it is; slots, default handles and default agent types are named after it
+    person: bool = False
+    launch: str = ""  # the launch that started this process
+    timeout_seconds: float = CALL_SECONDS  # of each call, beside its own waiting
+    limit_bytes: int = 0  # the longest answer wanted; 0: whatever the broker carries
+
+    @classmethod
+    def from_env(
+        cls,
+        environ: Mapping[str, str],
+        *,
+        handle: str | None = None,
+        project: str | None = None,
+        home: Path | str | None = None,
+        url: str | None = None,
+        agent_id: str | None = None,
+        client: str = "python",
+        person: bool = False,
+        directory: Path | str | None = None,
+        timeout_seconds: float = CALL_SECONDS,
+    ) -> Self:
+        """Return the settings; an argument goes before its variable, and an empty variable is none.
+
+        Raises: InvalidArgument that lists everything that is wrong.
+        """
+        problems = _Problems()
+        place = Path(directory or environ.get("MCP_PROJECT_PATH") or Path.cwd())
+        found = ProjectName(id="", title="", why="")
+        servers = Servers()
+        with problems.noted("project"):
+            found = find_project(place, name=project or "", variable=environ.get(VARIABLE, ""))
+        with problems.noted("NATS_URL"):
+            servers = _servers(url or environ.get("NATS_URL", ""), environ)
+        wanted = handle or environ.get("LOOMINAL_HANDLE", "")
+        with problems.noted("handle"):
+            wanted = wanted and names.handle(wanted)
+        given = agent_id or environ.get("LOOMINAL_AGENT_ID", "")
+        with problems.noted("agent id"):
+            given = given and _uuid(given)
+        with problems.noted("timeout_seconds"):
+            _between(timeout_seconds, 0.1, GIVE_UP_SECONDS)
+        settings = cls(
+            home=Path(home).expanduser().absolute() if home else home_directory(environ),
+            servers=servers,
+            credential_file=problems.file(environ, "NATS_CREDS"),
+            ca_file=problems.file(environ, "NATS_CA"),
+            project=found,
+            agent_id=given,
+            handle=wanted,
+            client=names.handle_like(client),
+            person=person,
+            timeout_seconds=timeout_seconds,
+        )
+        problems.raise_any()
+        return settings
+
+
+class _Problems:
+    """Everything that is wrong with the settings, to be said at once."""
+
+    def __init__(self) -> None:
+        self._found: list[InvalidArgument] = []
+
+    @contextmanager
+    def noted(self, what: str) -> Iterator[None]:
+        try:
+            yield
+        except InvalidArgument as error:
+            self._found.append(InvalidArgument(f"{what}: {error.message}", error.hint))
+
+    def file(self, environ: Mapping[str, str], variable: str) -> Path | None:
+        if not (text := environ.get(variable, "")):
+            return None
+        path = Path(text).expanduser().absolute()
+        with self.noted(variable):
+            if not path.is_file():
+                raise InvalidArgument(f"there is no file {path}")
+        return path
+
+    def raise_any(self) -> None:
+        if self._found:
+            hints = [error.hint for error in self._found if error.hint]
+            raise InvalidArgument("; ".join(error.message for error in self._found), "; ".join(hints))
+
+
+def _servers(text: str, environ: Mapping[str, str]) -> Servers:
+    """Return the brokers that `text` lists. Raises: InvalidArgument; no password is repeated in it."""
+    user, password = environ.get("NATS_USER", ""), environ.get("NATS_PASS", "")
+    urls: list[str] = []
+    for part in filter(None, (piece.strip() for piece in text.split(","))):
+        try:
+            url = urlsplit(part if "://" in part else f"nats://{part}")
+            host, port = url.hostname or "", url.port or PORT
+        except ValueError as error:
+            raise InvalidArgument(f"an address is malformed: {error}", "write nats://HOST:PORT") from error
+        if url.scheme not in SCHEMES or not host or url.path.strip("/") or url.query:
+            raise InvalidArgument("an address must be nats://HOST:PORT or tls://HOST:PORT")
+        user, password = user or unquote(url.username or ""), password or unquote(url.password or "")
+        urls.append(f"{url.scheme}://{f'[{host}]' if ':' in host else host}:{port}")
+    if user and not password:
+        raise InvalidArgument("a user without a password", "set NATS_PASS, or NATS_CREDS to a credential file")
+    return Servers(urls=tuple(urls), user=user, password=password)
+
+
+def _uuid(text: str) -> str:
+    try:
+        return str(uuid.UUID(text))
+    except ValueError as error:
+        raise InvalidArgument(f"{names.shown(text)} is no UUID", "leave it out to get one") from error
+
+
+def _between(value: float, least: float, most: float) -> None:
+    if not least <= value <= most:
+        raise InvalidArgument(f"{value:g} is not between {least:g} and {most:g}")
