@@ -1,0 +1,203 @@
+"""Registering, presence, discovery: what agents say of themselves and what others find."""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Callable
+
+from msgspec.structs import replace
+
+from loominal.fabric.hub import handles
+from loominal.fabric.hub.admission import Bounds
+from loominal.fabric.hub.caller import Caller
+from loominal.fabric.hub.events_log import EventKind, record_event
+from loominal.fabric.hub.parts import fitting
+from loominal.fabric.hub.project import Project
+from loominal.fabric.hub.records import Saved, identified, save
+from loominal.fabric.hub.registry import Facet
+from loominal.fabric.hub.views import agent_view, status_of
+from loominal.fabric.hub.visibility import resolve, sees, user_of
+from loominal.fabric.hub.work.judging import hand_back
+from loominal.fabric.operations.registry import (
+    AgentView,
+    DeregisterAgent,
+    Deregistered,
+    DiscoverAgents,
+    Discovered,
+    GetAgentInfo,
+    Presence,
+    PresenceUpdated,
+    RegisterAgent,
+    Registered,
+    Scope,
+    UpdatePresence,
+)
+from loominal.fabric.protocol import encode
+from loominal.model.agent import AgentRecord, AgentStatus
+from loominal.model.cursor import cursor, position
+from loominal.model.errors import BadCursor, InvalidArgument, NotRegistered
+from loominal.model.names import label
+
+LABELS = {  # what is compared as a label, and how an error calls it
+    Facet.TYPE: "agentType",
+    Facet.CAPABILITY: "capability",
+    Facet.BOUNDARY: "boundary",
+}
+
+
+async def register_agent(project: Project, caller: Caller, args: RegisterAgent) -> Registered:
+    """Register the caller, or change what it is registered as."""
+    record = await enter(project, caller, args)
+    return Registered(
+        guid=record.id,
+        handle=record.handle,
+        agent_type=record.agent_type,
+        capabilities=record.capabilities,
+        boundaries=record.boundaries,
+        visibility=record.visibility,
+        hostname=record.hostname,
+        project_id=project.id,
+    )
+
+
+async def enter(project: Project, caller: Caller, args: RegisterAgent) -> AgentRecord:
+    """Return the caller's record, registered as `args` says within its grants.
+
+    Raises: InvalidArgument, TooLarge, Forbidden, BoundaryRefused, HandleTaken, BrokerUnavailable.
+    """
+    bounds = bounds_of(project, caller)
+    agent_type = bounds.agent_type(args.agent_type)
+    boundaries = bounds.boundaries(agent_type, args.boundaries)
+    capabilities = bounds.capabilities(agent_type, boundaries, args.capabilities)
+    visibility = bounds.visibility(agent_type, args.visibility, args.visibility)
+    if args.handle is None:
+        await handles.ensure_handle(project, caller)
+    else:
+        await handles.set_handle(project, caller, args.handle)
+
+    def register(record: AgentRecord) -> AgentRecord:
+        return replace(
+            identified(project, caller, record),
+            registered=True,
+            agent_type=agent_type,
+            capabilities=capabilities,
+            boundaries=boundaries,
+            visibility=visibility,
+            max_concurrent=args.max_concurrent,
+            metadata=args.metadata,
+            status=AgentStatus.ONLINE,
+            task_count=0,
+        )
+
+    saved = await save(project, caller.agent, register, op=caller.op)
+    await _tell(project, saved, EventKind.AGENT_UPDATED if saved.before.registered else EventKind.AGENT_REGISTERED)
+    return saved.after
+
+
+def bounds_of(project: Project, caller: Caller) -> Bounds:
+    """Return what bounds the caller's own word now."""
+    grants = caller.standing.grants
+    return Bounds(grants=grants, policy=project.policy, project=project.id, now=project.clock.now())
+
+
+async def update_presence(project: Project, caller: Caller, args: UpdatePresence) -> PresenceUpdated:
+    """Change what the caller says of itself; what is left out stays."""
+    if args.status is AgentStatus.OFFLINE:
+        raise InvalidArgument("an agent that is here is not offline", "call deregister_agent, or end the process")
+    bounds = bounds_of(project, caller)
+
+    def change(record: AgentRecord) -> AgentRecord:
+        wanted = record.capabilities if args.capabilities is None else args.capabilities
+        return replace(
+            record,
+            status=record.status if args.status is None else args.status,
+            task_count=record.task_count if args.current_task_count is None else args.current_task_count,
+            capabilities=bounds.capabilities(record.agent_type, record.boundaries, wanted),
+        )
+
+    saved = await save(project, caller.agent, change, op=caller.op)
+    await _tell(project, saved, EventKind.AGENT_UPDATED)
+    return PresenceUpdated(before=_presence(saved.before), after=_presence(saved.after))
+
+
+async def deregister_agent(project: Project, caller: Caller, _args: DeregisterAgent) -> Deregistered:
+    """Take the caller out of the registry, its handle apart, and hand back at once what it holds."""
+    record = project.agents.get(caller.agent)
+    if record is None or not (record.registered or record.op == caller.op):
+        raise NotRegistered(f"{project.agents.shown(caller.agent)} is not registered")
+    saved = await save(project, caller.agent, lambda each: replace(each, registered=False), op=caller.op)
+    released = await hand_back(project, caller.agent, "its agent deregistered")
+    await _tell(project, saved, EventKind.AGENT_SHUTDOWN)
+    return Deregistered(guid=caller.agent, released=tuple(released))
+
+
+async def get_agent_info(project: Project, caller: Caller, args: GetAgentInfo) -> AgentView:
+    """Return one agent, registered or not, with its metadata unless that is too long for the answer."""
+    record = resolve(project, caller, args.guid)
+    return agent_view(project, record, metadata_bytes=caller.limit_bytes // 3)
+
+
+async def discover_agents(project: Project, caller: Caller, args: DiscoverAgents) -> Discovered:
+    """Return the registered agents that all filters hold for, the caller among them, by handle."""
+    query = encode(replace(args, limit=20, cursor=None)).decode()
+    after = _after(args.cursor, query, project.generation)
+    accepts = _filter(project, caller, args)
+    found = [record for record in project.agents.having(_wanted(args)) if accepts(record)]
+    behind = [record for record in found if _place(record) > after]
+    page = [agent_view(project, record) for record in heapq.nsmallest(args.limit, behind, key=_place)]
+    fit = tuple(fitting(page, caller.limit_bytes, cut=lambda view, _: replace(view, capabilities=(), current_work=())))
+    more = bool(fit) and len(behind) > len(fit)
+    last = cursor(query, project.generation, fit[-1].handle, fit[-1].guid) if more else None
+    return Discovered(agents=fit, total=len(found), next_cursor=last)
+
+
+def _filter(project: Project, caller: Caller, args: DiscoverAgents) -> Callable[[AgentRecord], bool]:
+    """Return what the index cannot tell of a found agent: whether it may be seen, and whether it is there."""
+    user = user_of(project, caller)
+    offline_too = args.include_offline or args.status is AgentStatus.OFFLINE
+
+    def accepts(record: AgentRecord) -> bool:
+        if not sees(project, caller, record) or (args.scope is Scope.MINE and record.user != user):
+            return False
+        status = status_of(project, record)
+        return args.status is status if args.status else offline_too or status is not AgentStatus.OFFLINE
+
+    return accepts
+
+
+def _wanted(args: DiscoverAgents) -> dict[Facet, str]:
+    given = {
+        Facet.TYPE: args.agent_type,
+        Facet.CAPABILITY: args.capability,
+        Facet.BOUNDARY: args.boundary,
+        Facet.HOSTNAME: args.hostname,
+        Facet.HANDLE: args.handle,
+    }
+    return {
+        facet: label(text, LABELS[facet]) if facet in LABELS else text.strip().casefold()
+        for facet, text in given.items()
+        if text is not None
+    }
+
+
+def _place(record: AgentRecord) -> tuple[str, str]:
+    return record.handle, record.id
+
+
+def _after(text: str | None, query: str, generation: str) -> tuple[str, str]:
+    if text is None:
+        return "", ""
+    match position(text, query, generation):
+        case (str(handle), str(agent)):
+            return handle, agent
+    raise BadCursor("this cursor was not made by discover_agents")
+
+
+def _presence(record: AgentRecord) -> Presence:
+    return Presence(status=record.status, current_task_count=record.task_count, capabilities=record.capabilities)
+
+
+async def _tell(project: Project, saved: Saved, kind: EventKind) -> None:
+    """Record the event of a change, unless nothing changed."""
+    if saved.after != saved.before:
+        await record_event(project, kind, agent_view(project, saved.after))
