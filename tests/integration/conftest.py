@@ -63,6 +63,19 @@ class NatsServer:
             self._process.kill()
             self._process.wait()
 
+    def copy_store(self, to: Path) -> None:
+        """Keep a copy of the store as it is; the server must not run."""
+        shutil.copytree(self._store, to / "store")
+
+    def take_store(self, source: Path) -> None:
+        """Replace the store with a copy that was kept."""
+        self.drop_store()
+        shutil.copytree(source / "store", self._store)
+
+    def drop_store(self) -> None:
+        """Remove everything that is stored; the server must not run."""
+        shutil.rmtree(self._store)
+
     def freeze(self) -> None:
         os.kill(self.pid, signal.SIGSTOP)
 
@@ -73,10 +86,13 @@ class NatsServer:
     def _config(self) -> Path:
         return self._directory / "nats.conf"
 
+    @property
+    def _store(self) -> Path:
+        return self._directory / "store"
+
     def _write(self) -> None:
-        store = self._directory / "store"
         self._config.write_text(
-            f'listen: "127.0.0.1:{self.port}"\njetstream {{ store_dir: "{store}" }}\n{self.extra}\n'
+            f'listen: "127.0.0.1:{self.port}"\njetstream {{ store_dir: "{self._store}" }}\n{self.extra}\n'
         )
 
     def _answers(self) -> bool:

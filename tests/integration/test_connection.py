@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import ssl
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
 from loominal.broker import line as lines
 from loominal.broker import subjects
 from loominal.broker.connection import Broker, Received
+from loominal.broker.keyring import Keyring
+from loominal.broker.server import EmbeddedServer
+from loominal.broker.server_config import ServerSettings
 from loominal.model.errors import BrokerUnavailable, HubUnavailable, InvalidArgument, TooLarge
 from tests.integration.conftest import NatsServer, eventually
 
@@ -42,9 +47,7 @@ async def test_nobody_listening_and_nobody_answering_are_told_apart(broker: Brok
         await broker.request("silent.a", b"", seconds=0.05)
 
 
-async def test_a_failing_handler_is_reported_and_called_again(
-    broker: Broker, caplog: pytest.LogCaptureFixture
-) -> None:
+async def test_a_failing_handler_is_reported_and_called_again(broker: Broker, caplog: pytest.LogCaptureFixture) -> None:
     seen: list[bytes] = []
 
     def fail_first(received: Received) -> None:
@@ -110,8 +113,17 @@ async def test_too_large_is_refused_here_and_costs_no_connection(broker: Broker)
 async def test_a_malformed_subject_is_the_callers_fault(broker: Broker, subject: str) -> None:
     with pytest.raises(InvalidArgument):
         await broker.publish(subject, b"")
+
+
+@pytest.mark.parametrize("subject", ["", "a b", "a..b", ".a", "a.", "a.>.b", "a*", "a>", "a\r\nPUB b"])
+async def test_a_malformed_filter_is_refused_and_costs_no_connection(broker: Broker, subject: str) -> None:
     with pytest.raises(InvalidArgument):
         await broker.subscribe(subject, lambda _: None)
+    for well_formed in ("a", "*", "a.*.c", "a.>", ">"):
+        await (await broker.subscribe(well_formed, lambda _: None)).stop()
+    await round_trip(broker)
+
+    assert broker.connects == 1
 
 
 async def test_what_the_server_says_of_itself_is_kept(broker: Broker) -> None:
@@ -259,6 +271,49 @@ async def test_a_revoked_login_comes_back_when_it_is_allowed_again(private_serve
         await broker.publish("back.a", b"1")
 
         await eventually(lambda: seen == [b"1"])
+
+
+async def test_a_renewed_credential_is_used_at_the_next_connect(tmp_path: Path, free_port: Callable[[], int]) -> None:
+    keyring = Keyring.open(tmp_path / "keys")
+    other = Keyring.open(tmp_path / "other-keys")
+    (tmp_path / "server").mkdir()
+    settings = ServerSettings(directory=tmp_path / "server", port=free_port(), keyring=keyring)
+    credentials = [other.hub_credential(subjects.FABRIC, "hub")]
+    async with (
+        EmbeddedServer(settings) as server,
+        Broker.connect(
+            server.url, name="hub", inbox=INBOX, credential=lambda: credentials[-1], wait_seconds=0
+        ) as broker,
+    ):
+        with pytest.raises(BrokerUnavailable, match=r"(?i)authorization violation"):
+            await broker.wait_up(0.5)
+        credentials.append(keyring.hub_credential(subjects.FABRIC, "hub"))
+
+        await broker.wait_up(10)
+
+
+async def test_no_credential_leaves_in_plain_text_where_tls_is_wanted(nats_server: NatsServer, tmp_path: Path) -> None:
+    credential = Keyring.open(tmp_path / "keys").hub_credential(subjects.FABRIC, "hub")
+    with pytest.raises(BrokerUnavailable, match="secure connection required"):
+        async with Broker.connect(
+            nats_server.url,
+            name="hub",
+            inbox=INBOX,
+            credential=lambda: credential,
+            tls=ssl.create_default_context(),
+            wait_seconds=0.3,
+        ):
+            pass
+
+
+async def test_a_password_in_a_url_is_not_shown(free_port: Callable[[], int]) -> None:
+    with pytest.raises(BrokerUnavailable) as caught:
+        async with Broker.connect(
+            f"nats://me:secret@127.0.0.1:{free_port()}", name="test", inbox=INBOX, wait_seconds=0.3
+        ):
+            pass
+
+    assert "secret" not in str(caught.value)
 
 
 async def test_refused_subjects_are_remembered(private_server: NatsServer) -> None:

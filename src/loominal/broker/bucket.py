@@ -13,7 +13,7 @@ from loominal.broker import subjects
 from loominal.broker.connection import Broker
 from loominal.broker.follower import Follower
 from loominal.broker.log import Log, Record, StreamSettings, StreamState
-from loominal.model.errors import Conflict
+from loominal.model.errors import Conflict, InvalidArgument
 
 PAGE = 1000  # records of one read
 DELETED = {"KV-Operation": "DEL"}
@@ -56,7 +56,7 @@ class Bucket:
 
     async def get(self, key: str) -> Entry | None:
         """Return what `key` holds now, None if nothing. Raises: BrokerUnavailable."""
-        record = await self.log.last(subjects.bucket_subject(self.name, key))
+        record = await self.log.last(self._subject(key))
         return self._live(record) if record is not None else None
 
     async def write(self, key: str, value: bytes, *, revision: int) -> int:
@@ -64,7 +64,7 @@ class Bucket:
 
         Raises: Conflict if the key is not at `revision`; BrokerUnavailable: it may or may not be stored, so read again.
         """
-        subject = subjects.bucket_subject(self.name, key)
+        subject = self._subject(key)
         try:
             return (await self.log.append(subject, value, expect=revision)).sequence
         except Conflict:
@@ -75,7 +75,7 @@ class Bucket:
 
     async def delete(self, key: str, *, revision: int) -> int:
         """Delete `key`, which is at `revision`; return the deletion's revision. Raises: as `write`."""
-        subject = subjects.bucket_subject(self.name, key)
+        subject = self._subject(key)
         return (await self.log.append(subject, b"", expect=revision, headers=DELETED)).sequence
 
     async def entries(self, prefix: str = "") -> list[Entry]:
@@ -107,6 +107,11 @@ class Bucket:
             handler(self._live(record) or Deleted(key=key, revision=record.sequence))
 
         return Follower(self.log, self._below(prefix), take, last_per_subject=True, on_reset=on_reset)
+
+    def _subject(self, key: str) -> str:
+        if key.endswith(("*", ">")):
+            raise InvalidArgument(f"{key!r} is a filter, not a key")
+        return subjects.bucket_subject(self.name, key)
 
     def _below(self, prefix: str) -> str:
         return subjects.bucket_subject(self.name, f"{prefix}.>" if prefix else ">")

@@ -9,6 +9,7 @@ import asyncio
 import itertools
 import logging
 import random
+import re
 import secrets
 import ssl
 import time
@@ -19,7 +20,8 @@ from typing import TYPE_CHECKING, Protocol
 
 import msgspec
 
-from loominal.model.errors import BrokerUnavailable, HubUnavailable, LoominalError, TooLarge
+from loominal.broker.shown_url import shown_url
+from loominal.model.errors import BrokerUnavailable, HubUnavailable, InvalidArgument, LoominalError, TooLarge
 
 if TYPE_CHECKING:
     from nats.aio.msg import Msg
@@ -32,6 +34,8 @@ LAST_PAUSE_SECONDS = 2.0
 STEADY_SECONDS = 5.0  # a connection that lasted so long makes the next pause the first one again
 DEFAULT_MAX_PAYLOAD = 1 << 20  # what a server takes unless it says otherwise
 NO_RESPONDERS = 503
+FILTER = re.compile(r"(?:(?:\*|[^\s.*>]+)\.)*(?:\*|>|[^\s.*>]+)")  # tokens, of which any may be `*` and the last `>`
+QUEUE = re.compile(r"\S*")
 
 log = logging.getLogger(__name__)
 
@@ -57,6 +61,11 @@ class Address(msgspec.Struct, frozen=True, kw_only=True):
     user: str = ""
     password: str = ""
     tls: ssl.SSLContext | None = None
+
+    @property
+    def shown(self) -> str:
+        """The URLs as people may see them."""
+        return ", ".join(shown_url(url) for url in self.urls)
 
 
 class Received(msgspec.Struct, frozen=True):
@@ -179,7 +188,7 @@ class Broker:
     @property
     def up(self) -> bool:
         """Whether the connection stands and every subscription is in place."""
-        return self._up.is_set() and self._line is not None and not self._line.gone.is_set()
+        return self._up.is_set()
 
     async def wait_up(self, seconds: float) -> None:
         """Return when the connection is up. Raises: BrokerUnavailable after `seconds`."""
@@ -187,7 +196,7 @@ class Broker:
             async with asyncio.timeout(seconds):
                 await self._up.wait()
         except TimeoutError as error:
-            reason = self.last_error or f"no answer from {', '.join(self._address.urls)}"
+            reason = self.last_error or f"no answer from {self._address.shown}"
             raise BrokerUnavailable(reason) from error
 
     def on_connect(self, callback: Callable[[], None]) -> Callable[[], None]:
@@ -214,7 +223,7 @@ class Broker:
         size = len(data) + _header_bytes(headers)  # too much ends the connection: the server counts headers, too
         if size > self.max_payload:
             raise TooLarge(f"{size} bytes on {subject} are more than the broker takes ({self.max_payload})")
-        await line.send(subject, data, reply, headers)
+        await line.send(subject, data, reply, headers or None)
 
     async def request(
         self, subject: str, data: bytes, *, seconds: float, headers: dict[str, str] | None = None
@@ -256,7 +265,10 @@ class Broker:
 
         Messages that pass while the connection is down are missed. What this connection publishes after the call finds
         the subscription in place. An exception of the handler is logged; the next message comes all the same.
+        Raises: InvalidArgument for a malformed subject or queue.
         """
+        if not FILTER.fullmatch(subject) or not QUEUE.fullmatch(queue):  # kept, it would end every later connection
+            raise InvalidArgument(f"cannot subscribe to {subject!r} (queue {queue!r})")
         subscription = Subscription(subject, handler, queue)
         self._subscriptions = [kept for kept in self._subscriptions if not kept.stopped] + [subscription]
         if self._line is not None:
@@ -276,7 +288,7 @@ class Broker:
         while not self._closing:
             began = time.monotonic()
             try:
-                line = await Line.open(self._address, self._failed)
+                line = await Line.open(self._address, self._failed, self._up.clear)
                 try:
                     await self._serve(line)
                 finally:
@@ -296,12 +308,14 @@ class Broker:
             await subscription.put_on(line)
         await line.settle()
         self.max_payload, self.server_version = line.max_payload, line.version
+        if line.gone.is_set():
+            raise BrokerUnavailable(f"the broker closed the connection: {line.last_error}")
         self.connected_at = time.monotonic()
         self.connects += 1
         self._up.set()
-        log.info("%s: connected to %s", self._address.name, ", ".join(self._address.urls))
-        for callback in list(self._callbacks):
-            callback()
+        log.info("%s: connected to %s", self._address.name, self._address.shown)
+        for callback in self._callbacks:
+            asyncio.get_running_loop().call_soon(callback)  # one that fails is reported by the loop, and costs nothing
         await line.gone.wait()
         self.last_error = str(line.last_error or "the broker closed the connection")
         log.info("%s: connection lost: %s", self._address.name, self.last_error)

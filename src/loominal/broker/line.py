@@ -35,27 +35,30 @@ log = logging.getLogger(__name__)
 
 
 class Line(Client):
-    """One connection: `gone` is set as soon as it has ended, whatever ended it."""
+    """One connection: `gone` is set and `ended` called as soon as it has ended, whatever ended it."""
 
-    def __init__(self) -> None:
+    def __init__(self, ended: Callable[[], None]) -> None:
         super().__init__()
         self.opened = False
+        self._ended = ended
         self.gone = asyncio.Event()
 
     @classmethod
-    async def open(cls, address: Address, failed: Callable[[Exception], None]) -> Line:
+    async def open(cls, address: Address, failed: Callable[[Exception], None], ended: Callable[[], None]) -> Line:
         """Return a line that has just been connected and authenticated.
 
         `failed` hears of every later fault that has no caller: refused permissions, dropped messages. What a handler
         raises is logged with its traceback, and the next message comes all the same.
         Raises: BrokerUnavailable if no server at `address` answers or takes the credential.
         """
-        line = cls()
+        line = cls(ended)
         reasons: list[Exception] = []
 
         async def note(error: Exception) -> None:
             if not line.opened:
                 reasons.append(error)
+            elif isinstance(error, errors.UnexpectedEOF):
+                pass  # the end, which `gone` and `last_error` tell
             elif isinstance(error, errors.Error):
                 failed(error)
             else:
@@ -68,7 +71,7 @@ class Line(Client):
         except (errors.Error, OSError, TimeoutError, ValueError) as error:
             await line.abandon()
             reason = reasons[-1] if reasons and isinstance(error, errors.NoServersError) else error
-            raise BrokerUnavailable(f"no broker at {', '.join(address.urls)}: {reason}") from error
+            raise BrokerUnavailable(f"no broker at {address.shown}: {reason}") from error
         except BaseException:
             await line.abandon()
             raise
@@ -115,6 +118,7 @@ class Line(Client):
     async def _close(self, status: int, do_cbs: bool = True) -> None:
         # Every end of a connection passes here. `closed_cb` comes too late or, with unsent data, never.
         self.gone.set()
+        self._ended()
         await super()._close(status, do_cbs)
 
     async def settle(self) -> None:
@@ -137,13 +141,11 @@ class Line(Client):
             raise BrokerUnavailable(f"connection lost: {error}") from error
 
     async def listen(self, subject: str, queue: str, deliver: Callable[[Msg], Awaitable[None]]) -> Listening:
-        """Subscribe, with room for everything that may come. Raises: BrokerUnavailable, InvalidArgument."""
+        """Subscribe, with room for everything that may come. Raises: BrokerUnavailable."""
         try:
             return await self.subscribe(
                 subject, queue, cb=deliver, pending_msgs_limit=QUEUED_MESSAGES, pending_bytes_limit=QUEUED_BYTES
             )
-        except errors.BadSubjectError as error:
-            raise InvalidArgument(f"cannot subscribe to {subject!r}") from error
         except (errors.Error, OSError) as error:
             raise BrokerUnavailable(f"connection lost: {error}") from error
 
