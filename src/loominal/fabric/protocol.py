@@ -43,7 +43,7 @@ class Answer(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_def
     """What the hub says: `ok` or `error`."""
 
     proto: int
-    ok: msgspec.Raw | None = None
+    ok: msgspec.Raw = msgspec.Raw(b"")  # empty: it is an error
     error: Problem | None = None
 
 
