@@ -84,6 +84,6 @@ def _unwrapped(data: bytes) -> msgspec.Raw:
         raise Internal(f"the coordinator's answer cannot be read: {error}") from error
     if answer.error is not None:
         raise error_from(answer.error)
-    if answer.ok is None:
+    if not answer.ok:
         raise Internal("the coordinator's answer is empty")
     return answer.ok
