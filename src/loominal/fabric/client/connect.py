@@ -48,7 +48,7 @@ async def connect(
 
     With `agent_type` or `capabilities` it is registered, else it only takes `handle`, if one is given. What is left out
     is as the environment says (`ClientSettings`), else the local fabric, this directory's project, a free agent id.
-    Raises: BrokerUnavailable if no fabric is there, HubUnavailable, HandleTaken, Forbidden, Busy if `agent_id` is in use.
+    Raises: BrokerUnavailable if no fabric is there, HubUnavailable, HandleTaken, Forbidden, Busy (`agent_id` in use).
     """
     settings = ClientSettings.from_env(
         os.environ,
