@@ -15,6 +15,7 @@ from loominal.model.record import version
 
 FIRST_CHANNELS = ("general", "updates", "roadmap", "parallel-work", "errors")
 INBOX_UNREAD = 1000  # unread messages at which an inbox refuses more
+WORK_RESULT = "work-result"  # the message type by which the fabric itself tells of a work item's end
 
 _ID = re.compile(r"m_([cd])([0-9a-f]{6})([1-9][0-9]{0,18})")
 

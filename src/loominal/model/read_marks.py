@@ -7,7 +7,7 @@ something else, names it in `ack`, or reads on behind it. Until then another pro
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 
 import msgspec
 from msgspec.structs import replace
@@ -100,9 +100,10 @@ def surface(marks: ReadMarks, to: str, op: str) -> ReadMarks:
     return show(marks, [sequence for offer in due for sequence in offer.sequences])
 
 
-def pass_by(marks: ReadMarks, cursor: int) -> ReadMarks:
-    """Return `marks` after a read went on behind `cursor`: what was offered up to there was shown."""
-    return show(marks, [sequence for offer in marks.offers for sequence in offer.sequences if sequence <= cursor])
+def pass_by(marks: ReadMarks, cursor: int, asked_for: Callable[[int], bool]) -> ReadMarks:
+    """Return `marks` after a read went on behind `cursor`: what it `asked_for` and was offered before was shown."""
+    offered = {sequence for offer in marks.offers for sequence in offer.sequences if sequence <= cursor}
+    return show(marks, filter(asked_for, offered))
 
 
 def ack(marks: ReadMarks, sequences: Collection[int], asking: Collection[int]) -> ReadMarks:
@@ -123,6 +124,11 @@ def show(marks: ReadMarks, sequences: Iterable[int]) -> ReadMarks:
         surfaced=tuple(sorted(behind.union(marks.surfaced))),
     )
     return replace(shown, offers=tuple(_settled(shown, offer) for offer in shown.offers))
+
+
+def catch_up(marks: ReadMarks, newer: ReadMarks) -> ReadMarks:
+    """Return `marks` with shown what `newer`, which began from the same offers, knows to be shown."""
+    return show(marks, [sequence for offer in newer.offers if offer.shown for sequence in offer.sequences])
 
 
 def settle(marks: ReadMarks, inbox: Sequence[int], complete: int) -> ReadMarks:

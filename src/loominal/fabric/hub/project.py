@@ -25,7 +25,7 @@ from loominal.fabric.hub.work.leases import Leases
 from loominal.fabric.hub.work.polls import Polls
 from loominal.fabric.operations.types import View
 from loominal.model.agent import AgentRecord
-from loominal.model.policy import DEFAULT_POLICY, Policy
+from loominal.model.policy import DEFAULT_POLICY, OPEN_POLICY, Policy
 from loominal.model.routing import Candidate
 from loominal.model.work import Progress
 
@@ -55,11 +55,11 @@ class Project:
         self.event_log = Log(broker, subjects.events_stream(project_id))
         self.bucket = Bucket(broker, subjects.registry_bucket(project_id))
         self.leadership = Leadership(weft)
-        self.policy: Policy = DEFAULT_POLICY
+        self.policy: Policy = OPEN_POLICY if authority.open_mode else DEFAULT_POLICY
         self.agents = Agents()
         self.presence = Presence()
-        self.channels = ChannelIndex()
-        self.inboxes = Inboxes()
+        self.channels = ChannelIndex(self.wakes)
+        self.inboxes = Inboxes(self.wakes, self.clock)
         self.book = WorkBook()
         self.leases = Leases()
         self.polls = Polls()

@@ -1,0 +1,223 @@
+"""Channels for everybody: list_channels, send_message, read_messages."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from loominal.broker import subjects
+from loominal.broker.bucket import Entry
+from loominal.broker.log import Record
+from loominal.fabric.hub import messages
+from loominal.fabric.hub.channels import MOST_CHANNELS
+from loominal.fabric.hub.handles import ensure_handle
+from loominal.fabric.hub.parts import entry_bytes, fitting
+from loominal.fabric.hub.posting import checked_reply, dedupe_of, post, sender_of
+from loominal.fabric.operations.channels import (
+    ChannelMessage,
+    Channels,
+    ChannelView,
+    History,
+    ListChannels,
+    MessageSent,
+    ReadMessages,
+    SendMessage,
+)
+from loominal.model import cursor as cursors
+from loominal.model import names
+from loominal.model.errors import BadCursor, Conflict, NotFound, QuotaExceeded, UnknownChannel
+from loominal.model.message import FIRST_CHANNELS, ChannelRecord, Kind, Message, MessageId, message_id
+from loominal.model.record import encode
+from loominal.model.times import instant
+
+if TYPE_CHECKING:
+    from loominal.fabric.hub.caller import Caller
+    from loominal.fabric.hub.project import Project
+
+ROUND_TRIP = 64  # messages of one read from the log: 64 of 200 KB are what a hub may hold for one request
+SENDER_BYTES = 45  # of an entry of `senders`, beside the handle
+OLDER, NEWER = "older", "newer"  # which way a cursor goes
+
+
+class Span(msgspec.Struct, frozen=True, kw_only=True):
+    """What one read may show: places of the channel's trail, and from which end on."""
+
+    start: int
+    end: int
+    way: str  # OLDER: the newest first
+    seen: int  # sequence behind which "later" begins for this reader
+    floor: int = 0  # sequence of the first message that `since` lets through
+    since: str = ""  # as the reader wrote it
+
+
+async def list_channels(project: Project, caller: Caller, _args: ListChannels) -> Channels:
+    """Return the project's channels: those of every project, then the others, the liveliest first."""
+    views = [_channel_view(project, name) for name in project.channels.names()]
+    known, made = views[: len(FIRST_CHANNELS)], views[len(FIRST_CHANNELS) :]
+    made.sort(key=lambda view: view.last_at.timestamp() if view.last_at else 0.0, reverse=True)
+    return Channels(channels=tuple(fitting(known + made, caller.limit_bytes)), total=len(views))
+
+
+async def send_message(project: Project, caller: Caller, args: SendMessage) -> MessageSent:
+    """Store a message in a channel; the same op again is answered with the first one's place and time.
+
+    Raises: UnknownChannel, NotFound (replyTo), QuotaExceeded.
+    """
+    name, dedupe = _name(args.channel), dedupe_of(caller)
+    if project.channels.intake.sent(dedupe) is None:
+        project.fullness.check("channel")
+        if not args.create:
+            _known(project, name)
+        checked_reply(project, caller, args.reply_to)
+    sender = await ensure_handle(project, caller)
+    if not project.channels.exists(name):
+        await _create(project, caller, name)
+    message = Message(
+        sender=sender_of(sender),
+        text=args.message,
+        reply_to=args.reply_to or "",
+        importance=args.importance,
+        metadata=args.metadata,
+    )
+    subject = subjects.channel(project.id, name)
+    posted = await post(project, project.channel_log, project.channels, subject, message, dedupe)
+    place = MessageId(Kind.CHANNEL, project.generation, posted.sequence)
+    return MessageSent(id=str(place), channel=name, timestamp=posted.at)
+
+
+async def read_messages(project: Project, caller: Caller, args: ReadMessages) -> History:
+    """Return a page of a channel, oldest first: the newest, those before a cursor, or those after one.
+
+    Raises: UnknownChannel, NotFound (id), BadCursor, InvalidArgument.
+    """
+    name = _known(project, _name(args.channel))
+    if args.id is not None:
+        return await _one(project, caller, name, args.id, args.offset)
+    span = _span(project, name, args)
+    records, reached = await _fetch(project, name, span, args.limit, caller.limit_bytes)
+    found = [(record, message) for record in records if (message := messages.read(project, record))]
+    views = [messages.channel_message(project, *each, caller.limit_bytes) for each in found]
+    page = list(fitting(views, caller.limit_bytes, cut=messages.shorten, weigh=_weight))
+    shown = found[: len(page)]
+    if len(page) < len(views):
+        reached = shown[-1][0].sequence
+    return History(
+        messages=tuple(reversed(page) if span.way == OLDER else page),
+        senders={message.sender.handle: message.sender.guid for _, message in shown},
+        next_cursor=_older(project, name, span, reached),
+        new_cursor=_newer(project, name, span, reached),
+    )
+
+
+async def _one(project: Project, caller: Caller, name: str, text: str, offset: int) -> History:
+    place = message_id(text, project.generation)
+    known = place.kind is Kind.CHANNEL and project.channels.trail(name).place(place.sequence) is not None
+    record = await project.channel_log.at(place.sequence) if known else None
+    message = messages.read(project, record) if record else None
+    if record is None or message is None:
+        raise NotFound(f"there is no message {names.shown(text)} in channel {name!r}")
+    view = messages.channel_message(project, record, message, caller.limit_bytes)
+    page = messages.from_offset(view, offset, caller.limit_bytes)
+    return History(messages=(page,), senders={message.sender.handle: message.sender.guid})
+
+
+def _name(text: str) -> str:
+    return names.subject_token(text.removeprefix("#"), "channel")
+
+
+def _known(project: Project, name: str) -> str:
+    if not project.channels.exists(name):
+        near = names.nearest(name, project.channels.names())
+        raise UnknownChannel(f"there is no channel {name!r}", f"did you mean {near!r}? {UnknownChannel.hint}")
+    return name
+
+
+async def _create(project: Project, caller: Caller, name: str) -> None:
+    """Make a channel; one that somebody else makes in this moment is as good."""
+    if len(project.channels.names()) >= MOST_CHANNELS:
+        raise QuotaExceeded(f"a project has at most {MOST_CHANNELS} channels", "use one that list_channels shows")
+    key = f"chan.{name}"
+    value = encode(ChannelRecord(name=name, created_by=caller.agent, created_at=project.clock.now()))
+    try:
+        revision = await project.bucket.write(key, value, revision=project.channels.revision(name))
+    except Conflict:
+        return
+    project.channels.apply_entry(Entry(key=key, value=value, revision=revision))
+
+
+def _channel_view(project: Project, name: str) -> ChannelView:
+    trail = project.channels.trail(name)
+    return ChannelView(
+        name=name,
+        description=project.channels.description(name),
+        messages=len(trail.sequences),
+        last_at=trail.at(-1) if trail.sequences else None,
+    )
+
+
+def _span(project: Project, name: str, args: ReadMessages) -> Span:
+    """Return what the arguments ask for. Nothing behind a gap is shown: a cursor would pass over what is missing."""
+    trail, complete = project.channels.trail(name), project.channels.intake.complete
+    start, end, floor = 0, trail.behind(complete), 0
+    place = cursors.position(args.cursor, _query(name), project.generation) if args.cursor else ()
+    if args.since is not None:
+        start = trail.since(instant(args.since, project.clock.now(), past=True))
+        floor = trail.sequences[start] if start < end else complete + 1
+    match place:
+        case ():
+            return Span(start=start, end=end, way=OLDER, seen=complete, floor=floor, since=args.since or "")
+        case (way, int(before), int(seen), int(first), str(since)) if way == OLDER and args.since in (None, since):
+            start, end = trail.behind(first - 1), trail.behind(before - 1)
+            return Span(start=start, end=end, way=OLDER, seen=seen, floor=first, since=since)
+        case (way, int(seen)) if way == NEWER:
+            return Span(start=max(start, trail.behind(seen)), end=end, way=NEWER, seen=seen)
+    raise BadCursor("this cursor belongs to a read with another `since`")
+
+
+async def _fetch(project: Project, name: str, span: Span, limit: int, limit_bytes: int) -> tuple[list[Record], int]:
+    """Return the records to show, in the span's order, and the sequence up to which it was walked (0: not at all)."""
+    trail, subject = project.channels.trail(name), subjects.channel(project.id, name)
+    older = span.way == OLDER
+    first, end = (
+        (max(span.start, span.end - limit), span.end) if older else (span.start, min(span.end, span.start + limit))
+    )
+    wanted = list(trail.sequences[first:end])
+    if older:
+        wanted.reverse()
+    found: list[Record] = []
+    reached = size = 0
+    for start in range(0, len(wanted), ROUND_TRIP):
+        chunk = wanted[start : start + ROUND_TRIP]
+        read = {each.sequence: each for each in await project.channel_log.page(subject, min(chunk), len(chunk))}
+        for sequence in chunk:
+            if record := read.get(sequence) or await project.channel_log.at(sequence):  # a copy may lag
+                found.append(record)
+                size += len(record.data)
+            else:
+                trail.forget(sequence)
+        reached = chunk[-1]
+        if size >= limit_bytes:
+            break
+    return found, reached
+
+
+def _older(project: Project, name: str, span: Span, reached: int) -> str | None:
+    trail = project.channels.trail(name)
+    if span.way == NEWER or not reached or trail.behind(reached - 1) <= trail.behind(span.floor - 1):
+        return None
+    position = (OLDER, reached, span.seen, span.floor, span.since)
+    return cursors.cursor(_query(name), project.generation, *position)
+
+
+def _newer(project: Project, name: str, span: Span, reached: int) -> str:
+    seen = span.seen if span.way == OLDER or not reached else reached
+    return cursors.cursor(_query(name), project.generation, NEWER, seen)
+
+
+def _query(name: str) -> str:
+    return f"channel {name}"
+
+
+def _weight(view: ChannelMessage) -> int:
+    return entry_bytes(view) + len(view.handle) + SENDER_BYTES
