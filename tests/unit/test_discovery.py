@@ -65,7 +65,12 @@ def test_an_agent_is_found_by_all_it_registered(agents: Agents, wanted: dict[str
 
 @pytest.mark.parametrize(
     "wanted",
-    [{"capability": "c--"}, {"capability": "node-js"}, {"agent_type": "codex", "boundary": "corporate"}, {"handle": "ad"}],
+    [
+        {"capability": "c--"},
+        {"capability": "node-js"},
+        {"agent_type": "codex", "boundary": "corporate"},
+        {"handle": "ad"},
+    ],
 )
 def test_all_filters_must_hold(agents: Agents, wanted: dict[str, str]) -> None:
     assert found(agents, **wanted) == set()

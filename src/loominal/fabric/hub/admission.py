@@ -51,7 +51,7 @@ class Bounds(msgspec.Struct, frozen=True, kw_only=True):
         return plain
 
     def capabilities(self, agent_type: str, boundaries: Sequence[str], wanted: Sequence[str]) -> tuple[str, ...]:
-        """Return the capabilities as they are kept: as given. Raises: InvalidArgument, TooLarge, Forbidden naming one."""
+        """Return the capabilities as they are kept: as given. Raises: InvalidArgument, TooLarge, Forbidden."""
         kept = labels(wanted, "capability")
         for each in kept:
             plain = names.label(each, "capability")

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from msgspec.structs import replace
 
 from loominal.broker.bucket import Deleted, Entry
-from loominal.fabric.hub.records import TRIES, identified, refresh, save
+from loominal.fabric.hub.records import TRIES, identified, refresh, remember, save
 from loominal.fabric.hub.registry import handle_key
 from loominal.fabric.hub.visibility import user_of
 from loominal.model import names
@@ -107,7 +107,7 @@ async def _take(project: Project, agent: str, handle: str, user: str | None) -> 
         except Conflict:
             await refresh(project, key)
             continue
-        project.agents.apply(Entry(key=key, value=value, revision=revision))
+        remember(project, Entry(key=key, value=value, revision=revision))
         return True
     raise BrokerUnavailable(f"handle {handle!r} changes faster than it can be written")
 
@@ -133,4 +133,4 @@ async def _free(project: Project, handle: str) -> None:
     except Conflict:
         await refresh(project, key)
         return
-    project.agents.apply(Deleted(key=key, revision=revision))
+    remember(project, Deleted(key=key, revision=revision))

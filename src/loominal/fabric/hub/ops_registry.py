@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Callable
+from operator import attrgetter
 
 from msgspec.structs import replace
 
@@ -15,7 +16,7 @@ from loominal.fabric.hub.parts import fitting
 from loominal.fabric.hub.project import Project
 from loominal.fabric.hub.records import Saved, identified, save
 from loominal.fabric.hub.registry import Facet
-from loominal.fabric.hub.views import agent_view, status_of
+from loominal.fabric.hub.views import agent_view
 from loominal.fabric.hub.visibility import resolve, sees, user_of
 from loominal.fabric.hub.work.judging import hand_back
 from loominal.fabric.operations.registry import (
@@ -43,6 +44,7 @@ LABELS = {  # what is compared as a label, and how an error calls it
     Facet.CAPABILITY: "capability",
     Facet.BOUNDARY: "boundary",
 }
+PLACE = attrgetter("handle", "id")  # what a list of agents is sorted by
 
 
 async def register_agent(project: Project, caller: Caller, args: RegisterAgent) -> Registered:
@@ -107,6 +109,8 @@ async def update_presence(project: Project, caller: Caller, args: UpdatePresence
     bounds = bounds_of(project, caller)
 
     def change(record: AgentRecord) -> AgentRecord:
+        if not record.registered:
+            raise NotRegistered(f"{project.agents.shown(caller.agent)} is not registered")
         wanted = record.capabilities if args.capabilities is None else args.capabilities
         return replace(
             record,
@@ -143,8 +147,8 @@ async def discover_agents(project: Project, caller: Caller, args: DiscoverAgents
     after = _after(args.cursor, query, project.generation)
     accepts = _filter(project, caller, args)
     found = [record for record in project.agents.having(_wanted(args)) if accepts(record)]
-    behind = [record for record in found if _place(record) > after]
-    page = [agent_view(project, record) for record in heapq.nsmallest(args.limit, behind, key=_place)]
+    behind = [record for record in found if PLACE(record) > after] if args.cursor else found
+    page = [agent_view(project, record) for record in heapq.nsmallest(args.limit, behind, key=PLACE)]
     fit = tuple(fitting(page, caller.limit_bytes, cut=lambda view, _: replace(view, capabilities=(), current_work=())))
     more = bool(fit) and len(behind) > len(fit)
     last = cursor(query, project.generation, fit[-1].handle, fit[-1].guid) if more else None
@@ -153,14 +157,15 @@ async def discover_agents(project: Project, caller: Caller, args: DiscoverAgents
 
 def _filter(project: Project, caller: Caller, args: DiscoverAgents) -> Callable[[AgentRecord], bool]:
     """Return what the index cannot tell of a found agent: whether it may be seen, and whether it is there."""
-    user = user_of(project, caller)
-    offline_too = args.include_offline or args.status is AgentStatus.OFFLINE
+    user, now = user_of(project, caller), project.clock.monotonic()
+    is_online, timings = project.presence.is_online, project.timings
 
     def accepts(record: AgentRecord) -> bool:
         if not sees(project, caller, record) or (args.scope is Scope.MINE and record.user != user):
             return False
-        status = status_of(project, record)
-        return args.status is status if args.status else offline_too or status is not AgentStatus.OFFLINE
+        if not is_online(record.id, now, timings):
+            return args.status is AgentStatus.OFFLINE or (args.status is None and args.include_offline)
+        return args.status is None or args.status is record.status
 
     return accepts
 
@@ -178,10 +183,6 @@ def _wanted(args: DiscoverAgents) -> dict[Facet, str]:
         for facet, text in given.items()
         if text is not None
     }
-
-
-def _place(record: AgentRecord) -> tuple[str, str]:
-    return record.handle, record.id
 
 
 def _after(text: str | None, query: str, generation: str) -> tuple[str, str]:

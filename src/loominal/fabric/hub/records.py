@@ -51,7 +51,7 @@ async def save(project: Project, agent: str, change: Change, *, op: str) -> Save
         except Conflict:
             await refresh(project, key)
             continue
-        project.agents.apply(Entry(key=key, value=value, revision=revision))
+        remember(project, Entry(key=key, value=value, revision=revision))
         return Saved(before, replace(after, op=op))
     raise BrokerUnavailable(f"the record of agent {agent} changes faster than it can be written")
 
