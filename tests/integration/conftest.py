@@ -19,6 +19,7 @@ import pytest
 from loominal.broker import subjects
 from loominal.broker.connection import Broker
 from loominal.broker.log import Log, StreamSettings
+from tests.integration.fabric import Fabric
 
 START_SECONDS = 20.0  # on a loaded machine
 ABSENT_SECONDS = 15.0  # how long a test waits for what must come
@@ -118,6 +119,23 @@ def private_server(tmp_path: Path, free_port: Callable[[], int]) -> Iterator[Nat
     server = NatsServer(tmp_path, free_port())
     yield server
     server.kill()
+
+
+@pytest.fixture(scope="session")
+def fabric(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fabric]:
+    """The fabric of the run: tests share it and stay apart by project ids. Its times are a tenth of the real ones."""
+    running = Fabric(tmp_path_factory.mktemp("fabric"))
+    running.start()
+    yield running
+    running.stop()
+
+
+@pytest.fixture
+def private_fabric(tmp_path: Path) -> Iterator[Fabric]:
+    """A fabric of the test's own, not yet started."""
+    private = Fabric(tmp_path)
+    yield private
+    private.stop()
 
 
 @pytest.fixture

@@ -68,7 +68,8 @@ def imports(module: Module) -> Iterator[tuple[int, str]]:
     for node in ast.walk(module.tree):
         match node:
             case ast.Import(names=names):
-                yield from ((node.lineno, alias.name) for alias in names)
+                # the bare package holds nothing but the version and lazy re-exports
+                yield from ((node.lineno, alias.name) for alias in names if alias.name != "loominal")
             case ast.ImportFrom(module="loominal", names=names):
                 yield from ((node.lineno, f"loominal.{alias.name}") for alias in names)
             case ast.ImportFrom(module=str(name), level=0):
@@ -129,7 +130,7 @@ def names_say_what_is_inside(module: Module) -> Breaches:
 
 
 def only_main_catches_everything(module: Module) -> Breaches:
-    if module.parts[-1] == "main":
+    if module.parts[-1] == "main" or module.path.endswith("hub/dispatch.py"):  # one bad request ends no project
         return
     for node in ast.walk(module.tree):
         match node:

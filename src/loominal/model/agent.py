@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 
 from loominal.model.grant import Visibility
+from loominal.model.record import version
 
 MAX_CONCURRENT = 1000
 JsonObject = dict[str, Any]  # Any: a JSON object of the caller's own, kept and given back as it came
@@ -25,7 +26,7 @@ class AgentStatus(StrEnum):
 class AgentRecord(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
     """What the registry keeps of an agent (key `agent.<id>`); presence is not part of it."""
 
-    v: int = 1
+    v: int = version(1)
     id: str
     handle: str
     registered: bool = False
@@ -47,6 +48,6 @@ class AgentRecord(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omi
 class HandleRecord(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
     """Whose handle it is (key `handle.<h>`), written before the agent's own record."""
 
-    v: int = 1
+    v: int = version(1)
     agent: str
     at: datetime

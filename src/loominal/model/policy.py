@@ -5,6 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from loominal.model.errors import BoundaryRefused
+from loominal.model.grant import CORPORATE
 from loominal.model.names import shown
 from loominal.model.record import version
 
@@ -47,4 +48,7 @@ DEFAULT_POLICY = Policy(
         "personal": Rule(preferred=("claude-code",)),
         "open-source": Rule(),
     }
+)
+OPEN_POLICY = msgspec.structs.replace(  # nobody can be granted `corporate` where nobody is authenticated
+    DEFAULT_POLICY, boundaries={name: rule for name, rule in DEFAULT_POLICY.boundaries.items() if name != CORPORATE}
 )

@@ -54,7 +54,6 @@ class Dispatcher:
         self._running: dict[tuple[str, str], list[str]] = {}  # (agent, op) -> reply subjects that wait for its answer
         self._in_flight: defaultdict[str, int] = defaultdict(int)
         self._polling: set[str] = set()
-        self.serving = False  # requests are answered only while the logs are read and the leadership is ours
 
     def receive(self, message: Received) -> None:
         """Take one request off the wire; a reply subject that is not the asker's own inbox is never answered."""
@@ -62,8 +61,6 @@ class Dispatcher:
         if not _own_reply(message.reply, agent):
             log.warning("request of %s with a foreign reply subject ignored", agent)
             return
-        if not self.serving:
-            return  # the asker repeats
         self._group.create_task(self._take(operation, agent, message), name=f"{operation} {agent}")
 
     async def _take(self, operation: str, agent: str, message: Received) -> None:

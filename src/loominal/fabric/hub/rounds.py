@@ -45,6 +45,7 @@ class Pulse:
         if not self._deaf:
             return True
         project.leases.renew_all(clock.monotonic())
+        project.presence.renew(clock.monotonic())
         self._deaf = False
         return False
 
@@ -90,5 +91,5 @@ async def _follow_up(project: Project) -> None:
     await telling.tell_all(project)
     await ops_inbox.flush(project)
     for agent in project.presence.offline_now(project.clock.monotonic(), project.timings):
-        await events_log.record_offline(project, agent)
+        await events_log.offline(project, agent)
     await collecting.collect(project)

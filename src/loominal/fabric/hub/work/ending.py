@@ -93,10 +93,15 @@ async def _held(project: Project, caller: Caller, work_id: str) -> Entry:
     if entry.item.result is None and entry.item.status is Status.DONE:
         entry = await refresh(project, entry.item.id) or entry
     item = entry.item
-    if done_op(item, caller.op) or caller.lease_token or caller.agent in (item.claimed_by, item.last_holder):
+    if done_op(item, caller.op) or _ever_held(item, caller.agent):
         return entry
     holder = project.agents.shown(item.claimed_by) if item.claimed_by else "nobody"
     raise NotOwner(f"{item.id} is {item.status}, held by {holder}, not by you", "claim_work first")
+
+
+def _ever_held(item: WorkItem, agent: str) -> bool:
+    """Return whether `agent` holds the item or lost it; nobody else has anything to say about it."""
+    return agent in (item.claimed_by, item.last_holder) or any(error.by == agent for error in item.errors)
 
 
 async def _resumed(project: Project, caller: Caller, work_id: str) -> Entry:
