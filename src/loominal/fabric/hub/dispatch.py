@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections import defaultdict
+from collections import OrderedDict, defaultdict
 from collections.abc import Mapping
 
 import msgspec
@@ -41,6 +41,8 @@ log = logging.getLogger(__name__)
 
 ENDINGS = frozenset({"complete_work", "fail_work", "release_work", "report_progress"})  # the lease token decides
 POLL = "claim_work"
+ANSWERS_KEPT = 2000  # of the newest deeds; the logs know older ones, these also know what "before" was
+ANSWER_KEPT_BYTES = 4096
 ANSWER_ROOM = 16_384  # bytes of a message kept free for what surrounds an answer
 
 
@@ -52,6 +54,9 @@ class Dispatcher:
         self._handlers = handlers
         self._group = group
         self._running: dict[tuple[str, str], list[str]] = {}  # (agent, op) -> reply subjects that wait for its answer
+        self._answers: OrderedDict[tuple[str, str, str], bytes] = (
+            OrderedDict()
+        )  # (operation, agent, op) -> what it gave
         self._in_flight: defaultdict[str, int] = defaultdict(int)
         self._polling: set[str] = set()
 
@@ -90,17 +95,28 @@ class Dispatcher:
         try:
             caller = self._caller(agent, request)
             self._admit(operation, caller)
+            if known := self._answers.get((operation.name, agent, request.op)):
+                return known
             args = arguments(operation.arguments, request.args)
             view = await self._handlers[operation.name](self._project, caller, args)
             ok = encode_answer(view)
             if len(ok) > self._room():
                 raise TooLarge(f"the answer has {len(ok)} bytes, the broker carries {self._room()}", "ask for less")
-            return encode(Answer(proto=PROTO, ok=msgspec.Raw(ok)))
+            answer = encode(Answer(proto=PROTO, ok=msgspec.Raw(ok)))
+            self._keep((operation.name, agent, request.op), operation, answer)
+            return answer
         except LoominalError as error:
             return _failed(error)
         except Exception:  # the last line of defence: one bad request must not end the project for everybody
             log.exception("operation %s of %s failed", operation.name, agent)
             return _failed(Internal(f"{operation.name} failed inside the hub", "the coordinator's log has the details"))
+
+    def _keep(self, key: tuple[str, str, str], operation: Operation, answer: bytes) -> None:
+        if operation.reads or operation.waits or len(answer) > ANSWER_KEPT_BYTES:
+            return
+        self._answers[key] = answer
+        if len(self._answers) > ANSWERS_KEPT:
+            self._answers.popitem(last=False)
 
     def _operation(self, name: str) -> Operation:
         if name not in self._handlers:

@@ -90,6 +90,9 @@ async def _follow_up(project: Project) -> None:
     await settling.settle_all(project)
     await telling.tell_all(project)
     await ops_inbox.flush(project)
-    for agent in project.presence.offline_now(project.clock.monotonic(), project.timings):
-        await events_log.offline(project, agent)
     await collecting.collect(project)
+    for agent in project.presence.offline_now(project.clock.monotonic(), project.timings):
+        try:
+            await events_log.offline(project, agent)
+        except LoominalError as error:  # each is reported once: the others must not be lost with it
+            log.warning("project %s: %s went offline, which could not be kept: %s", project.id, agent, error)
