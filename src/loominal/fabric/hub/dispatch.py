@@ -41,7 +41,7 @@ log = logging.getLogger(__name__)
 
 ENDINGS = frozenset({"complete_work", "fail_work", "release_work", "report_progress"})  # the lease token decides
 POLL = "claim_work"
-ANSWERS_KEPT = 2000  # of the newest deeds; the logs know older ones, these also know what "before" was
+ANSWERS_KEPT = 500  # of the newest deeds; the logs know older ones, these also know what "before" was
 ANSWER_KEPT_BYTES = 4096
 ANSWER_ROOM = 16_384  # bytes of a message kept free for what surrounds an answer
 
