@@ -95,7 +95,7 @@ class Loading:
         self._project.corrupt[where] = str(error)
 
     async def _start_unstarted(self) -> None:
-        """Give a first state to submissions whose hub died between the two writes."""
+        """Finish what a hub began when it died between two writes: first states, and forgetting."""
         p = self._project
         follower = self._follower(p.work_log, "spec", self._submission, headers_only=True, last_per_subject=True)
         task = self._group.create_task(follower.run(), name=f"submissions {p.id}")
@@ -103,8 +103,13 @@ class Loading:
             await follower.caught_up(LOAD_SECONDS)
         finally:
             task.cancel()
-        for item_id in [each for each in self._submitted if p.book.get(each) is None]:
+        for item_id in self._submitted:
             subject = subjects.submission(p.id, item_id)
+            entry = p.book.get(item_id)
+            if entry is not None:
+                if entry.item.collected:  # the hub died while it forgot the item
+                    await p.work_log.purge(subject)
+                continue
             last = await p.work_log.last(subject)
             try:
                 if last is not None:

@@ -86,8 +86,9 @@ async def wake_due(project: Project) -> None:
         if entry := project.book.get(item_id):
             offer(project, entry.item)
             project.wakes.wake(item_id)
-    for poll in project.polls:
-        poll.look.set()
+    if len(project.book.ready):  # a head start may have ended, a lost wake is made good
+        for poll in project.polls:
+            poll.look.set()
 
 
 async def _carry_out(project: Project, lease: Lease, event: WorkEvent) -> None:
