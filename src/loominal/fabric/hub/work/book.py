@@ -75,11 +75,7 @@ class WorkBook:
 
     def newest_first(self, statuses: frozenset[Status], before: tuple[datetime, str] | None) -> Iterator[WorkItem]:
         """Yield items of `statuses`, newest submission first, from the one just behind `before` on."""
-        runs = []
-        for status in statuses:
-            order = self._order[status]
-            end = len(order) if before is None else bisect_left(order, before)
-            runs.append(order[i] for i in range(end - 1, -1, -1))
+        runs = (_newest_first(self._order[status], before) for status in statuses)
         for _, item_id in heapq.merge(*runs, reverse=True):
             yield self._entries[item_id].item
 
@@ -175,6 +171,14 @@ class WorkBook:
                 if not self.children[parent]:
                     del self.children[parent]
         self.untold.discard(item.id)
+
+
+def _newest_first(
+    order: list[tuple[datetime, str]], before: tuple[datetime, str] | None
+) -> Iterator[tuple[datetime, str]]:
+    end = len(order) if before is None else bisect_left(order, before)
+    for place in range(end - 1, -1, -1):
+        yield order[place]
 
 
 def item_of(subject: str) -> str:
