@@ -75,6 +75,8 @@ class Coordinator:
         finally:
             await requests.stop()
             await beats.stop()
+            with pytest.raises(HubUnavailable):  # answered in order: the broker now knows that nobody listens
+                await self._broker.request(subjects.enrol("nobody"), b"", seconds=5)
 
     def ops(self, operation: str) -> list[str]:
         return [asked.request.op for asked in self.asked if asked.operation == operation]
@@ -294,8 +296,10 @@ async def test_a_superseded_process_falls_silent(coordinator: Coordinator, home:
     async with connect(project=project_id, home=home) as agent:
         heard = asyncio.Event()
         agent.on_control(lambda _: heard.set())
+        await eventually(lambda: bool(coordinator.beats))
         await coordinator.control(agent, Control(proto=PROTO, kind=ControlKind.SUPERSEDED))
         await asyncio.wait_for(heard.wait(), 5)
+        await agent.get_my_handle()  # what was under way has arrived
         beats = len(coordinator.beats)
         await asyncio.sleep(0.5)  # two beats' time
     assert len(coordinator.beats) == beats
