@@ -16,6 +16,7 @@ from loominal.model.errors import BrokerUnavailable, Forbidden, InvalidArgument
 
 PUSH_SECONDS = 5.0  # a broker takes 5 ms; a cluster may be electing
 ACCEPTED = 200
+CLOSED_BY_CLIENT = frozenset({"Client Closed", "Read Error", "Write Error"})  # a killed process: a FIN, or a reset
 
 
 class Answer(Protocol):
@@ -44,6 +45,11 @@ class Connection(msgspec.Struct, frozen=True, kw_only=True):
     user_public: str
     cid: int
     reason: str
+
+    @property
+    def closed_by_client(self) -> bool:
+        """Whether the client's side ended it, as when its process ends; the broker did not just hear nothing."""
+        return self.reason in CLOSED_BY_CLIENT
 
 
 class StoreUse(msgspec.Struct, frozen=True, kw_only=True):

@@ -161,7 +161,8 @@ class OperatorFabric:
             return
         del self._connections[project, connection.name]
         if self._projects and (hub := self._projects.get(project)):
-            hub.project.presence.disconnected(connection.name, hub.project.clock.monotonic())
+            now, closed = hub.project.clock.monotonic(), connection.closed_by_client
+            hub.project.presence.disconnected(connection.name, now, closed=closed)
 
     def _agent_of(self, message: Received) -> tuple[str, Connection] | None:
         """Return the project and the connection of an agent that enrolled; None for everybody else."""
