@@ -22,7 +22,7 @@ CORPORATE_MEANS = (
     help="List grants, or grant boundaries, projects and agent types.\n\n"
     "Example: loominal grant --boundary corporate --agent-type claude-code"
 )
-@click.option("--project", "projects", multiple=True, metavar="P", help="Only in this project; default: in all.")
+@click.option("--project", "projects", multiple=True, metavar="P", help="A project to grant it in; default: this one.")
 @click.option("--boundary", "boundaries", multiple=True, metavar="B", help="A boundary to grant.")
 @click.option(
     "--agent-type", "agent_types", multiple=True, metavar="T", help="Only to this agent type; default: to all."

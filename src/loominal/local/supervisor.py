@@ -41,6 +41,7 @@ LOOK_SECONDS = 0.1
 FIRST_PAUSE_SECONDS = 0.2  # before a child that died is started again; doubled up to LAST_PAUSE_SECONDS
 LAST_PAUSE_SECONDS = 5.0
 STEADY_SECONDS = 10.0  # a child that lived so long makes the next pause the first one again
+HOPELESS = 4  # failures before the fabric ever served: what is wrong will stay wrong
 LOG_BYTES = 10_000_000  # a longer weft.log is moved aside at weft's next start
 RESTART_BROKER = signal.SIGUSR1
 PASSED_ON = ("PATH", "HOME", "LANG", "TZ", "TMPDIR", "PYTHONPATH", "API_HOST", "API_PORT", "LOG_LEVEL")
@@ -62,6 +63,7 @@ class Supervisor:
         self._moved = asyncio.Event()  # the broker has another address than weft knows
         self._stop = asyncio.Event()
         self._trouble = ""  # why a child is not running
+        self._failures = 0  # of children since the start
 
     async def run(self, announce: Callable[[], None], *, patient: bool) -> None:
         """Run the fabric until a signal ends it; `announce` is called once it serves.
@@ -89,11 +91,13 @@ class Supervisor:
             raise BrokerUnavailable(failure, f"the logs are in {self._home / 'logs'}")
 
     async def _serve(self, announce: Callable[[], None], *, patient: bool) -> str:
-        """Return when a signal came, or after 30 s why the fabric does not serve."""
+        """Return when a signal came, or why the fabric does not serve after 30 s or several failures of a child."""
         reasons: list[str] = []
         try:
             async with asyncio.timeout(None if patient else READY_SECONDS):
-                while not self._stop.is_set() and (reasons := await asyncio.to_thread(not_ready, self._home)):  # noqa: ASYNC110
+                while not self._stop.is_set() and (reasons := await asyncio.to_thread(not_ready, self._home)):
+                    if self._failures >= HOPELESS and not patient:
+                        return self._trouble
                     await asyncio.sleep(LOOK_SECONDS)
         except TimeoutError:
             return f"not ready after {READY_SECONDS:g} s: {self._trouble or '; '.join(reasons)}"
@@ -112,6 +116,7 @@ class Supervisor:
                 self._trouble = await run()
             except LoominalError as error:
                 self._trouble = error.message
+            self._failures += 1
             log.warning("%s", self._trouble)
             if loop.time() - began > STEADY_SECONDS:
                 pause = FIRST_PAUSE_SECONDS

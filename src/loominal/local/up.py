@@ -34,6 +34,8 @@ OPEN_MODE = (
 def up(*, detach: bool, heal: int | None) -> None:
     """Start the fabric."""
     home = open_home(os.environ)
+    if _foreign_url(home):
+        click.echo(OPEN_MODE, err=True)
     if detach:
         _detach(home, heal)
     else:
@@ -62,9 +64,8 @@ def _supervise(home: Path, heal: int | None) -> None:
 
 def _run(home: Path, *, patient: bool) -> None:
     foreign = _foreign_url(home)
-    logging.getLogger("loominal").setLevel(os.environ.get("LOG_LEVEL", "INFO").upper())
-    if foreign:
-        click.echo(OPEN_MODE, err=True)
+    level = os.environ.get("LOG_LEVEL", "INFO").upper()
+    logging.basicConfig(stream=sys.stderr, level=level, format="%(asctime)s %(levelname)s %(message)s", force=True)
     supervisor = Supervisor(home, os.environ, foreign)
     asyncio.run(supervisor.run(lambda: click.echo(f"up: {_where(home)}"), patient=patient))
 

@@ -12,12 +12,11 @@ from loominal.model.errors import LoominalError
 log = logging.getLogger(__name__)
 
 
-async def every(period_s: float, duty: Callable[[], Awaitable[None]], failures: Counter[str]) -> None:
+async def every(period_s: float, duty: Callable[[], Awaitable[None]], name: str, failures: Counter[str]) -> None:
     """Do `duty` once every `period_s` seconds until cancelled.
 
-    A LoominalError is logged and counted in `failures` under the duty's name; any other exception is a bug and ends it.
+    A LoominalError is logged and counted in `failures` under `name`; any other exception is a bug and ends it.
     """
-    name = getattr(duty, "__name__", "duty")
     while True:
         try:
             await duty()

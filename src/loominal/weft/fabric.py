@@ -7,14 +7,17 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import logging
-from collections import defaultdict
+import shutil
+from collections import Counter, defaultdict
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Protocol
 
 from loominal.broker import subjects
-from loominal.broker.accounts import Accounts, Connection, connection_gone
+from loominal.broker.accounts import Accounts, Connection, connection_gone, server_use
 from loominal.broker.bucket import Bucket
 from loominal.broker.connection import Broker, Received
 from loominal.broker.credentials import Credential
@@ -27,9 +30,12 @@ from loominal.fabric.protocol import PROTO, Answer, encode
 from loominal.model.errors import HubUnavailable, LoominalError
 from loominal.model.grant import Role
 from loominal.model.names import PROJECT_NAME, SUBJECT_TOKEN
+from loominal.weft.duties import every
 from loominal.weft.projects import Projects
 
 HUB_NAME = "weft"
+MEASURE_SECONDS = 5.0  # between two looks at the store: it can fill by 100 MB/s
+ANSWER_SECONDS = 3.0
 READ_SECONDS = 60.0  # the fabric's registry is small; a broker that needs longer to send it is in trouble
 RETRY_SECONDS = 0.3  # between two tries to open the registry while the broker is not there
 
@@ -49,12 +55,16 @@ class Fabric(Protocol):
 class OperatorFabric:
     """A broker under our own keys: an account per project, a registry and enrolment in the fabric's own."""
 
-    def __init__(self, url: str, keyring: Keyring, machine: Credential | None, owner: str, timings: Timings) -> None:
+    def __init__(
+        self, url: str, keyring: Keyring, machine: Credential | None, owner: str, timings: Timings, store: Path
+    ) -> None:
         self._url = url
         self._keyring = keyring
         self._machine = machine
         self._owner = owner
         self._timings = timings
+        self._store = store  # the broker's directory, if it is on this machine
+        self.failures: Counter[str] = Counter()  # of duties, by name
         self._broker: Broker | None = None
         self._registry: FabricRegistry | None = None
         self._projects: Projects | None = None  # None until the registry is read
@@ -98,7 +108,16 @@ class OperatorFabric:
             for project in registry.projects():
                 projects.load(project.id)
             self._projects = projects
+            measure = functools.partial(self._measure, system, projects)
+            group.create_task(every(MEASURE_SECONDS, measure, "fullness", self.failures), name="fullness")
             await Enrolments(broker, registry, self._keyring, projects.load).serve()
+
+    async def _measure(self, system: Broker, projects: Projects) -> None:
+        """Take how full the broker's store is: of its own limit, or of what its disk still holds if that is less."""
+        told = server_use((await system.request(subjects.store_use(), b"", seconds=ANSWER_SECONDS)).data)
+        free = shutil.disk_usage(self._store).free if self._store.exists() else told.limit_bytes
+        room = min(told.limit_bytes, told.stored_bytes + free)
+        projects.measured(told.stored_bytes / room if room > 0 else 1.0)
 
     async def _open(self, bucket: Bucket, registry: FabricRegistry, group: asyncio.TaskGroup) -> None:
         """Return when the registry is in memory and knows this machine, however long the broker is away."""

@@ -9,6 +9,7 @@ import os
 import pwd
 import secrets
 import signal
+import socket
 import ssl
 import sys
 from collections.abc import AsyncIterator
@@ -59,12 +60,15 @@ def main(home: Path | None) -> None:
 
 async def run(settings: Settings) -> None:
     """Serve until SIGTERM or SIGINT. Raises: InvalidArgument for settings that cannot be used."""
+    from loominal.weft.api.server import bound_socket  # uvicorn need not load for --help
+
     settings.home.mkdir(mode=0o700, parents=True, exist_ok=True)
+    listening = bound_socket(settings.api_host, settings.api_port)
     try:
         async with _fabric(settings) as (fabric, mode, url), asyncio.TaskGroup() as group:
             group.create_task(_stop_on_signal(), name="stop")
             group.create_task(fabric.serve(), name="fabric")
-            group.create_task(_serve_http(settings, fabric, mode, url), name="http")
+            group.create_task(_serve_http(settings, listening, fabric, mode, url), name="http")
             if settings.supervisor_pid is not None:
                 group.create_task(heal(settings.supervisor_pid, settings.home), name="heal")
     except* Stop:
@@ -80,7 +84,9 @@ async def _fabric(settings: Settings) -> AsyncIterator[tuple[OperatorFabric | Op
     if own and runtime is not None:
         credential_file = machine_credential_path(settings.home)
         machine = Credential.read(credential_file) if credential_file.exists() else None
-        fabric = OperatorFabric(runtime.url, Keyring.open(keys), machine, _unix_user(), settings.timings)
+        fabric = OperatorFabric(
+            runtime.url, Keyring.open(keys), machine, _unix_user(), settings.timings, settings.home / "broker"
+        )
         yield fabric, Mode.EMBEDDED, runtime.url
         return
     if not settings.nats_url:
@@ -104,14 +110,15 @@ async def _fabric(settings: Settings) -> AsyncIterator[tuple[OperatorFabric | Op
         yield OpenFabric(broker, settings.nats_url, settings.timings), Mode.OPEN, settings.nats_url
 
 
-async def _serve_http(settings: Settings, fabric: OperatorFabric | OpenFabric, mode: Mode, url: str) -> None:
+async def _serve_http(
+    settings: Settings, listening: socket.socket, fabric: OperatorFabric | OpenFabric, mode: Mode, url: str
+) -> None:
     """Serve HTTP until cancelled, and say in the runtime file where."""
     from loominal.weft.api.app import application  # litestar and uvicorn load while the broker connects
-    from loominal.weft.api.server import bound_socket, http_server, url_of
+    from loominal.weft.api.server import http_server, url_of
 
     token_file = settings.home / "api.token"
     create_secret(token_file, secrets.token_urlsafe(32))
-    listening = bound_socket(settings.api_host, settings.api_port)
     server = http_server(application(fabric, (read_secret(token_file) or "").strip()))
     api_url = url_of(listening)
     started = Runtime(mode=mode, url=url, started_at=datetime.now(UTC), version=loominal.__version__)

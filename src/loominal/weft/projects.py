@@ -42,6 +42,7 @@ class Projects:
         self._group = group
         self._weft = f"weft-{secrets.token_hex(4)}"  # how the logs tell this process from any other
         self._gate = asyncio.Semaphore(LOADING)
+        self._use = 0.0  # of the store
         self._hubs: dict[str, Hub | None] = {}  # None: about to be made
 
     def load(self, project: str) -> None:
@@ -57,6 +58,13 @@ class Projects:
     def get(self, project: str) -> Hub | None:
         """Return the hub of `project`; None while there is none."""
         return self._hubs.get(project)
+
+    def measured(self, use: float) -> None:
+        """Let every project know how full the store is, between 0 and 1."""
+        self._use = use
+        for hub in self._hubs.values():
+            if hub is not None:
+                hub.project.fullness.use = use
 
     def is_ready(self, project: str) -> bool:
         """Return whether `project` is served now."""
@@ -84,6 +92,7 @@ class Projects:
     async def _serve(self, project: str) -> None:
         async with self._connect(project) as broker, asyncio.TaskGroup() as group:
             state = Project(project, self._title(project), broker, self._authority, self._timings, self._weft)
+            state.fullness.use = self._use
             hub = Hub(state)
             self._hubs[project] = hub
             async with self._gate:

@@ -78,6 +78,7 @@ def application(fabric: Fabric, bearer_token: str) -> Litestar:
         state=State({"fabric": fabric}),
         exception_handlers={HTTPException: _problem},
         openapi_config=None,
+        logging_config=None,  # logging is the program's
     )
 
 
