@@ -1,0 +1,112 @@
+"""Arguments as JSON Schema and back: one plain type each for the model, leniently read from what it sends."""
+
+from __future__ import annotations
+
+from enum import Enum
+
+import msgspec
+from msgspec import inspect
+
+from loominal.fabric.operations.types import Arguments
+from loominal.fabric.protocol import arguments
+from loominal.model.errors import InvalidArgument
+from loominal.model.names import nearest
+
+Json = dict[str, object]
+
+
+def input_schema(kind: type[Arguments], hints: dict[str, str]) -> Json:
+    """Return the schema of an operation's arguments, without `anyOf` and `$ref`."""
+    fields = _fields(kind)
+    properties = {
+        field.encode_name: _schema(_plain(field.type))
+        | ({"description": hint} if (hint := hints.get(field.encode_name)) else {})
+        for field in fields
+    }
+    required = [field.encode_name for field in fields if field.required]
+    schema: Json = {"type": "object", "properties": properties}
+    return schema | {"required": required} if required else schema
+
+
+def read(kind: type[Arguments], given: Json) -> Arguments:
+    """Return what a model sent as arguments of `kind`.
+
+    Digits count as numbers, JSON text as objects and lists, one text as a list of one, enums in any case; null is
+    absent. Raises: InvalidArgument, naming the nearest argument to one that is unknown.
+    """
+    fields = {field.encode_name: field for field in _fields(kind)}
+    found: Json = {}
+    for name, value in given.items():
+        if name not in fields:
+            raise InvalidArgument(f"there is no argument {name!r}", f"did you mean {nearest(name, fields)!r}?")
+        if value is not None:
+            found[name] = _lenient(_plain(fields[name].type), value)
+    missing = [name for name, field in fields.items() if field.required and name not in found]
+    if missing:
+        raise InvalidArgument(f"missing: {', '.join(missing)}", "give it and call again")
+    return arguments(kind, msgspec.json.encode(found))
+
+
+def _fields(kind: type[Arguments]) -> tuple[inspect.Field, ...]:
+    info = inspect.type_info(kind)
+    if not isinstance(info, inspect.StructType):
+        raise TypeError(f"{kind} is no Struct")
+    return info.fields
+
+
+def _plain(kind: inspect.Type) -> inspect.Type:
+    """Return a type without its `| None`: what is null is absent."""
+    if isinstance(kind, inspect.UnionType):
+        return next(each for each in kind.types if not isinstance(each, inspect.NoneType))
+    return kind
+
+
+def _schema(kind: inspect.Type) -> Json:
+    match kind:
+        case inspect.BoolType():
+            return {"type": "boolean"}
+        case inspect.IntType(ge=ge, le=le) | inspect.FloatType(ge=ge, le=le):
+            name = "integer" if isinstance(kind, inspect.IntType) else "number"
+            bounds = {"minimum": ge, "maximum": le}
+            return {"type": name, **{bound: value for bound, value in bounds.items() if value is not None}}
+        case inspect.EnumType(cls=cls):
+            return {"type": "string", "enum": [member.value for member in cls]}
+        case inspect.VarTupleType(item_type=item) | inspect.ListType(item_type=item):
+            return {"type": "array", "items": _schema(item)}
+        case inspect.StructType(fields=fields):
+            required = [field.encode_name for field in fields if field.required]
+            properties = {field.encode_name: _schema(_plain(field.type)) for field in fields}
+            return {"type": "object", "properties": properties, "required": required}
+        case inspect.DictType():
+            return {"type": "object"}
+    return {"type": "string"}
+
+
+def _lenient(kind: inspect.Type, value: object) -> object:
+    match kind, value:
+        case inspect.IntType() | inspect.FloatType() | inspect.BoolType(), str():
+            return _decoded(value.strip().lower())
+        case inspect.DictType() | inspect.StructType(), str():
+            return _decoded(value)
+        case inspect.VarTupleType(item_type=item), str():
+            decoded = _decoded(value) if value.lstrip().startswith("[") else [value]
+            return _lenient(kind, decoded) if isinstance(decoded, list) else [_lenient(item, value)]
+        case inspect.VarTupleType(item_type=item), list():
+            return [_lenient(item, each) for each in value]
+        case inspect.EnumType(cls=cls), str():
+            return _member(cls, value)
+        case inspect.StrType(), int() | float() if not isinstance(value, bool):
+            return str(value)
+    return value
+
+
+def _decoded(text: str) -> object:
+    try:
+        return msgspec.json.decode(text)
+    except (msgspec.DecodeError, RecursionError):
+        return text  # the check that follows says what is wrong
+
+
+def _member(cls: type[Enum], text: str) -> str:
+    folded = text.strip().lower().replace(" ", "-")
+    return next((member.value for member in cls if member.value.lower() == folded), text)
