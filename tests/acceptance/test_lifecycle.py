@@ -275,6 +275,27 @@ async def test_open_mode_says_what_it_is_and_serves(home: Home, tmp_path: Path) 
         assert home.run("down").returncode == 0
 
 
+async def test_a_weft_of_its_own_waits_for_the_broker_and_tidies_up(home: Home, tmp_path: Path) -> None:
+    settings = ServerSettings(directory=tmp_path / "foreign", port=free_port())
+    settings.directory.mkdir()
+    environ = {**home.environ, "NATS_URL": settings.url}
+    with (tmp_path / "weft.log").open("wb") as log:
+        weft = subprocess.Popen([sys.executable, "-m", "loominal.weft.main"], env=environ, stdout=log, stderr=log)  # noqa: ASYNC220 - takes a millisecond
+    with weft:
+        eventually(lambda: read_runtime(home.path) is not None, home)
+        api_url = home.runtime().api_url
+        eventually(lambda: get(api_url, "/health")[0] == 200, home)
+        assert get(api_url, "/ready")[0] == 503
+
+        async with EmbeddedServer(settings):
+            eventually(home.ready, home)
+            assert await an_agent_works(home)
+
+            weft.send_signal(signal.SIGTERM)
+            assert weft.wait(10) == 0
+    assert read_runtime(home.path) is None
+
+
 def test_corporate_is_granted_only_when_it_is_confirmed(home: Home) -> None:
     home.up()
 

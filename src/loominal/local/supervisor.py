@@ -211,11 +211,14 @@ class Supervisor:
 def child_environment(environ: Mapping[str, str], *, foreign: bool) -> dict[str, str]:
     """Return what children see of `environ`: not the starter's secrets, and NATS_* only for a foreign broker."""
     prefixes = ("LOOMINAL_", "LC_", "NATS_") if foreign else ("LOOMINAL_", "LC_")
-    return {
+    passed = {
         name: value
         for name, value in environ.items()
         if (name in PASSED_ON or name.startswith(prefixes)) and name not in NOT_PASSED_ON
     }
+    if path := passed.get("PYTHONPATH"):  # children run in another directory
+        passed["PYTHONPATH"] = os.pathsep.join(str(Path(place).absolute()) for place in path.split(os.pathsep))
+    return passed
 
 
 async def _first(*waiting: Coroutine[object, object, object]) -> int:

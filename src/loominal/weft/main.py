@@ -26,7 +26,14 @@ from loominal.broker.credentials import Credential
 from loominal.broker.keyring import Keyring
 from loominal.broker.secret_file import create_secret, read_secret
 from loominal.broker.shown_url import shown_url
-from loominal.fabric.runtime_file import Mode, Runtime, machine_credential_path, read_runtime, update_runtime
+from loominal.fabric.runtime_file import (
+    Mode,
+    Runtime,
+    machine_credential_path,
+    read_runtime,
+    remove_runtime,
+    update_runtime,
+)
 from loominal.model.errors import InvalidArgument, LoominalError
 from loominal.weft.fabric import HUB_NAME, OpenFabric, OperatorFabric
 from loominal.weft.settings import Settings
@@ -124,6 +131,8 @@ async def _serve_http(
     started = Runtime(mode=mode, url=url, started_at=datetime.now(UTC), version=loominal.__version__)
 
     def changed(runtime: Runtime | None) -> Runtime:
+        if runtime is not None and runtime.url != url:
+            return runtime  # of another fabric in this home, which stays the one that programs find
         return msgspec.structs.replace(
             runtime or started, weft_pid=os.getpid(), api_url=api_url, token_file=str(token_file)
         )
@@ -134,6 +143,8 @@ async def _serve_http(
     try:
         await asyncio.shield(serving)
     finally:
+        if (left := read_runtime(settings.home)) and left.supervisor_pid == 0 and left.weft_pid == os.getpid():
+            remove_runtime(settings.home)
         server.should_exit = True
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(serving, STOP_SECONDS)
