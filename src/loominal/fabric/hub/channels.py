@@ -9,12 +9,11 @@ from loominal.broker.bucket import Deleted, Entry
 from loominal.broker.log import Record
 from loominal.fabric.hub.intake import Intake
 from loominal.fabric.hub.trail import Trail, sent_at
-from loominal.fabric.hub.wakes import Wakes
+from loominal.fabric.hub.wakes import ANY_CHANNEL, Wakes
 from loominal.model.message import FIRST_CHANNELS, ChannelRecord
 from loominal.model.record import decode
 
 MOST_CHANNELS = 1000  # of one project
-ANY_CHANNEL = "#"  # wakes who waits for a message in whatever channel
 
 
 class ChannelIndex:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, TypeVar
 import msgspec
 from msgspec.structs import replace
 
-from loominal.fabric.hub.channels import ANY_CHANNEL
+from loominal.fabric.hub.wakes import ANY_CHANNEL, ANY_WORK
 from loominal.fabric.hub.work.views import cancels_for, claimable, ready_count
 from loominal.fabric.operations.events import EventKind, Events, EventView, WaitForEvents
 from loominal.fabric.protocol import POLL_SECONDS
@@ -48,7 +48,7 @@ async def wait_for_events(project: Project, caller: Caller, args: WaitForEvents)
     began = project.clock.monotonic()
     watch = _Watch(project, caller, args.kinds or WaitForEvents().kinds, _heard(project, caller, args.cursor))
     seconds = min(args.wait_seconds, POLL_SECONDS)
-    await project.wakes.until(watch.look, (caller.agent, ANY_CHANNEL), seconds)
+    await project.wakes.until(watch.look, (caller.agent, *watch.keys()), seconds)
     return Events(
         events=tuple(watch.events),
         cursor=_cursor(project, caller, watch.heard),
@@ -81,6 +81,11 @@ class _Watch:
             if kind in self._kinds and len(self.events) < MOST_EVENTS:
                 look()
         return bool(self.events)
+
+    def keys(self) -> list[str]:
+        """Return what, beside the agent's own affairs, may bring an event."""
+        shared = {EventKind.CHANNEL: ANY_CHANNEL, EventKind.WORK: ANY_WORK}
+        return [key for kind, key in shared.items() if kind in self._kinds]
 
     def _cancels(self) -> None:
         pending = cancels_for(self._project, self._caller.agent)

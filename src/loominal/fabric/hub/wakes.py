@@ -6,6 +6,9 @@ import asyncio
 from collections import defaultdict
 from collections.abc import Callable
 
+ANY_CHANNEL = "#"  # key: a message in whatever channel
+ANY_WORK = "!"  # key: an item became ready that no parked claim takes
+
 
 class Wakes:
     """Who waits for what. A wake says "look again", nothing more."""

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from loominal.fabric.hub.candidates import candidate_of, online_candidates
 from loominal.fabric.hub.project import Project
+from loominal.fabric.hub.wakes import ANY_WORK
 from loominal.fabric.hub.work.polls import Poll
 from loominal.model.routing import exclusion
 from loominal.model.work import WorkItem
 
 
 def offer(project: Project, item: WorkItem) -> None:
-    """Let the best parked agent that may claim `item` look for it; without one nothing happens."""
+    """Let the best parked agent that may claim `item` look for it; without one, those who wait for any event."""
     now, others = project.clock.now(), online_candidates(project)
     best: tuple[tuple[int, int, float], Poll] | None = None
     for poll in project.polls:
@@ -23,3 +24,5 @@ def offer(project: Project, item: WorkItem) -> None:
             best = rank, poll
     if best:
         best[1].look.set()
+    else:
+        project.wakes.wake(ANY_WORK)
