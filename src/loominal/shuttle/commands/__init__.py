@@ -1,0 +1,1 @@
+"""The commands of Shuttle, one module for each noun."""

@@ -1,0 +1,33 @@
+"""`shuttle agents`: who is there."""
+
+from __future__ import annotations
+
+import click
+
+from loominal.fabric.client import Agent
+from loominal.fabric.operations.registry import Discovered
+from loominal.shuttle.fleet import Fleet
+
+
+@click.group(help="The agents of the project.\n\nExample: shuttle agents list --capability python")
+def agents() -> None:
+    """Group the commands."""
+
+
+@agents.command("list", help="List agents.\n\nExample: shuttle agents list --all")
+@click.option("--capability", "-c", help="Only those that can do this.")
+@click.option("--all", "-a", "everybody", is_flag=True, help="Those that are offline, too.")
+@click.option("--limit", type=click.IntRange(1, 100), default=100, show_default=True)
+@click.pass_obj
+def list_agents(fleet: Fleet, *, capability: str | None, everybody: bool, limit: int) -> None:
+    """List them."""
+
+    async def ask(agent: Agent) -> Discovered:
+        return await agent.discover_agents(capability=capability, include_offline=everybody, limit=limit)
+
+    found = fleet.run(ask)
+    rows = [
+        (each.handle, each.agent_type, each.status, each.capabilities, each.boundaries, each.current_work)
+        for each in found.agents
+    ]
+    fleet.show(found, ("HANDLE", "TYPE", "STATUS", "CAPABILITIES", "BOUNDARIES", "WORK"), rows, "no agents")

@@ -1,0 +1,88 @@
+"""`shuttle work` and `shuttle watch`: the items of a project."""
+
+from __future__ import annotations
+
+import click
+
+from loominal.fabric.client import Agent
+from loominal.fabric.operations.work import WorkDetail, WorkMoved, WorkPage, WorkView
+from loominal.model.work import Status
+from loominal.shuttle.commands.submit import ended
+from loominal.shuttle.fleet import Fleet
+
+COLUMNS = ("ID", "STATUS", "PRIORITY", "CAPABILITIES", "BY", "WAITS FOR / PROGRESS", "DESCRIPTION")
+
+
+@click.group(help="The work items of the project.\n\nExample: shuttle work list --status ready")
+def work() -> None:
+    """Group the commands."""
+
+
+@work.command("list", help="List items, newest first.\n\nExample: shuttle work list --status claimed")
+@click.option("--status", type=click.Choice([status.value for status in Status]))
+@click.option("--capability", "-c")
+@click.option("--limit", type=click.IntRange(1, 100), default=50, show_default=True)
+@click.pass_obj
+def list_items(fleet: Fleet, *, status: str | None, capability: str | None, limit: int) -> None:
+    """List them."""
+
+    async def ask(agent: Agent) -> WorkPage:
+        return await agent.list_work(status=Status(status) if status else None, capability=capability, limit=limit)
+
+    page = fleet.run(ask)
+    fleet.show(page, COLUMNS, [_row(item) for item in page.items], "no work items")
+
+
+@work.command(help="Show one item with its history.\n\nExample: shuttle work show w_1234")
+@click.argument("item_id")
+@click.pass_obj
+def show(fleet: Fleet, *, item_id: str) -> None:
+    """Show it."""
+
+    async def ask(agent: Agent) -> WorkDetail:
+        return await agent.get_work(item_id)
+
+    detail = fleet.run(ask)
+    rows = [(entry.at.isoformat(timespec="seconds"), entry.move, entry.by, entry.note) for entry in detail.history]
+    fleet.show(detail, ("AT", "MOVE", "BY", "NOTE"), rows, "no history")
+
+
+@work.command(help="Call an item off.\n\nExample: shuttle work cancel w_1234 --reason obsolete")
+@click.argument("item_id")
+@click.option("--reason", default="")
+@click.pass_obj
+def cancel(fleet: Fleet, *, item_id: str, reason: str) -> None:
+    """Cancel it."""
+
+    async def ask(agent: Agent) -> WorkMoved:
+        return await agent.cancel_work(item_id, reason=reason)
+
+    moved = fleet.run(ask)
+    fleet.show(moved, ("ID", "STATUS"), [(moved.work_id, moved.status)], "")
+
+
+@click.command(help="Follow items until they have ended; exit 1 unless all are done.\n\nExample: shuttle watch w_1234")
+@click.argument("item_ids", nargs=-1, required=True, metavar="ID...")
+@click.pass_obj
+def watch(fleet: Fleet, *, item_ids: tuple[str, ...]) -> int:
+    """Follow them."""
+
+    async def ask(agent: Agent) -> list[WorkDetail]:
+        found = []
+        for item_id in item_ids:
+            detail = await ended(agent, item_id)
+            if not fleet.as_json:
+                click.echo(f"{detail.id}  {detail.status}  {detail.summary}")
+            found.append(detail)
+        return found
+
+    details = fleet.run(ask)
+    if fleet.as_json:
+        for detail in details:
+            fleet.show_json(detail)
+    return 0 if all(detail.status is Status.DONE for detail in details) else 1
+
+
+def _row(item: WorkView) -> tuple[object, ...]:
+    progress = f"{item.progress.percent or 0:g} % {item.progress.message}" if item.progress else item.waits_for
+    return item.id, item.status, item.priority, item.capabilities, item.claimed_by, progress, item.description

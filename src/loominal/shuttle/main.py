@@ -1,0 +1,98 @@
+"""`shuttle`: the command line of the fleet. Each command is a function of the module that `COMMANDS` names."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+from importlib import import_module
+
+import click
+
+import loominal
+from loominal.model.errors import (
+    BrokerUnavailable,
+    Forbidden,
+    HubUnavailable,
+    InvalidArgument,
+    LoominalError,
+    NotFound,
+    QuotaExceeded,
+)
+
+COMMANDS = {
+    "submit": ("submit", "Offer work to whoever can do it."),
+    "agents": ("agents", "The agents of the project."),
+    "work": ("work", "The work items of the project."),
+    "watch": ("work", "Follow items until they end."),
+    "dlq": ("dlq", "Dead letters: look, retry, discard."),
+}  # command -> (module, its line in --help)
+EXIT_CODES: tuple[tuple[type[LoominalError], int], ...] = (
+    (InvalidArgument, 2),
+    (NotFound, 3),
+    (Forbidden, 4),
+    (QuotaExceeded, 4),
+    (BrokerUnavailable, 5),
+    (HubUnavailable, 5),
+    (LoominalError, 1),
+)
+INTERRUPTED = 130
+
+
+class Commands(click.Group):
+    """The commands by name; listing them loads none."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's
+        """Return the names in the order of `--help`."""
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002 - click's
+        """Return the command of that name, None if there is none."""
+        if cmd_name not in COMMANDS:
+            return None
+        module = import_module(f"loominal.shuttle.commands.{COMMANDS[cmd_name][0]}")
+        command: click.Command = getattr(module, cmd_name)
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002 - click's
+        """Write the list of commands."""
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, line) for name, (_, line) in COMMANDS.items()])
+
+
+@click.command(
+    cls=Commands,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    help='Submit work and look after the fleet.\n\nExample: shuttle submit "Fix the tests" --capability python --wait',
+)
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
+@click.option("--project", "-p", help="The project; default: LOOMINAL_PROJECT_ID, else this directory's.")
+@click.version_option(loominal.__version__, prog_name="shuttle")
+@click.pass_context
+def cli(ctx: click.Context, *, as_json: bool, project: str | None) -> None:
+    """Keep the global options for the commands."""
+    from loominal.shuttle.fleet import Fleet
+
+    ctx.obj = Fleet(as_json=as_json, project=project)
+
+
+def main() -> None:
+    """Run `shuttle` and exit with the code that the outcome has."""
+    logging.basicConfig(stream=sys.stderr, level=os.environ.get("LOG_LEVEL", "ERROR").upper())
+    try:
+        outcome = cli.main(standalone_mode=False)
+        sys.exit(outcome if isinstance(outcome, int) else 0)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(error.exit_code)
+    except (click.Abort, KeyboardInterrupt):
+        sys.exit(INTERRUPTED)
+    except LoominalError as error:
+        click.echo(f"shuttle: {error.message}" + (f"\n  {error.hint}" if error.hint else ""), err=True)
+        sys.exit(next(code for kind, code in EXIT_CODES if isinstance(error, kind)))
+    except BrokenPipeError:
+        os._exit(1)  # whoever read us is gone; there is nobody left to tell
+
+
+if __name__ == "__main__":
+    main()
