@@ -122,11 +122,17 @@ async def _answered(fabric: Fabric) -> bool:
 
 
 def enrol(
-    agent: str = "", key: KeyPair | None = None, project: str = "shop", title: str = "Shop", proto: int = PROTO
+    agent: str = "",
+    key: KeyPair | None = None,
+    project: str = "shop",
+    title: str = "Shop",
+    proto: int = PROTO,
+    role: Role = Role.AGENT,
 ) -> Enrol:
     """Return an agent's enrolment."""
     public = (key or KeyPair.generate(Kind.USER)).public
-    return Enrol(proto=proto, agent=agent or str(uuid4()), key=public, project=project, title=title, client="python")
+    agent = agent or str(uuid4())
+    return Enrol(proto=proto, agent=agent, key=public, project=project, title=title, client="python", role=role)
 
 
 async def test_an_enrolled_agent_can_connect_to_its_project_at_once(fabric: Fabric) -> None:
@@ -143,8 +149,10 @@ async def test_an_enrolled_agent_can_connect_to_its_project_at_once(fabric: Fabr
 
 
 async def test_the_standing_of_an_agent_is_its_machines_user_role_and_grants(fabric: Fabric) -> None:
-    mine, guests = enrol(), enrol()
+    mine, modest = enrol(role=Role.OPERATOR), enrol()
+    guests = enrol(role=Role.OPERATOR)  # more than its machine is
     await fabric.ask("laptop", mine)
+    await fabric.ask("laptop", modest)
     await fabric.ask("desktop", guests)
     granted = Grant(id="g1", user=GUEST, boundaries=("internal",), projects=("shop",))
     elsewhere = Grant(id="g2", user=GUEST, boundaries=("internal",), projects=("other",))
@@ -157,6 +165,7 @@ async def test_the_standing_of_an_agent_is_its_machines_user_role_and_grants(fab
 
     assert owner is not None
     assert (owner.user, owner.role, owner.grants) == (OWNER, Role.OPERATOR, (own_user_grant(OWNER),))
+    assert (fabric.registry.standing("shop", modest.agent) or owner).role is Role.AGENT
     assert guest is not None
     assert (guest.user, guest.role, guest.grants) == (GUEST, Role.AGENT, (granted,))
     assert fabric.registry.standing("other", mine.agent) is None

@@ -9,6 +9,7 @@ from typing import Annotated
 
 import msgspec
 
+from loominal.model.grant import Role
 from loominal.model.times import Instant
 
 CREDENTIAL_SECONDS = 86_400.0  # how long an agent's JWT is good for; it is renewed at half of that
@@ -25,6 +26,7 @@ class Enrol(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_defa
     title: Annotated[str, msgspec.Meta(max_length=4096)] = ""  # the project's directory or name, for lists
     client: Annotated[str, msgspec.Meta(max_length=100)] = ""
     launch: str = ""
+    role: Role = Role.AGENT  # no more than this, whatever the machine's own role is
 
 
 class Enrolled(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True):

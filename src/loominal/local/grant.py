@@ -58,7 +58,7 @@ def grant(
 async def _list() -> None:
     from loominal.fabric.client import connect  # loads the NATS client
 
-    async with connect(client="loominal", person=True) as operator:
+    async with connect(client="loominal", person=True, operator=True) as operator:
         for found in (await operator.list_grants()).grants:
             _show(found)
 
@@ -72,7 +72,7 @@ async def _grant(
 ) -> None:
     from loominal.fabric.client import connect
 
-    async with connect(client="loominal", person=True) as operator:
+    async with connect(client="loominal", person=True, operator=True) as operator:
         _show(
             await operator.grant_access(
                 user=user, projects=projects, boundaries=boundaries, agent_types=agent_types, expires=expires

@@ -24,6 +24,14 @@ class Role(StrEnum):
     OBSERVER = "observer"  # looks on
 
 
+RIGHTS = (Role.OBSERVER, Role.AGENT, Role.OPERATOR)  # from the fewest to the most
+
+
+def narrower(one: Role, other: Role) -> Role:
+    """Return whichever role may do less."""
+    return min(one, other, key=RIGHTS.index)
+
+
 class Visibility(StrEnum):
     """Who may see an agent, from the narrowest to the widest."""
 

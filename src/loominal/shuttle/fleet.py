@@ -29,7 +29,9 @@ class Fleet:
         """Return what `command` makes of a connection as this person."""
 
         async def connected() -> T:
-            async with connect(project=self._project, agent_type=PERSON, client="shuttle", person=True) as agent:
+            async with connect(
+                project=self._project, agent_type=PERSON, client="shuttle", person=True, operator=True
+            ) as agent:
                 return await command(agent)
 
         return asyncio.run(connected())

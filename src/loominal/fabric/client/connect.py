@@ -22,7 +22,7 @@ from loominal.fabric.operations.identity import Hello
 from loominal.fabric.protocol import PROTO
 from loominal.fabric.slots import Slot, take_slot
 from loominal.model.agent import JsonObject
-from loominal.model.grant import Visibility
+from loominal.model.grant import Role, Visibility
 
 
 @asynccontextmanager
@@ -41,6 +41,7 @@ async def connect(
     agent_id: str | None = None,
     client: str = "python",
     person: bool = False,
+    operator: bool = False,
     directory: Path | str | None = None,
     timeout_seconds: float = CALL_SECONDS,
 ) -> AsyncIterator[Agent]:
@@ -59,6 +60,7 @@ async def connect(
         agent_id=agent_id,
         client=client,
         person=person,
+        operator=operator,
         directory=directory,
         timeout_seconds=timeout_seconds,
     )
@@ -122,6 +124,7 @@ def _enrolling(entrance: Entrance, slot: Slot, settings: ClientSettings) -> Enro
         title=settings.project.title,
         client=settings.client,
         launch=settings.launch,
+        role=Role.OPERATOR if settings.operator else Role.AGENT,
     )
     return Enrolling(entrance, request, key)
 

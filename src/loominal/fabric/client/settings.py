@@ -45,6 +45,7 @@ class ClientSettings(msgspec.Struct, frozen=True, kw_only=True):
     handle: str  # handle, LOOMINAL_HANDLE
     client: str  # which program it is; slots, default handles and default agent types are named after it
     person: bool = False
+    operator: bool = False  # ask for an operator's rights, which this machine may or may not have
     launch: str = ""  # the launch that started this process
     timeout_seconds: float = CALL_SECONDS  # of each call, beside its own waiting
     limit_bytes: int = 0  # the longest answer wanted; 0: whatever the broker carries
@@ -61,6 +62,7 @@ class ClientSettings(msgspec.Struct, frozen=True, kw_only=True):
         agent_id: str | None = None,
         client: str = "python",
         person: bool = False,
+        operator: bool = False,
         directory: Path | str | None = None,
         timeout_seconds: float = CALL_SECONDS,
     ) -> Self:
@@ -94,6 +96,7 @@ class ClientSettings(msgspec.Struct, frozen=True, kw_only=True):
             handle=wanted,
             client=names.handle_like(client),
             person=person,
+            operator=operator,
             timeout_seconds=timeout_seconds,
         )
         problems.raise_any()

@@ -17,7 +17,7 @@ from loominal.broker.keyring import Keyring
 from loominal.fabric.hub.caller import Standing
 from loominal.fabric.hub.fabric_records import KINDS, Enrolment, FabricRecord, Machine, ProjectRecord
 from loominal.model.errors import Conflict, CorruptRecord, Forbidden, NotFound
-from loominal.model.grant import Grant, Role, own_user_grant
+from loominal.model.grant import Grant, Role, narrower, own_user_grant
 from loominal.model.names import SUBJECT_TOKEN
 from loominal.model.record import decode, encode
 
@@ -142,6 +142,10 @@ class FabricRegistry:
             raise Forbidden(f"agent {bound.agent} belongs to another project", "an agent has one id in each project")
         if bound.user != wanted.user:
             raise Forbidden(f"agent {bound.agent} belongs to another user")
+        if bound.role is not wanted.role:
+            key = f"agent.{bound.agent}"
+            bound = msgspec.structs.replace(bound, role=wanted.role)
+            await self._write(key, encode(bound, self._extras.get(key)), self._revisions[key])
         return bound
 
     async def grant(self, grant: Grant) -> None:
@@ -194,7 +198,7 @@ class FabricRegistry:
         return Standing(
             agent=bound.agent,
             user=machine.user,
-            role=machine.role,
+            role=narrower(bound.role, machine.role),
             grants=tuple(grant for grant in stored if grant.machine in ("", machine.name)),
             machine=machine.name,
             launch=bound.launch,

@@ -11,6 +11,7 @@ import msgspec
 
 from loominal.broker import subjects
 from loominal.broker.connection import Received
+from loominal.fabric.enrolment import ENROL_AGAIN
 from loominal.fabric.hub.caller import Caller
 from loominal.fabric.hub.project import Handler, Project
 from loominal.fabric.operations import OPERATIONS, Operation
@@ -35,7 +36,7 @@ from loominal.model.errors import (
     TooLarge,
 )
 from loominal.model.grant import Role
-from loominal.model.names import SUBJECT_TOKEN, nearest
+from loominal.model.names import SUBJECT_TOKEN, nearest, shown
 
 log = logging.getLogger(__name__)
 
@@ -43,6 +44,7 @@ ENDINGS = frozenset({"complete_work", "fail_work", "release_work", "report_progr
 POLL = "claim_work"
 ANSWERS_KEPT = 500  # of the newest deeds; the logs know older ones, these also know what "before" was
 ANSWER_KEPT_BYTES = 4096
+REPLIES_KEPT = 4  # of one deed in flight: who asks again does not wait for its older questions' answers
 ANSWER_ROOM = 16_384  # bytes of a message kept free for what surrounds an answer
 
 
@@ -64,7 +66,7 @@ class Dispatcher:
         """Take one request off the wire; a reply subject that is not the asker's own inbox is never answered."""
         _, _, operation, agent = message.subject.split(".")
         if not _own_reply(message.reply, agent):
-            log.warning("request of %s with a foreign reply subject ignored", agent)
+            log.warning("request of %s with a foreign reply subject ignored", shown(agent))
             return
         self._group.create_task(self._take(operation, agent, message), name=f"{operation} {agent}")
 
@@ -77,7 +79,9 @@ class Dispatcher:
             return
         key = (agent, request.op)
         if key in self._running:
-            self._running[key].append(message.reply)  # asked again while it runs: one deed, both are answered
+            waiting = self._running[key]  # asked again while it runs: one deed, both are answered
+            waiting.append(message.reply)
+            del waiting[:-REPLIES_KEPT]
             return
         if self._too_many(known.name, agent):
             await self._reply([message.reply], _failed(Busy(f"{agent} has too many requests in flight")))
@@ -120,15 +124,15 @@ class Dispatcher:
 
     def _operation(self, name: str) -> Operation:
         if name not in self._handlers:
-            raise InvalidArgument(f"there is no operation {name!r}", f"did you mean {nearest(name, OPERATIONS)!r}?")
+            raise InvalidArgument(f"there is no operation {shown(name)}", f"did you mean {nearest(name[:100], OPERATIONS)!r}?")
         return OPERATIONS[name]
 
     def _caller(self, agent: str, request: Request) -> Caller:
         if not SUBJECT_TOKEN.fullmatch(request.op) or not SUBJECT_TOKEN.fullmatch(request.incarnation):
-            raise InvalidArgument("op and incarnation must be 1-64 letters, digits, '_' or '-'")
+            raise InvalidArgument("op and incarnation must be 1-64 letters, digits, '_' or '-'", "a UUID is good for either")
         standing = self._project.authority.standing(self._project.id, agent)
         if standing is None:
-            raise Forbidden(f"{agent} is not enrolled in this project", "enrol again")
+            raise Forbidden(f"{agent} is not enrolled in this project", ENROL_AGAIN)
         return Caller(
             agent=agent,
             incarnation=request.incarnation,
@@ -150,7 +154,7 @@ class Dispatcher:
         ):
             if operation.name not in ENDINGS:
                 raise Forbidden("another process has taken over this agent", "this process should end")
-        if operation.registered and role is Role.AGENT:
+        if operation.registered and role is not Role.OBSERVER:
             record = project.agents.get(caller.agent)
             if record is None or not record.registered:
                 raise NotRegistered(f"{operation.name} needs a registered agent")

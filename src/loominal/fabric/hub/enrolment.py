@@ -95,6 +95,7 @@ class Enrolments:
                 user=known.user,
                 project=asked.project,
                 launch=asked.launch,
+                role=asked.role,
                 enrolled_at=now,
             )
         )

@@ -33,6 +33,7 @@ class Enrolment(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     user: str
     project: str
     launch: str = ""
+    role: Role = Role.AGENT  # what it asked to be; never more than its machine is
     enrolled_at: Instant
     revoked_at: Instant | None = None
 
