@@ -8,8 +8,8 @@ from datetime import datetime
 import msgspec
 
 from loominal.broker import subjects
-from loominal.fabric.hub.candidates import online_candidates
 from loominal.fabric.hub.caller import Caller
+from loominal.fabric.hub.candidates import online_candidates
 from loominal.fabric.hub.project import Project
 from loominal.fabric.hub.visibility import resolve as visible
 from loominal.fabric.hub.work.book import Entry
@@ -81,6 +81,7 @@ async def _store(project: Project, submission: Submission) -> tuple[Submission, 
     if known is not None and known.item.collected:
         raise Duplicate(f"task {names.shown(submission.task_id)} was offered before and has ended long ago")
     if known is None:
+        _check_deadline(submission)
         project.fullness.check("submission")
         try:
             await project.work_log.append(subject, records.encode(submission), expect=0)
@@ -93,6 +94,13 @@ async def _store(project: Project, submission: Submission) -> tuple[Submission, 
     return records.decode(Submission, last.data).value, False
 
 
+def _check_deadline(submission: Submission) -> None:
+    """Refuse what could not be done in time any more; an offer that was accepted before may be repeated."""
+    deadline = submission.deadline
+    if deadline is not None and deadline <= submission.submitted_at:
+        raise InvalidArgument(f"the deadline {times.rfc3339(deadline)} has passed", "give a later one, such as '2h'")
+
+
 def _submission(project: Project, caller: Caller, args: BroadcastWorkOffer) -> Submission:
     """Return what is asked as it is stored. Raises: InvalidArgument, BoundaryRefused, NotFound, TooLarge."""
     now = project.clock.now()
@@ -103,9 +111,6 @@ def _submission(project: Project, caller: Caller, args: BroadcastWorkOffer) -> S
     boundary = names.label(args.boundary, "boundary")
     project.policy.rule(boundary)
     task_id = names.task_id(args.task_id) if args.task_id is not None else f"t_{caller.op[:16]}"
-    deadline = _later(args.deadline, "deadline", now)
-    if deadline is not None and deadline <= now:
-        raise InvalidArgument(f"the deadline {times.rfc3339(deadline)} has passed", "give a later one, such as '2h'")
     return Submission(
         id=names.work_id(project.id, caller.agent, task_id),
         op=caller.op,
@@ -116,7 +121,7 @@ def _submission(project: Project, caller: Caller, args: BroadcastWorkOffer) -> S
         capabilities=capabilities,
         boundary=boundary,
         priority=args.priority,
-        deadline=deadline,
+        deadline=_later(args.deadline, "deadline", now),
         not_before=_later(args.not_before, "notBefore", now),
         depends_on=tuple(dict.fromkeys(resolve(project, caller, parent).item.id for parent in args.depends_on)),
         context_data=msgspec.Raw(msgspec.json.encode(args.context_data)),
