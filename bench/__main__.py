@@ -17,6 +17,8 @@ from bench.suites import SUITES
 from bench.table import table
 from tests.integration.fabric import Fabric
 
+WIDTH = 132  # characters: narrower, the table cannot be read
+
 
 @click.command(help="Measure Loominal beside the raw NATS operations under it.")
 @click.option("--json", "json_file", type=click.Path(path_type=Path), help="Write the figures there, too.")
@@ -29,6 +31,7 @@ def main(json_file: Path | None, rounds: int, only: tuple[str, ...], quick: bool
     settings = Settings(rounds=rounds, quick=quick, large=large)
     figures = asyncio.run(measure(settings, only or tuple(SUITES)))
     console = Console()
+    console.width = max(console.width, WIDTH)
     console.print(table(figures))
     if json_file is not None:
         json_file.write_bytes(msgspec.json.format(msgspec.json.encode([each.told() for each in figures])))

@@ -50,7 +50,7 @@ async def crew(place: Place, capability: str, sizes: Sequence[int]) -> AsyncIter
         workers = []
         for number, size in enumerate(sizes):
             orders = Orders(
-                home=place.fabric.home,
+                home=str(place.fabric.home),
                 url=place.fabric.url,
                 project=place.project,
                 handles=tuple(f"{capability}-{number}-{each}" for each in range(size)),

@@ -15,9 +15,9 @@ def table(figures: Sequence[Figure]) -> Table:
     """Return one line for each figure, with its ratio to the raw operation and its target."""
     shown = Table(title="Loominal beside the raw operations under it", title_justify="left")
     for heading in ("figure", "raw operation", "target"):
-        shown.add_column(heading)
+        shown.add_column(heading, no_wrap=True)
     for heading in ("Loominal", "raw", "ratio"):
-        shown.add_column(heading, justify="right")
+        shown.add_column(heading, justify="right", no_wrap=True)
     for each in figures:
         raw = "" if each.raw is None else f"{each.raw:.2f} {each.unit}"
         ratio = "" if each.ratio is None else f"{each.ratio:.2f}x"

@@ -27,7 +27,7 @@ WAIT_SECONDS = 20.0
 class Orders(msgspec.Struct, frozen=True, kw_only=True):
     """What a worker is started with."""
 
-    home: Path
+    home: str
     url: str
     project: str
     handles: tuple[str, ...]
@@ -94,7 +94,7 @@ async def main(orders: Orders) -> None:
                 handle, project=orders.project, home=orders.home, capabilities=[orders.capability]
             )
             agents.append(await stack.enter_async_context(connection))
-            raw = await stack.enter_async_context(raw_connection(orders.home, orders.url, agents[0].project.id))
+            raw = await stack.enter_async_context(raw_connection(Path(orders.home), orders.url, agents[0].project.id))
             logs.append(Log(raw, RAW_STREAM))
         group = await stack.enter_async_context(asyncio.TaskGroup())
         await logs[0].broker.subscribe(ECHO_SUBJECT, lambda message: answer(logs[0].broker, message, group))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from statistics import median
 
 from bench.crew import Worker, crew, rate
 from bench.figure import Figure, Spread, interleaved, latencies, middle, spread, timed
@@ -61,10 +62,10 @@ async def pairing(place: Place, settings: Settings) -> list[Figure]:
             pairs, publishes = await interleaved(settings.rounds, ours, raw)
             figures.append(
                 Figure(
-                    name=f"claim+complete by {agents}",
-                    value=sorted(pairs)[len(pairs) // 2],
-                    unit="pairs/s",
-                    raw=sorted(publishes)[len(publishes) // 2],
+                    name=f"claim+complete pairs by {agents}",
+                    value=median(pairs),
+                    unit="/s",
+                    raw=median(publishes),
                     raw_name=f"publish+ack by {agents}",
                     at_least=0.25 if agents == 8 else None,
                 )
