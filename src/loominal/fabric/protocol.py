@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from datetime import datetime
 from enum import StrEnum
 from functools import cache
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
 
 import msgspec
 
 from loominal.model.errors import InvalidArgument, Problem, TooLarge, UpgradeNeeded
-from loominal.model.names import nearest
+from loominal.model.names import nearest, one_line
 from loominal.model.times import rfc3339
 
 PROTO = 1  # what this build speaks
@@ -24,9 +25,12 @@ GIVE_UP_SECONDS = 600.0  # then the op is given up; well inside the 30 min in wh
 REQUESTS_IN_FLIGHT = 32  # per agent, beside one claim poll and one wait
 FIELD_BYTES = 200_000  # one text or object
 REQUEST_BYTES = 600_000  # the arguments of one request
+NESTED_LEVELS = 64  # objects in objects; what is read anywhere must be readable however deep the reader's own stack is
+MOST_HOLDS = 1000  # claims that a heartbeat names: an agent holds no more
 
 
 T = TypeVar("T", bound=msgspec.Struct)
+LeaseToken = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]  # a sequence of the broker's; 0 is none
 
 
 class Request(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
@@ -36,8 +40,8 @@ class Request(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_de
     op: str  # the asker's name for this deed; repeated unchanged when it asks again
     incarnation: str  # one per process; also its secret: who knows it may act for the process
     args: msgspec.Raw = msgspec.Raw(b"{}")
-    lease_token: int = 0
-    limit_bytes: int = 0  # the longest answer wanted; 0: whatever the broker carries
+    lease_token: LeaseToken = 0
+    limit_bytes: Annotated[int, msgspec.Meta(ge=0)] = 0  # the longest answer wanted; 0: whatever the broker carries
 
 
 class Answer(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
@@ -53,9 +57,9 @@ class Beat(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_defau
 
     proto: int
     incarnation: str
-    holds: tuple[tuple[str, int], ...] = ()  # (item, lease token)
+    holds: Annotated[tuple[tuple[str, LeaseToken], ...], msgspec.Meta(max_length=MOST_HOLDS)] = ()  # (item, token)
     leaving: bool = False  # the last one: offline at once
-    active: tuple[str, ...] = ()  # items about which something happened since the last beat
+    active: Annotated[tuple[str, ...], msgspec.Meta(max_length=MOST_HOLDS)] = ()  # items worked on since the last
 
 
 class ControlKind(StrEnum):
@@ -101,31 +105,52 @@ def arguments(kind: type[T], data: bytes | msgspec.Raw) -> T:
     """Return `data` as a value of `kind`. Raises: InvalidArgument (with the path), TooLarge."""
     try:
         value = msgspec.json.decode(data, type=kind)
+        for name in kind.__struct_fields__:
+            check_size(name, getattr(value, name))
     except msgspec.DecodeError as error:
-        raise InvalidArgument(f"malformed arguments: {error}", _hint(str(error), kind)) from error
+        raise InvalidArgument(f"malformed arguments: {one_line(str(error))}", _hint(str(error), kind)) from error
     except (RecursionError, UnicodeDecodeError) as error:
-        raise InvalidArgument("malformed arguments: nested too deeply or not UTF-8") from error
-    for name in kind.__struct_fields__:
-        check_size(name, getattr(value, name))
+        raise InvalidArgument(
+            "malformed arguments: nested too deeply or not UTF-8", f"at most {NESTED_LEVELS} levels are read"
+        ) from error
     return value
 
 
 def _hint(problem: str, kind: type[msgspec.Struct]) -> str:
-    """Return the argument that an unknown one was meant to be."""
+    """Return the argument that an unknown one was meant to be, else all that there are."""
+    known = kind.__struct_encode_fields__
     unknown = re.search(r"unknown field `(.{1,100}?)`", problem)
-    return f"did you mean {nearest(unknown[1], kind.__struct_encode_fields__)!r}?" if unknown else ""
+    if unknown and known:
+        return f"did you mean {nearest(unknown[1], known)!r}?"
+    return f"the arguments are: {', '.join(known)}" if known else "it takes no arguments"
 
 
 def check_size(name: str, value: object) -> None:
-    """Refuse a text or object over FIELD_BYTES. Raises: TooLarge."""
+    """Refuse a text or object over FIELD_BYTES or NESTED_LEVELS. Raises: TooLarge, InvalidArgument."""
     if isinstance(value, str):
         size = len(value) if value.isascii() else len(value.encode("utf-8", "surrogatepass"))
     elif isinstance(value, (dict, list, tuple)):
+        _check_depth(name, value)
         size = len(_encoder.encode(value))
     else:
         return
     if size > FIELD_BYTES:
         raise TooLarge(f"{name} has {size} bytes, {FIELD_BYTES} are allowed")
+
+
+def _check_depth(name: str, value: object) -> None:
+    level: list[object] = [value]
+    for _ in range(NESTED_LEVELS + 1):
+        level = [inner for each in level for inner in _inside(each)]
+        if not level:
+            return
+    raise InvalidArgument(f"{name} is nested too deeply", f"at most {NESTED_LEVELS} levels are read; give it as text")
+
+
+def _inside(value: object) -> Iterable[object]:
+    if isinstance(value, dict):
+        return value.values()
+    return value if isinstance(value, (list, tuple)) else ()
 
 
 def encode(value: object) -> bytes:

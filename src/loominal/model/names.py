@@ -82,6 +82,12 @@ def shown(text: str) -> str:
     return ascii(text if len(text) <= 60 else text[:57] + "...")
 
 
+def one_line(text: str, characters: int = 200) -> str:
+    """Return `text` on one line, cut, without control characters: fit for an error message and a log."""
+    cut = text if len(text) <= characters else text[: characters - 3] + "..."
+    return "".join("?" if has_control(char) else char for char in cut)
+
+
 def work_id(project: str, submitter: str, task: str) -> str:
     """Return the id of the item that `submitter` calls `task`: the same three give the same item."""
     digest = hashlib.sha256("\0".join((project, submitter, task)).encode("utf-8", "surrogatepass")).hexdigest()

@@ -124,12 +124,13 @@ class Dispatcher:
 
     def _operation(self, name: str) -> Operation:
         if name not in self._handlers:
-            raise InvalidArgument(f"there is no operation {shown(name)}", f"did you mean {nearest(name[:100], OPERATIONS)!r}?")
+            likely = nearest(name[:100], OPERATIONS)
+            raise InvalidArgument(f"there is no operation {shown(name)}", f"did you mean {likely!r}?")
         return OPERATIONS[name]
 
     def _caller(self, agent: str, request: Request) -> Caller:
         if not SUBJECT_TOKEN.fullmatch(request.op) or not SUBJECT_TOKEN.fullmatch(request.incarnation):
-            raise InvalidArgument("op and incarnation must be 1-64 letters, digits, '_' or '-'", "a UUID is good for either")
+            raise InvalidArgument("op and incarnation must be 1-64 letters, digits, '_' or '-'", "give each a UUID")
         standing = self._project.authority.standing(self._project.id, agent)
         if standing is None:
             raise Forbidden(f"{agent} is not enrolled in this project", ENROL_AGAIN)

@@ -14,6 +14,7 @@ from loominal.fabric.hub.work.ending import resume
 from loominal.fabric.protocol import Beat, ControlKind, arguments
 from loominal.model.errors import LoominalError
 from loominal.model.lifecycle import recoverable
+from loominal.model.names import SUBJECT_TOKEN, shown
 
 log = logging.getLogger(__name__)
 
@@ -26,10 +27,10 @@ def take(project: Project, message: Received, group: asyncio.TaskGroup) -> None:
     try:
         beat = arguments(Beat, message.data)
     except LoominalError as error:
-        log.info("a heartbeat of %s cannot be read: %s", agent, error)
+        log.info("a heartbeat of %s cannot be read: %s", shown(agent), error)
         return
     now = project.clock.monotonic()
-    if project.authority.standing(project.id, agent) is None:
+    if project.authority.standing(project.id, agent) is None or not SUBJECT_TOKEN.fullmatch(beat.incarnation):
         return
     if not project.presence.beat(agent, beat.incarnation, now, leaving=beat.leaving):
         group.create_task(nudge(project, agent, ControlKind.SUPERSEDED), name=f"superseded {agent}")

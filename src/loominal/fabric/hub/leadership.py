@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from loominal.broker import subjects
+from loominal.broker.log import Record
 from loominal.model import record as records
+from loominal.model.errors import CorruptRecord
 
 if TYPE_CHECKING:
     from loominal.fabric.hub.project import Project
@@ -35,7 +37,7 @@ class Leadership:
         """Become the leader: one compare-and-set append. Raises: Conflict if another weft took it in this moment."""
         subject = subjects.leader(project.id)
         last = await project.work_log.last(subject)
-        before = records.decode(LeaderRecord, last.data).value.epoch if last else 0
+        before = _epoch(project, last) if last else 0
         record = LeaderRecord(weft=self.weft, epoch=before + 1, at=project.clock.now())
         expect = last.sequence if last else 0
         appended = await project.work_log.append(subject, records.encode(record), expect=expect)
@@ -45,3 +47,12 @@ class Leadership:
         """Return whether the last leader record is still ours, by a fresh read. Raises: BrokerUnavailable."""
         last = await project.work_log.last(subjects.leader(project.id))
         return last is not None and last.sequence == self._sequence
+
+
+def _epoch(project: Project, last: Record) -> int:
+    """Return the epoch of the last leader; one that cannot be read was not above the record's own sequence."""
+    try:
+        return records.decode(LeaderRecord, last.data).value.epoch
+    except CorruptRecord as error:
+        project.note_corrupt(last.subject, error)
+        return last.sequence

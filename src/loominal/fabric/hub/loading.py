@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import Callable
 
 from loominal.broker import subjects
@@ -12,15 +11,12 @@ from loominal.broker.follower import Follower
 from loominal.broker.log import Log, Record
 from loominal.fabric.hub import records as agents_records
 from loominal.fabric.hub.project import Project
-from loominal.fabric.hub.work.book import read
-from loominal.fabric.hub.work.moving import take
+from loominal.fabric.hub.work.moving import follow
 from loominal.fabric.hub.work.submitting import start
 from loominal.model import record as records
-from loominal.model.errors import BrokerUnavailable, CorruptRecord
+from loominal.model.errors import CorruptRecord
 from loominal.model.policy import Policy
 from loominal.model.work import Submission
-
-log = logging.getLogger(__name__)
 
 LOAD_SECONDS = 120.0  # 100 000 items take a few; a slow disk is given time
 
@@ -60,7 +56,7 @@ class Loading:
             try:
                 handler(record)
             except CorruptRecord as error:
-                self._corrupt(record.subject, error)
+                self._project.note_corrupt(record.subject, error)
 
         return Follower(
             source,
@@ -73,7 +69,7 @@ class Loading:
 
     def _item(self, record: Record) -> None:
         if record.data:  # a tombstone whose time ran out leaves an empty marker
-            take(self._project, read(record))
+            follow(self._project, record)
 
     def _entry(self, change: Entry | Deleted) -> None:
         project, kind = self._project, change.key.partition(".")[0]
@@ -87,12 +83,7 @@ class Loading:
             elif kind == "policy" and isinstance(change, Entry):
                 project.policy = records.decode(Policy, change.value).value
         except CorruptRecord as error:
-            self._corrupt(change.key, error)
-
-    def _corrupt(self, where: str, error: CorruptRecord) -> None:
-        if where not in self._project.corrupt:
-            log.error("project %s: %s cannot be read and is passed over: %s", self._project.id, where, error)
-        self._project.corrupt[where] = str(error)
+            project.note_corrupt(change.key, error)
 
     async def _start_unstarted(self) -> None:
         """Finish what a hub began when it died between two writes: first states, and forgetting."""
@@ -115,7 +106,7 @@ class Loading:
                 if last is not None:
                     await start(p, records.decode(Submission, last.data).value)
             except CorruptRecord as error:
-                self._corrupt(subject, error)
+                p.note_corrupt(subject, error)
         self._submitted.clear()
 
     def _submission(self, record: Record) -> None:

@@ -62,7 +62,7 @@ async def _refresh(project: Project, agent: str) -> None:
     try:
         project.inboxes.apply_entry(entry)
     except CorruptRecord as error:
-        project.corrupt[subjects.bucket_subject(project.bucket.name, entry.key)] = error.message
+        project.note_corrupt(subjects.bucket_subject(project.bucket.name, entry.key), error)
 
 
 def _key(agent: str) -> str:

@@ -26,7 +26,7 @@ def read(project: Project, record: Record) -> Message | None:
     try:
         return decode(Message, record.data).value
     except CorruptRecord as error:
-        project.corrupt[f"{record.subject} {record.sequence}"] = error.message
+        project.note_corrupt(f"{record.subject} {record.sequence}", error)
         return None
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -25,10 +26,12 @@ from loominal.fabric.hub.work.leases import Leases
 from loominal.fabric.hub.work.polls import Polls
 from loominal.fabric.operations.types import View
 from loominal.model.agent import AgentRecord
+from loominal.model.errors import LoominalError
 from loominal.model.policy import DEFAULT_POLICY, OPEN_POLICY, Policy
 from loominal.model.routing import Candidate
 from loominal.model.work import Progress
 
+log = logging.getLogger(__name__)
 
 # Answers one operation, or raises the LoominalError that is the answer. Any: each takes its own arguments' type,
 # which the dispatcher decodes by the table of operations.
@@ -70,3 +73,9 @@ class Project:
         self.online: tuple[float, list[Candidate]] = (0.0, [])
         self.events_lost = 0  # events of agents that could not be written
         self.corrupt: dict[str, str] = {}  # subject of a record that cannot be read -> why
+
+    def note_corrupt(self, where: str, error: LoominalError) -> None:
+        """Report a record that cannot be read, once; whoever read it passes it over."""
+        if where not in self.corrupt:
+            log.error("project %s: %s cannot be read and is passed over: %s", self.id, where, error.message)
+        self.corrupt[where] = error.message

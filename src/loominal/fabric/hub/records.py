@@ -78,4 +78,4 @@ def remember(project: Project, change: Entry | Deleted) -> None:
     try:
         project.agents.apply(change)
     except CorruptRecord as error:
-        project.corrupt[subject] = error.message
+        project.note_corrupt(subject, error)

@@ -93,7 +93,11 @@ async def _check_format(project: Project) -> None:
         except Conflict:
             await _check_format(project)
         return
-    stored = records.decode(FormatRecord, entry.value).value.format
+    try:
+        stored = records.decode(FormatRecord, entry.value).value.format
+    except CorruptRecord as error:
+        project.note_corrupt(FORMAT_KEY, error)
+        return
     if stored > FORMAT:
         raise UpgradeNeeded(
             f"project {project.id} is stored in format {stored}, this weft writes {FORMAT}",
@@ -107,7 +111,7 @@ async def _generation(project: Project, created: dict[str, str]) -> str:
     try:
         known = records.decode(GenerationRecord, entry.value).value if entry else None
     except CorruptRecord as error:
-        project.corrupt[GENERATION] = str(error)
+        project.note_corrupt(GENERATION, error)
         known = None
     if known and known.created == created:
         return known.id

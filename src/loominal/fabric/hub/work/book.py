@@ -17,7 +17,7 @@ from msgspec.structs import replace
 from loominal.broker import subjects
 from loominal.broker.log import Record
 from loominal.model import record as records
-from loominal.model.errors import NotFound
+from loominal.model.errors import CorruptRecord, NotFound
 from loominal.model.names import shown
 from loominal.model.ready import ReadyIndex
 from loominal.model.work import ENDED, WAITING, Status, WorkItem, status_at, with_sequence
@@ -34,6 +34,8 @@ class Entry(msgspec.Struct, frozen=True):
 def read(record: Record) -> Entry:
     """Return the whole entry a record holds. Raises: CorruptRecord."""
     stored = records.decode(WorkItem, record.data)
+    if stored.value.id != subjects.last_token(record.subject):
+        raise CorruptRecord(f"the record of {shown(stored.value.id)} stands on {record.subject}")
     return Entry(with_sequence(stored.value, record.sequence), record.sequence, stored.extra)
 
 
@@ -97,6 +99,13 @@ class WorkBook:
         self._entries[entry.item.id] = replace(entry, item=replace(entry.item, result=None))
         self._remember(entry.item)
         return True
+
+    def drop(self, item_id: str, sequence: int) -> None:
+        """Forget an item whose record at `sequence` cannot be read, unless a newer one is here."""
+        old = self._entries.get(item_id)
+        if old is not None and old.sequence < sequence:
+            self._forget(old.item)
+            del self._entries[item_id]
 
     def put_back(self, item_id: str) -> None:
         """Offer an item again that was taken out of `ready` to be claimed, if it still waits there."""

@@ -60,14 +60,14 @@ class Leases:
     def beat(self, agent: str, beat: Beat, now: float) -> list[tuple[str, int]]:
         """Renew what the heartbeat names; return the (item, lease token) pairs that are not this agent's leases."""
         self._beats[agent] = now
-        strange = []
+        strange, active = [], frozenset(beat.active)
         for item_id, token in beat.holds:
             lease = self._leases.get(item_id)
             if lease is None or (lease.agent, lease.token) != (agent, token):
                 strange.append((item_id, token))
                 continue
             lease.renewed_at = lease.named_at = now
-            if item_id in beat.active:
+            if item_id in active:
                 self.active(item_id, now)
         return strange
 

@@ -11,6 +11,7 @@ import logging
 from msgspec.structs import replace
 
 from loominal.broker import subjects
+from loominal.broker.log import Record
 from loominal.fabric.hub.project import Project
 from loominal.fabric.hub.work import after
 from loominal.fabric.hub.work.book import Entry, read
@@ -53,10 +54,22 @@ async def refresh(project: Project, item_id: str) -> Entry | None:
     last = await project.work_log.last(subject)
     if last is None:
         return None
+    return follow(project, last)
+
+
+def follow(project: Project, record: Record) -> Entry:
+    """Take an item's newest record into the book and return it.
+
+    Raises: CorruptRecord; the item is then not in the book any more, as it would not be after a restart.
+    """
     try:
-        entry = read(last)
+        entry = read(record)
     except CorruptRecord as error:
-        project.corrupt[subject] = str(error)
+        project.note_corrupt(record.subject, error)
+        item_id = subjects.last_token(record.subject)
+        project.book.drop(item_id, record.sequence)
+        if project.book.get(item_id) is None:
+            project.leases.end(item_id)
         raise
     take(project, entry)
     return entry

@@ -148,7 +148,7 @@ async def _history(project: Project, item_id: str) -> tuple[HistoryEntry, ...]:
         try:
             last = read(record).item.last
         except CorruptRecord as error:
-            project.corrupt[f"{record.subject}#{record.sequence}"] = str(error)
+            project.note_corrupt(f"{record.subject} {record.sequence}", error)
             continue
         by = project.agents.shown(last.by) if last.by else "hub"
         moves.append(HistoryEntry(at=last.at, by=by, move=str(last.move), note=last.note))

@@ -15,7 +15,7 @@ from loominal.fabric.hub.work.moving import move
 from loominal.fabric.operations.work import ProgressView, WorkView
 from loominal.model import record as records
 from loominal.model.agent import JsonObject
-from loominal.model.errors import IllegalMove, NotFound
+from loominal.model.errors import CorruptRecord, IllegalMove, NotFound
 from loominal.model.moves import Adopt
 from loominal.model.routing import Route, claimable_after, route_of, why_waiting
 from loominal.model.work import Status, Submission, WorkItem, status_at
@@ -54,9 +54,13 @@ def with_texts(view: W, description: str, context: JsonObject, limit_bytes: int)
 
 
 async def submission_of(project: Project, item_id: str) -> Submission | None:
-    """Return what was asked; None if it is forgotten. Raises: CorruptRecord."""
+    """Return what was asked; None if it is forgotten or cannot be read, which is noted."""
     last = await project.work_log.last(subjects.submission(project.id, item_id))
-    return records.decode(Submission, last.data).value if last else None
+    try:
+        return records.decode(Submission, last.data).value if last else None
+    except CorruptRecord as error:
+        project.note_corrupt(subjects.submission(project.id, item_id), error)
+        return None
 
 
 def entry_view(project: Project, caller: Caller, item: WorkItem, why: Why | None = None) -> WorkView:
