@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
@@ -15,7 +15,7 @@ from loominal.fabric.protocol import FIELD_BYTES
 from loominal.model import cursor as cursors
 from loominal.model.errors import BadCursor, InvalidArgument, NotFound, QuotaExceeded, TooLarge, UnknownChannel
 from loominal.model.message import FIRST_CHANNELS, Importance
-from tests.integration.conftest import NatsServer
+from tests.integration.conftest import NatsServer, eventually
 from tests.integration.talk import Speaker, loaded, texts
 
 
@@ -156,8 +156,8 @@ async def test_reading_on_gives_only_what_comes_later(ada: Speaker, bob: Speaker
 
 
 async def test_since_bounds_every_page(ada: Speaker, bob: Speaker) -> None:
-    await ada.say("general", "before")
-    await asyncio.sleep(1.1)  # times are whole seconds
+    before = await ada.say("general", "before")
+    await eventually(lambda: datetime.now(UTC) >= before.timestamp + timedelta(seconds=1))  # times are whole seconds
     first = await ada.say("general", "n0")
     for number in range(1, 8):
         await ada.say("general", f"n{number}")

@@ -249,6 +249,40 @@ async def test_a_long_message_stays_unread_until_its_last_part_was_read(ada: Spe
     assert texts(await ada.inbox()) == []
 
 
+async def test_a_page_with_a_long_message_is_the_same_when_asked_again(ada: Speaker, bob: Speaker) -> None:
+    await bob.tell("ada", "x" * 30_000)
+    await tell_many(bob, "ada", 3)
+    first = await ada.inbox(op="read-1", limit=3)
+    await bob.tell("ada", "later")
+    again = await ada.inbox(op="read-1", limit=3)
+
+    assert again.messages == first.messages
+
+
+async def test_a_page_of_the_whole_inbox_is_the_same_when_asked_again(ada: Speaker, bob: Speaker) -> None:
+    await tell_many(bob, "ada", 4)
+    await ada.inbox(limit=2)
+    first = await ada.inbox(op="read-1", unreadOnly=False)
+
+    assert texts(await ada.inbox(op="read-1", unreadOnly=False)) == texts(first) == ["n0", "n1", "n2", "n3"]
+
+
+async def test_two_hubs_at_once_lose_nothing(
+    ada: Speaker, bob: Speaker, project: Project, nats_server: NatsServer
+) -> None:
+    ids = await tell_many(bob, "ada", 30)
+    seen: set[str] = set()
+
+    async with loaded(nats_server.url, project.id) as other_project:
+        hubs = [ada, ada.at(other_project)]
+        for turn in range(20):
+            pages = await asyncio.gather(*(hub.inbox(limit=2) for hub in hubs[turn % 2 :]))
+            seen.update(message.id for page in pages for message in page.messages)
+        left = {message.id for message in (await ada.again().inbox(limit=100)).messages}
+
+    assert seen | left == set(ids)
+
+
 async def test_many_long_messages_do_not_block_short_ones(ada: Speaker, bob: Speaker) -> None:
     await tell_many(bob, "ada", 6, "{}" + "x" * 150_000)
     await bob.tell("ada", "short")

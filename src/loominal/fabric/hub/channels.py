@@ -27,13 +27,6 @@ class ChannelIndex:
         self._records: dict[str, ChannelRecord] = {}
         self._revisions: dict[str, int] = {}
 
-    def clear(self) -> None:
-        """Forget everything: the project is read again."""
-        self.intake = Intake()
-        self._trails.clear()
-        self._records.clear()
-        self._revisions.clear()
-
     def apply(self, record: Record) -> None:
         """Take a stored message in the order of the log; one that is known changes nothing."""
         self._add(record)

@@ -51,12 +51,6 @@ class Inboxes:
         self._boxes: defaultdict[str, Box] = defaultdict(Box)
         self._unwritten: set[str] = set()
 
-    def clear(self) -> None:
-        """Forget everything: the project is read again."""
-        self.intake = Intake()
-        self._boxes.clear()
-        self._unwritten.clear()
-
     def apply(self, record: Record) -> None:
         """Take a stored message in the order of the log; one that is known changes nothing."""
         self._add(record)

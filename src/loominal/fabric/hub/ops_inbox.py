@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from itertools import islice
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 import msgspec
 
 from loominal.broker import subjects
-from loominal.broker.log import Record
 from loominal.fabric.hub import messages
 from loominal.fabric.hub.handles import ensure_handle
+from loominal.fabric.hub.inbox_pages import Wanted, left, page, told, waits
 from loominal.fabric.hub.marking import change_marks, flush
-from loominal.fabric.hub.parts import fitting
 from loominal.fabric.hub.posting import checked_reply, checked_type, dedupe_of, post, sender_of
-from loominal.fabric.hub.trail import Label
 from loominal.fabric.hub.views import status_of
 from loominal.fabric.hub.visibility import resolve
 from loominal.fabric.operations.inbox import (
@@ -41,32 +37,6 @@ if TYPE_CHECKING:
     from loominal.model.agent import AgentRecord
 
 __all__ = ["deliver", "flush", "peek", "read_direct_messages", "send_direct_message"]
-
-ROUND_TRIP = 16  # messages of one read from the log; a page is 10 unless asked otherwise
-SPARE = 100  # messages looked at beside a page's, should some be gone or unreadable
-
-
-class Wanted(msgspec.Struct, frozen=True, kw_only=True):
-    """Which messages a read asks for, and what it tells about earlier ones."""
-
-    message_type: str | None = None
-    sender: str | None = None
-    unread_only: bool = True
-    after: int = 0
-    acked: tuple[int, ...] = ()
-    limit: int
-
-    def matches(self, label: Label) -> bool:
-        """Return whether a message of that label is asked for."""
-        return self.message_type in (None, label.message_type) and self.sender in (None, label.sender)
-
-
-class Found(NamedTuple):
-    """A message that was read from the log."""
-
-    sequence: int
-    record: Record
-    message: Message
 
 
 async def deliver(project: Project, recipient_id: str, message: Message, dedupe: str) -> int:
@@ -115,50 +85,18 @@ async def read_direct_messages(project: Project, caller: Caller, args: ReadDirec
     wanted = _wanted(project, caller, args)
     if args.id is not None:
         return await _one(project, caller, wanted, args.id, args.offset)
-    if args.wait_seconds and not _any(project, caller, wanted):
+    if args.wait_seconds and not waits(project, caller, wanted):
         async with project.inboxes.box(caller.agent).turn:
-            await change_marks(project, caller.agent, lambda marks: _told(project, caller, marks, wanted))
+            await change_marks(project, caller.agent, lambda marks: told(project, caller, marks, wanted))
         seconds = min(args.wait_seconds, POLL_SECONDS)
-        await project.wakes.until(lambda: _any(project, caller, wanted), (caller.agent,), seconds)
-    return await _page(project, caller, wanted, _query(caller, wanted))
+        await project.wakes.until(lambda: waits(project, caller, wanted), (caller.agent,), seconds)
+    return await page(project, caller, wanted)
 
 
 async def peek(project: Project, caller: Caller, limit: int) -> tuple[int, tuple[MessageView, ...]]:
     """Return how many more messages are unread and the oldest of them, offered to the caller like a read's."""
-    wanted = Wanted(limit=limit)
-    inbox = await _page(project, caller, wanted, _query(caller, wanted))
+    inbox = await page(project, caller, Wanted(limit=limit))
     return inbox.unread, inbox.messages
-
-
-async def _page(project: Project, caller: Caller, wanted: Wanted, query: str) -> Inbox:
-    """Return the next page and mark what it shows whole as offered. One read of an inbox at a time."""
-    me, inboxes = caller.agent, project.inboxes
-    async with inboxes.box(me).turn:
-        marks = _told(project, caller, inboxes.marks(me), wanted)
-        before = read_marks.offer_of(marks, caller.op, caller.incarnation)
-        again = before.again if before else read_marks.offered_elsewhere(marks, caller.incarnation)
-        due = iter(before.sequences) if before else _due(project, caller, marks, wanted)
-        found, unreadable = await _fetch(project, caller, due, wanted.limit)
-        views = [
-            messages.direct_message(project, record, message, caller.limit_bytes, redelivered=sequence in again)
-            for sequence, record, message in found
-        ]
-        page = list(fitting(views, caller.limit_bytes, cut=messages.shorten))
-        whole = [each.sequence for each, view in zip(found, page, strict=False) if not view.truncated]
-
-        def change(known: ReadMarks) -> ReadMarks:
-            told = read_marks.show(_told(project, caller, known, wanted), unreadable)
-            return read_marks.offer(told, caller.op, caller.incarnation, whole)
-
-        marks = await change_marks(project, me, change)
-        last = found[len(page) - 1].sequence if page else 0
-        more = page and next(_due(project, caller, marks, wanted, last), None) is not None
-        return Inbox(
-            messages=tuple(page),
-            unread=_left(project, caller, marks),
-            notice=NOTICE if page else "",
-            next_cursor=cursors.cursor(query, project.generation, last) if more else None,
-        )
 
 
 async def _one(project: Project, caller: Caller, wanted: Wanted, text: str, offset: int) -> Inbox:
@@ -173,13 +111,13 @@ async def _one(project: Project, caller: Caller, wanted: Wanted, text: str, offs
     view = messages.from_offset(view, offset, caller.limit_bytes)
 
     def change(known: ReadMarks) -> ReadMarks:
-        told = _told(project, caller, known, wanted)
+        passed = told(project, caller, known, wanted)
         whole = [place.sequence] if mine and not view.truncated else []
-        return read_marks.offer(told, caller.op, caller.incarnation, whole)
+        return read_marks.offer(passed, caller.op, caller.incarnation, whole)
 
     async with project.inboxes.box(caller.agent).turn:
         marks = await change_marks(project, caller.agent, change)
-    return Inbox(messages=(view,), unread=_left(project, caller, marks), notice=NOTICE)
+    return Inbox(messages=(view,), unread=left(project, caller, marks), notice=NOTICE)
 
 
 def _wanted(project: Project, caller: Caller, args: ReadDirectMessages) -> Wanted:
@@ -201,68 +139,10 @@ def _wanted(project: Project, caller: Caller, args: ReadDirectMessages) -> Wante
     )
     if args.cursor is None:
         return wanted
-    match cursors.position(args.cursor, _query(caller, wanted), project.generation):
+    match cursors.position(args.cursor, wanted.query(caller.agent), project.generation):
         case (int(after),):
             return msgspec.structs.replace(wanted, after=after)
     raise BadCursor("this cursor was not made by Loominal")
-
-
-def _told(project: Project, caller: Caller, marks: ReadMarks, wanted: Wanted) -> ReadMarks:
-    """Return `marks` with what the read's `ack` and cursor say of earlier pages."""
-    trail = project.inboxes.trail(caller.agent)
-    passed = read_marks.pass_by(marks, wanted.after, lambda sequence: wanted.matches(trail.label(sequence)))
-    asking = [sequence for sequence in wanted.acked if trail.label(sequence).ack_required]
-    return read_marks.ack(passed, wanted.acked, asking)
-
-
-def _due(project: Project, caller: Caller, marks: ReadMarks, wanted: Wanted, after: int = 0) -> Iterator[int]:
-    """Yield the messages that the read may show, oldest first, behind its cursor and behind `after`."""
-    trail, complete = project.inboxes.trail(caller.agent), project.inboxes.intake.complete
-    start = max(after, wanted.after)
-    if wanted.unread_only:
-        pending = read_marks.pending(marks, caller.incarnation)
-        unread = read_marks.unread(marks, trail.sequences, start)
-        known: Iterator[int] = (each for each in unread if each not in pending)
-    else:
-        known = iter(trail.sequences[trail.behind(start) :])
-    return (each for each in known if each <= complete and wanted.matches(trail.label(each)))
-
-
-def _any(project: Project, caller: Caller, wanted: Wanted) -> bool:
-    marks = _told(project, caller, project.inboxes.marks(caller.agent), wanted)
-    asked_again = read_marks.offer_of(marks, caller.op, caller.incarnation) is not None
-    return asked_again or next(_due(project, caller, marks, wanted), None) is not None
-
-
-def _left(project: Project, caller: Caller, marks: ReadMarks) -> int:
-    """Return how many messages are unread once what was offered to the caller counts as shown."""
-    unread = read_marks.unread_count(marks, project.inboxes.trail(caller.agent).sequences)
-    return unread - len(read_marks.pending(marks, caller.incarnation))
-
-
-async def _fetch(project: Project, caller: Caller, due: Iterator[int], limit: int) -> tuple[list[Found], list[int]]:
-    """Return up to `limit` of the messages `due`, or as many as fill an answer, and those that cannot be read.
-
-    One that is gone from the log is forgotten.
-    """
-    found: list[Found] = []
-    unreadable: list[int] = []
-    size = 0
-    trail, places = (
-        project.inboxes.trail(caller.agent),
-        iter(list(islice(due, limit + SPARE))),
-    )  # it may change meanwhile
-    while size < caller.limit_bytes and (chunk := list(islice(places, min(ROUND_TRIP, limit - len(found))))):
-        for sequence, copy in zip(chunk, await project.inbox_log.gather(chunk), strict=True):
-            record = copy or await project.inbox_log.at(sequence)  # a copy may lag
-            if record is None:
-                trail.forget(sequence)
-            elif message := messages.read(project, record):
-                found.append(Found(sequence, record, message))
-                size += len(record.data)
-            else:
-                unreadable.append(sequence)
-    return found, unreadable
 
 
 async def _make_room(project: Project, recipient: AgentRecord) -> None:
@@ -274,7 +154,3 @@ async def _make_room(project: Project, recipient: AgentRecord) -> None:
     trail.forget_below(kept[0].sequence if kept else project.inboxes.intake.complete + 1)  # what has run out of time
     if (unread := project.inboxes.unread(recipient.id)) >= INBOX_UNREAD:
         raise InboxFull(f"{recipient.handle} has {unread} unread messages and takes no more")
-
-
-def _query(caller: Caller, wanted: Wanted) -> str:
-    return f"inbox {caller.agent} {wanted.unread_only} {wanted.sender} {wanted.message_type}"
