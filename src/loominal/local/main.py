@@ -26,6 +26,7 @@ COMMANDS = {
     "doctor": "Check everything a fabric needs, with the fix for what fails.",
     "logs": "Show the fabric's logs.",
     "project": "Show which project this is and why, or name it.",
+    "demo": "Watch three agents share real work, and check what came of it.",
     "grant": "List grants, or grant boundaries, projects and agent types.",
 }  # command -> its line in --help; each is the function of that name in the module of that name
 PROGRAMS = {

@@ -1,0 +1,78 @@
+"""`loominal demo`: run the story in a place of its own, end everything, check what was seen, exit 0 or 1."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import time
+from typing import TYPE_CHECKING
+
+import click
+
+from loominal.model.errors import LoominalError
+
+if TYPE_CHECKING:
+    from loominal.local.demo.story import Story
+
+INTERRUPTED = 130
+SABOTAGE = ("lie", "spare")
+
+
+@click.command(
+    help="Watch three agents share real work on a fabric of their own, and check what came of it.\n\n"
+    "Nothing is left behind. Example: loominal demo"
+)
+@click.option("--plain", is_flag=True, help="Print lines instead of a live view.")
+@click.option("--sabotage", type=click.Choice(SABOTAGE), hidden=True, help="Spoil something; the checks must notice.")
+def demo(*, plain: bool, sabotage: str | None) -> int:
+    """Run the demo and return its exit code."""
+    return asyncio.run(_run(plain=plain, sabotage=sabotage))
+
+
+async def _run(*, plain: bool, sabotage: str | None) -> int:
+    from rich.console import Console  # rich, NATS and all: loaded here, so that `loominal --help` stays quick
+
+    from loominal.local.demo.check import checks
+    from loominal.local.demo.place import Place
+    from loominal.local.demo.seen import Seen
+    from loominal.local.demo.show import PACE, Lines, Screen, verdict
+    from loominal.local.demo.story import Sabotage, Story
+
+    stop, console, seen, began = _stop_on_signals(), Console(highlight=False), Seen(), time.monotonic()
+    console.print(PACE, soft_wrap=True)
+    place = Place()
+    try:
+        with Screen(console) if console.is_terminal and not plain else Lines(console) as view:
+            failure = await _told(Story(place, view, seen, Sabotage(sabotage) if sabotage else None), stop)
+    finally:
+        seen.left = await place.close()
+    if failure:
+        for line in (failure, *seen.left):
+            console.print(line, markup=False, soft_wrap=True)
+        return INTERRUPTED if stop.is_set() else 1
+    seen.seconds = time.monotonic() - began
+    return 0 if verdict(console, checks(seen), seen.seconds) else 1
+
+
+def _stop_on_signals() -> asyncio.Event:
+    """Return what is set by Ctrl-C and its like. They end the story; ending its processes is not interrupted."""
+    stop, loop = asyncio.Event(), asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        loop.add_signal_handler(number, stop.set)
+    return stop
+
+
+async def _told(story: Story, stop: asyncio.Event) -> str:
+    """Let the story happen until it ends or `stop` is set; return why it did not come to its end, "" if it did."""
+    telling, stopping = asyncio.create_task(story.tell(), name="story"), asyncio.create_task(stop.wait(), name="stop")
+    await asyncio.wait([telling, stopping], return_when=asyncio.FIRST_COMPLETED)
+    for task in (telling, stopping):
+        task.cancel()
+    await asyncio.wait([telling, stopping])
+    if telling.cancelled() or stop.is_set():
+        return "interrupted; everything was ended"
+    try:
+        telling.result()
+    except LoominalError as error:
+        return f"the demo got stuck: {error.message}" + (f" ({error.hint})" if error.hint else "")
+    return ""

@@ -1,0 +1,238 @@
+"""What happens in a demo, in order. The boss is this process; everybody talks through the fabric alone."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from enum import StrEnum
+
+import msgspec
+
+from loominal.fabric.client import Agent, ClientSettings, open_agent
+from loominal.fabric.client.background import background
+from loominal.fabric.operations.channels import ChannelMessage
+from loominal.fabric.operations.work import WorkView
+from loominal.local.demo import plan
+from loominal.local.demo.journal import Deed, Entry
+from loominal.local.demo.place import Place
+from loominal.local.demo.seen import Seen
+from loominal.local.demo.show import View
+from loominal.local.demo.tasks import Request, rounds_for, run
+from loominal.model.errors import LoominalError
+from loominal.model.grant import CORPORATE
+from loominal.model.message import WORK_RESULT
+from loominal.model.work import ENDED, Status
+
+LOOK_SECONDS = 0.2  # between two looks at agents and items
+PATIENCE_SECONDS = 30.0  # for anything the story waits for
+PAGE = 7  # messages a late joiner reads at once; few, so that it has to turn pages
+SPOKEN = {
+    Deed.REGISTERED: "registers for {text}",
+    Deed.REFUSED: f"asks for {CORPORATE} and is refused: {{text}}",
+    Deed.SAID: "says to all: {text}",
+    Deed.ASKED: "asks {peer}: {text}",
+    Deed.ANSWERED: "hears from {peer}: {text}",
+    Deed.FAILED: "cannot do {item}: {text}",
+    Deed.LOST: "lost {item}: {text}",
+    Deed.OFFERED: "offers {item}",
+}
+
+
+class Sabotage(StrEnum):
+    """What a test may spoil, to see that the checks notice."""
+
+    LIE = "lie"  # an agent delivers wrong counts
+    SPARE = "spare"  # nobody is killed
+
+
+class Story:
+    """One demo in one place."""
+
+    def __init__(self, place: Place, view: View, seen: Seen, sabotage: Sabotage | None = None) -> None:
+        self._place = place
+        self._view = view
+        self._seen = seen
+        self._sabotage = sabotage
+        self._items: dict[str, WorkView] = {}
+        self._changed = asyncio.Event()
+
+    async def tell(self) -> None:
+        """Let it happen from the fabric's start to the last agent's leave. Raises: LoominalError when it gets stuck."""
+        began = time.monotonic()
+        self._place.copy_sources()
+        self._view.say("starting a fabric of its own: broker, coordinator")
+        await self._place.start_fabric()
+        self._view.say(f"the fabric serves, {time.monotonic() - began:.1f} s after its start")
+        async with self._connected(plan.BOSS) as boss:
+            await boss.register_agent("demo-boss", handle=plan.BOSS)
+            async with background(lambda: self._watch(boss)):
+                await self._hand_out(boss)
+                await self._kill_one(boss)
+                await self._grant(boss)
+                await self._until(lambda: self._open() == set(), "all work to end")
+                await self._results(boss)
+                await self._look_back(boss)
+                await self._send_home(boss)
+
+    @asynccontextmanager
+    async def _connected(self, handle: str) -> AsyncIterator[Agent]:
+        settings = ClientSettings.from_env(
+            self._place.environ, handle=handle, client=handle, operator=handle == plan.BOSS
+        )
+        async with open_agent(settings) as agent:
+            yield agent
+
+    async def _hand_out(self, boss: Agent) -> None:
+        """Offer the first items, let the agents come, and tell them to begin once they have met."""
+        for item in plan.FIRST:
+            await self._offer(boss, item)
+        offered = self._seen.offered[plan.SECRET]
+        self._view.say(f"{len(plan.FIRST)} items are offered; {plan.SECRET} waits: {offered.note}")
+        for handle in plan.CAST:
+            lies = self._sabotage is Sabotage.LIE and handle == plan.VICTIM
+            await self._place.start_agent(handle, self._hear, lies=lies)
+        await self._until(lambda: len(self._seen.deeds(Deed.ANSWERED)) == len(plan.CAST), "the agents to meet and talk")
+        await self._say(boss, "all here: begin", go=True)
+        await self._until(lambda: self._open() == {plan.SECRET}, "the first work to end")
+        self._seen.before_grant = await boss.get_work(plan.SECRET)
+
+    async def _kill_one(self, boss: Agent) -> None:
+        """Offer the long item, and kill the agent that takes it half-way."""
+        rounds = await asyncio.to_thread(rounds_for, plan.STEP_SECONDS)
+        await self._offer(boss, plan.LAST, rounds)
+        if self._sabotage is Sabotage.SPARE:
+            return
+        await self._until(lambda: self._percent(plan.LONG) >= plan.HALF_WAY, f"{plan.LONG} to be half done")
+        holder, self._seen.killed_at = self._items[plan.LONG].claimed_by or "", self._percent(plan.LONG)
+        self._place.kill(holder)
+        self._view.say(f"kill -9 {holder}, {self._seen.killed_at:.0f} % into {plan.LONG}")
+
+    async def _grant(self, boss: Agent) -> None:
+        """Grant `corporate` to one agent type, and tell the two agents that live to ask for it again."""
+        agent_type = plan.CAST[plan.GRANTED].agent_type
+        await boss.grant_access(boundaries=[CORPORATE], agent_types=[agent_type])
+        await self._say(boss, f"{CORPORATE} is granted to {agent_type}")
+        for handle in (plan.GRANTED, plan.REFUSED):
+            await boss.send_direct_message(handle, f"ask for {CORPORATE} again", message_type="grant")
+
+    async def _results(self, boss: Agent) -> None:
+        """Wait for the news of every end, and find out oneself what is right."""
+        told = {item.name for item in (*plan.FIRST, plan.LAST)}
+        async with _patience("the news of every end"):
+            while told:
+                page = await boss.read_direct_messages(limit=50, message_type=WORK_RESULT, wait_seconds=LOOK_SECONDS)
+                told -= {str(message.metadata["taskId"]) for message in page.messages}
+        await self._until(
+            lambda: len(self._seen.deeds(Deed.TOLD)) == len(plan.OFFERED), "the agents to get their results"
+        )
+        seen = self._seen
+        for name, item in self._items.items():
+            seen.items[name] = await boss.get_work(item.id)
+        requests = {name: msgspec.convert(item.context_data, Request) for name, item in seen.items.items()}
+        for name, request in requests.items():
+            if name in (plan.BROKEN, plan.MERGED):
+                continue
+            seen.expected[name] = await asyncio.to_thread(run, request)
+        parents = tuple(seen.expected[parent] for parent in plan.ITEMS[plan.MERGED].after)
+        seen.expected[plan.MERGED] = run(requests[plan.MERGED], parents)
+
+    async def _look_back(self, boss: Agent) -> None:
+        """Read everything once more: inbox, agents, dead letters, and the channel as one who comes late."""
+        seen, cursor = self._seen, None
+        while True:
+            page = await boss.read_direct_messages(limit=100, unread_only=False, cursor=cursor)
+            seen.inbox += page.messages
+            if (cursor := page.next_cursor) is None:
+                break
+        seen.dead_letters = list((await boss.list_dead_letter_items(limit=100)).items)
+        found = await boss.discover_agents(include_offline=True, limit=100)
+        seen.agents = {agent.handle: agent for agent in found.agents}
+        async with self._connected(plan.LATE) as late:
+            await late.set_handle(plan.LATE)
+            seen.history = await _whole_channel(late)
+        self._view.say(f"{plan.LATE} joins and reads all {len(seen.history)} messages of #{plan.CHANNEL}")
+
+    async def _send_home(self, boss: Agent) -> None:
+        for handle in plan.CAST.keys() - self._place.ended().keys():
+            await boss.send_direct_message(handle, "that was all, thank you", message_type="stop")
+        await self._until(lambda: self._place.ended().keys() == plan.CAST.keys(), "the agents to leave")
+        self._seen.exit_codes = self._place.ended()
+
+    async def _offer(self, boss: Agent, item: plan.Item, rounds: int = 0) -> None:
+        self._seen.offered[item.name] = await boss.broadcast_work_offer(
+            f"{item.task} {item.path}",
+            task_id=item.name,
+            capabilities=(item.capability,),
+            boundary=item.boundary,
+            priority=item.priority,
+            depends_on=item.after,
+            max_attempts=item.max_attempts,
+            preferred_agent_type=item.preferred_agent_type,
+            context_data=msgspec.to_builtins(item.request(self._place.sources, rounds)),
+        )
+
+    async def _say(self, boss: Agent, text: str, *, go: bool = False) -> None:
+        sent = await boss.send_message(plan.CHANNEL, text, metadata={"go": go})
+        self._seen.said.append(sent.id)
+        self._view.say(f"{plan.BOSS} says to all: {text}")
+
+    def _hear(self, entry: Entry) -> None:
+        self._seen.journal.append(entry)
+        if words := SPOKEN.get(entry.deed):
+            self._view.say(f"{entry.agent} {words.format(text=entry.text, peer=entry.peer, item=entry.item)}")
+        self._changed.set()
+
+    async def _watch(self, boss: Agent) -> None:
+        """Look at agents and items again and again, show them, and wake whoever waits for a change."""
+        while True:
+            found = await boss.list_work(limit=100)
+            self._items = {item.task_id: item for item in reversed(found.items)}
+            agents = (await boss.discover_agents(include_offline=True)).agents
+            done_by = {entry.item: entry.agent for entry in self._seen.deeds(Deed.DONE)}
+            self._view.state([agent for agent in agents if agent.handle in plan.CAST], self._items, done_by)
+            self._changed.set()
+            await asyncio.sleep(LOOK_SECONDS)
+
+    def _open(self) -> set[str]:
+        """Return the items that have not ended, those that are still to be offered among them."""
+        ended = {name for name, item in self._items.items() if item.status in ENDED}
+        wanted = {*(item.name for item in plan.FIRST), *plan.OFFERED, *self._seen.offered}
+        return wanted - ended
+
+    def _percent(self, name: str) -> float:
+        item = self._items.get(name)
+        running = item is not None and item.status is Status.CLAIMED and item.progress is not None
+        return (item.progress.percent or 0.0) if running and item and item.progress else 0.0
+
+    async def _until(self, truth: Callable[[], bool], what: str) -> None:
+        """Return once it is true. Raises: LoominalError after PATIENCE_SECONDS, or when an agent ended untimely."""
+        async with _patience(what):
+            while not truth():
+                for handle, code in self._place.ended().items():
+                    if code not in (0, -9):
+                        raise LoominalError(f"{handle} ended with {code}: {self._place.last_words(handle)}")
+                self._changed.clear()
+                await self._changed.wait()
+
+
+@asynccontextmanager
+async def _patience(what: str) -> AsyncIterator[None]:
+    """Let the block take PATIENCE_SECONDS. Raises: LoominalError if it takes longer."""
+    try:
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            yield
+    except TimeoutError:
+        raise LoominalError(f"waited {PATIENCE_SECONDS:g} s in vain for {what}") from None
+
+
+async def _whole_channel(late: Agent) -> list[ChannelMessage]:
+    """Return every message of the channel, oldest first, read from the newest page back."""
+    pages: list[tuple[ChannelMessage, ...]] = []
+    cursor = None
+    while True:
+        page = await late.read_messages(plan.CHANNEL, limit=PAGE, cursor=cursor)
+        pages.insert(0, page.messages)
+        if (cursor := page.next_cursor) is None:
+            return [message for messages in pages for message in messages]
