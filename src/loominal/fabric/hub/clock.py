@@ -38,5 +38,6 @@ class Clock:
 
     @property
     def settled(self) -> bool:
-        """Whether deadlines may be judged: no clock jumped lately."""
+        """Whether deadlines may be judged: no clock jumped lately, nor since the last tick."""
+        self.tick()
         return self._jumped_at is None or time.monotonic() - self._jumped_at > SETTLE_SECONDS

@@ -12,6 +12,7 @@ from loominal.fabric.hub.dispatch import Dispatcher
 from loominal.fabric.hub.handlers import HANDLERS
 from loominal.fabric.hub.loading import Loading
 from loominal.fabric.hub.project import Project
+from loominal.fabric.hub.pulse import Pulse
 from loominal.fabric.hub.rounds import rounds
 from loominal.fabric.protocol import PROTO, encode
 from loominal.model.errors import BrokerUnavailable, Replaced
@@ -45,7 +46,9 @@ class Hub:
                     await self._announce()
                     self.ready.set()
                     log.info("project %s is served, %d items", project.id, len(project.book))
-                    group.create_task(rounds(project), name=f"rounds of {project.id}")
+                    pulse = Pulse(project)
+                    group.create_task(pulse.run(), name=f"pulse of {project.id}")
+                    group.create_task(rounds(project, pulse), name=f"rounds of {project.id}")
                     await loading.replaced.wait()
                     raise Replaced(f"the streams of project {project.id} were replaced")
                 finally:

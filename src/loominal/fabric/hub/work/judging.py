@@ -1,6 +1,6 @@
 """The leader's judgements: which claims have lapsed, timed out, stalled, were never heard of, or must be fenced.
 
-`rounds.py` calls it, and only while the leader could listen all the time: a frozen leader judges nobody.
+`rounds.py` calls it, as of an instant until which the leader could listen all the time: a frozen leader judges nobody.
 """
 
 from __future__ import annotations
@@ -23,9 +23,8 @@ from loominal.model.work import Status, WorkItem
 log = logging.getLogger(__name__)
 
 
-async def judge(project: Project) -> None:
-    """Do one round over the claims and the waiting items."""
-    now = project.clock.monotonic()
+async def judge(project: Project, now: float) -> None:
+    """Do one round over the claims and the waiting items, as of `now`, until when everybody was heard (`Pulse`)."""
     for lease in project.leases:
         if event := verdict(project, lease, now):
             await _carry_out(project, lease, event)
@@ -50,7 +49,7 @@ def verdict(project: Project, lease: Lease, now: float) -> WorkEvent | None:
     if project.clock.settled and item.timeout_at and item.timeout_at <= project.clock.now():
         seconds = f"{item.timeout_seconds:g} s"
         return TimeOut(error=f"not done within {seconds}", delay_seconds=_backoff(project, item, jitter))
-    if _asked_long_ago(project, item):
+    if project.clock.settled and _asked_long_ago(project, item):
         return Cancel(reason=item.cancel_reason)
     idle_seconds = project.policy.hand_back_seconds * times.pace
     if now - lease.active_at > idle_seconds:
