@@ -20,6 +20,7 @@ from loominal.broker import subjects
 from loominal.broker.connection import Broker
 from loominal.broker.log import Log, StreamSettings
 from tests.integration.fabric import Fabric
+from tests.integration.workshop import Workshop, open_workshop
 
 START_SECONDS = 20.0  # on a loaded machine
 ABSENT_SECONDS = 15.0  # how long a test waits for what must come
@@ -141,6 +142,13 @@ def private_fabric(tmp_path: Path) -> Iterator[Fabric]:
 @pytest.fixture
 def project_id() -> str:
     return f"p-{uuid4().hex[:12]}"
+
+
+@pytest.fixture
+async def workshop(fabric: Fabric, project_id: str) -> AsyncIterator[Workshop]:
+    """A new project on the fabric of the run."""
+    async with open_workshop(fabric, project_id) as workshop:
+        yield workshop
 
 
 @pytest.fixture

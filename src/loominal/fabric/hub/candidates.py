@@ -31,12 +31,12 @@ def candidate_of(project: Project, agent: str) -> Candidate | None:
 
 
 def online_candidates(project: Project) -> list[Candidate]:
-    """Return every agent that is online and registered, as of at most FRESH_SECONDS ago."""
+    """Return every agent that is online and registered; what they hold is as of at most FRESH_SECONDS ago."""
     now = project.clock.monotonic()
-    made_at, found = project.online
-    if now - made_at > FRESH_SECONDS:
-        found = [each for record in project.agents.registered() if (each := candidate_of(project, record.id))]
-        project.online = now, found
+    if project.online is not None and now - project.online[0] <= FRESH_SECONDS:
+        return project.online[1]
+    found = [each for record in project.agents.registered() if (each := candidate_of(project, record.id))]
+    project.online = now, found
     return found
 
 

@@ -40,6 +40,7 @@ async def grant_access(project: Project, caller: Caller, args: GrantAccess) -> G
         by=caller.standing.user,
     )
     await project.authority.grant(grant)
+    project.online = None
     return _view(grant)
 
 
@@ -50,7 +51,9 @@ async def list_grants(project: Project, caller: Caller, args: ListGrants) -> Gra
 
 async def revoke_grant(project: Project, caller: Caller, args: RevokeGrant) -> GrantView:
     """Take a grant back; claims made under it go on, new ones are refused."""
-    return _view(await project.authority.revoke_grant(args.id))
+    grant = await project.authority.revoke_grant(args.id)
+    project.online = None
+    return _view(grant)
 
 
 async def revoke_agent(project: Project, caller: Caller, args: RevokeAgent) -> Revoked:

@@ -70,7 +70,7 @@ class Project:
         self.fullness = Fullness()
         self.ended = asyncio.Event()  # some item ended: its children and its offerer have to hear of it
         self.registered: dict[str, tuple[AgentRecord, Candidate]] = {}
-        self.online: tuple[float, list[Candidate]] = (0.0, [])
+        self.online: tuple[float, list[Candidate]] | None = None  # those online, since when; None: something changed
         self.events_lost = 0  # events of agents that could not be written
         self.corrupt: dict[str, str] = {}  # subject of a record that cannot be read -> why
 

@@ -74,6 +74,7 @@ async def refresh(project: Project, key: str) -> None:
 def remember(project: Project, change: Entry | Deleted) -> None:
     """Take a change of the bucket into memory; one that cannot be read is noted and passed over."""
     subject = subjects.bucket_subject(subjects.registry_bucket(project.id), change.key)
+    project.online = None
     project.corrupt.pop(subject, None)
     try:
         project.agents.apply(change)
