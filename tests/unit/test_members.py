@@ -1,0 +1,65 @@
+"""Who is alive among the wefts, and who leads what."""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from loominal.model.members import RENEW_SECONDS, Sightings, order
+
+WEFTS = st.sets(st.text("abc123", min_size=1, max_size=4), min_size=2, max_size=6)
+
+
+@given(WEFTS, st.text("pq0", min_size=1, max_size=8))
+def test_a_project_changes_hands_only_when_its_own_leader_goes(wefts: set[str], project: str) -> None:
+    leader, *rest = order(project, wefts)
+
+    assert order(project, wefts - {rest[-1]})[0] == leader
+    assert order(project, wefts - {leader})[0] == rest[0]
+
+
+def test_a_weft_whose_record_stands_still_is_dead_after_four_renewals_of_two_seconds() -> None:
+    sightings = Sightings("me")
+    for tick in range(4):
+        sightings.renewed({"me": tick, "you": 7}, tick * RENEW_SECONDS)
+        assert sightings.alive(tick * RENEW_SECONDS) == {"me", "you"}
+    sightings.renewed({"me": 4, "you": 7}, 2.0)
+
+    assert sightings.dead(2.0) == {"you"}
+    assert sightings.alive(2.0) == {"me"}
+
+
+def test_one_that_moves_again_is_alive_again() -> None:
+    sightings = Sightings("me")
+    for tick in range(6):
+        sightings.renewed({"you": 7}, tick * RENEW_SECONDS)
+    sightings.renewed({"you": 8}, 3.0)
+
+    assert sightings.dead(3.0) == set()
+
+
+def test_whoever_could_not_renew_judges_nobody_from_before() -> None:
+    sightings = Sightings("me")
+    for tick in range(4):
+        sightings.renewed({"you": 7}, tick * RENEW_SECONDS)
+    sightings.restart()
+    sightings.renewed({"you": 7}, 60.0)
+
+    assert not sightings.sure(63.0)
+    assert sightings.dead(63.0) == set()
+
+
+def test_few_renewals_over_a_long_time_are_not_enough() -> None:
+    sightings = Sightings("me")
+    sightings.renewed({"you": 7}, 0.0)
+    sightings.renewed({"you": 7}, 30.0)
+
+    assert sightings.dead(30.0) == set()
+
+
+def test_a_record_that_is_gone_is_no_weft() -> None:
+    sightings = Sightings("me")
+    sightings.renewed({"me": 1, "you": 7}, 0.0)
+    sightings.renewed({"me": 2}, 0.5)
+
+    assert sightings.alive(0.5) == {"me"}
