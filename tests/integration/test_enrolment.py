@@ -153,12 +153,12 @@ async def test_the_standing_of_an_agent_is_its_machines_user_role_and_grants(fab
     guests = enrol(role=Role.OPERATOR)  # more than its machine is
     await fabric.ask("laptop", mine)
     await fabric.ask("laptop", modest)
-    await fabric.ask("desktop", guests)
     granted = Grant(id="g1", user=GUEST, boundaries=("internal",), projects=("shop",))
     elsewhere = Grant(id="g2", user=GUEST, boundaries=("internal",), projects=("other",))
     otherwise = Grant(id="g3", user=GUEST, boundaries=("internal",), machine="phone")
     for grant in (granted, elsewhere, otherwise):
         await fabric.registry.grant(grant)
+    await fabric.ask("desktop", guests)
 
     owner = fabric.registry.standing("shop", mine.agent)
     guest = fabric.registry.standing("shop", guests.agent)
@@ -186,6 +186,7 @@ async def test_an_agent_id_stays_with_its_key_project_and_user(fabric: Fabric, c
     key = KeyPair.generate(Kind.USER)
     first = enrol(key=key)
     await fabric.ask("laptop", first)
+    await fabric.registry.grant(Grant(id="g1", user=GUEST))
     another = {
         "key": enrol(first.agent),
         "project": enrol(first.agent, key, project="other"),
@@ -212,6 +213,24 @@ async def test_an_agent_id_stays_with_its_key_project_and_user(fabric: Fabric, c
 async def test_a_malformed_enrolment_is_refused(fabric: Fabric, asked: Enrol, error: type[LoominalError]) -> None:
     with pytest.raises(error):
         await fabric.ask("laptop", asked)
+
+
+async def test_a_user_without_a_grant_gets_into_no_project(fabric: Fabric) -> None:
+    asked = enrol()
+    with pytest.raises(Forbidden, match="no grant lets"):
+        await fabric.ask("desktop", asked)
+    assert fabric.registry.project("shop") is None
+    over = Grant(id="g1", user=GUEST, projects=("shop",), expires_at=NOW)
+    await fabric.registry.grant(over)
+
+    with pytest.raises(Forbidden, match="no grant lets"):
+        await fabric.ask("desktop", asked)
+
+    await fabric.registry.grant(Grant(id="g2", user=GUEST, projects=("shop",)))
+    await fabric.ask("desktop", asked)
+    assert fabric.registry.standing("shop", asked.agent) is not None
+    await fabric.registry.revoke_grant("g2")
+    assert fabric.registry.standing("shop", asked.agent) is None
 
 
 async def test_a_machine_nobody_added_may_not_enrol(fabric: Fabric) -> None:

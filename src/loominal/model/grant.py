@@ -70,12 +70,16 @@ def grants_boundary(grant: Grant, boundary: str) -> bool:
     return boundary in grant.boundaries or (grant.every_boundary and boundary != CORPORATE)
 
 
+def in_force(grant: Grant, *, project: str, now: Instant) -> bool:
+    """Return whether this grant, at `now`, lets anybody into that project."""
+    return (grant.expires_at is None or now < grant.expires_at) and _any_or_in(grant.projects, project)
+
+
 def admits(grant: Grant, *, project: str, agent_type: str, now: Instant) -> bool:
     """Return whether this grant, at `now`, lets an agent of that type take part in that project."""
     return (
         grant.role is not Role.OBSERVER
-        and (grant.expires_at is None or now < grant.expires_at)
-        and _any_or_in(grant.projects, project)
+        and in_force(grant, project=project, now=now)
         and _any_or_in(grant.agent_types, agent_type)
     )
 

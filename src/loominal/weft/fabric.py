@@ -105,8 +105,8 @@ class OperatorFabric:
             projects = Projects(self._connect, self._title, registry, self._timings, group)
             await system.subscribe(subjects.system_connects(), self._came)
             await system.subscribe(subjects.system_disconnects(), self._went)
-            for project in registry.projects():
-                projects.load(project.id)
+            for project in registry.project_ids():
+                projects.load(project)
             self._projects = projects
             measure = functools.partial(self._measure, system, projects)
             group.create_task(every(MEASURE_SECONDS, measure, "fullness", self.failures), name="fullness")

@@ -5,6 +5,9 @@ Weft makes one for all its projects; enrolment writes it, the dispatcher asks it
 
 from __future__ import annotations
 
+import logging
+from collections import defaultdict
+from collections.abc import Iterable
 from datetime import UTC, datetime
 from typing import TypeVar
 
@@ -15,11 +18,13 @@ from loominal.broker.bucket import Bucket, Deleted, Entry
 from loominal.broker.follower import Follower
 from loominal.broker.keyring import Keyring
 from loominal.fabric.hub.caller import Standing
-from loominal.fabric.hub.fabric_records import KINDS, Enrolment, FabricRecord, Machine, ProjectRecord
+from loominal.fabric.hub.fabric_records import KINDS, Enrolment, FabricRecord, Machine, ProjectRecord, name_of
 from loominal.model.errors import Conflict, CorruptRecord, Forbidden, NotFound
-from loominal.model.grant import Grant, Role, narrower, own_user_grant
-from loominal.model.names import SUBJECT_TOKEN
+from loominal.model.grant import Grant, Role, in_force, narrower, own_user_grant
+from loominal.model.names import PROJECT_NAME, SUBJECT_TOKEN, shown
 from loominal.model.record import decode, encode
+
+log = logging.getLogger(__name__)
 
 TRIES = 5  # compare-and-set writes to one key before somebody else's pace is too much
 OPEN_HINT = "in open mode the broker tells nobody apart; grants come from weft's own file alone"
@@ -42,7 +47,7 @@ class FabricRegistry:
         self._keyring = keyring
         self._accounts = accounts
         self._own = own_user_grant(owner)
-        self._records: dict[str, FabricRecord] = {}
+        self._records: defaultdict[type[FabricRecord], dict[str, FabricRecord]] = defaultdict(dict)  # by kind and key
         self._extras: dict[str, dict[str, msgspec.Raw]] = {}  # fields of later versions, written back
         self._revisions: dict[str, int] = {}
         self._standings: dict[str, Standing] = {}  # made at the first question, forgotten at every change
@@ -64,28 +69,38 @@ class FabricRegistry:
         self._revisions[key] = change.revision
         self._standings.clear()
         self.corrupt.pop(key, None)
-        self._records.pop(key, None)
-        kind = KINDS.get(key.partition(".")[0])
-        if kind is None or isinstance(change, Deleted):
-            return  # an unknown kind is a later version's
+        self._extras.pop(key, None)
+        token, _, name = key.partition(".")
+        kind = KINDS.get(token)
+        if kind is None:
+            return  # a later version's
+        self._records[kind].pop(key, None)
+        if isinstance(change, Deleted):
+            return
         try:
             stored = decode(kind, change.value)
+            if name_of(stored.value) != name:
+                raise CorruptRecord(f"it is the record of {shown(name_of(stored.value))}")
         except CorruptRecord as error:
             self.corrupt[key] = error.message
+            log.error("%s in the fabric's registry cannot be read and is passed over: %s", key, error.message)
             return
-        self._records[key], self._extras[key] = stored.value, stored.extra
+        self._records[kind][key], self._extras[key] = stored.value, stored.extra
 
     # what there is
 
     def standing(self, project: str, agent: str) -> Standing | None:
-        """Return the standing of `agent` in `project`; None if it never enrolled there or was cut off."""
+        """Return the standing of `agent` in `project`.
+
+        None if it never enrolled there or was cut off, and while no grant lets its user in.
+        """
         bound = self.enrolment(agent)
         if bound is None or bound.project != project:
             return None
         known = self._standings.get(agent)
         if known is None and (known := self._standing(bound)) is not None:
             self._standings[agent] = known
-        return known
+        return known if known and self._let_in(known.grants, project) else None
 
     def machine(self, name: str) -> Machine | None:
         """Return a machine, also one that was revoked."""
@@ -100,8 +115,14 @@ class FabricRegistry:
         return self._get(ProjectRecord, f"project.{project}")
 
     def projects(self) -> list[ProjectRecord]:
-        """Return every project, by id."""
+        """Return every project whose record can be read, by id."""
         return self._all(ProjectRecord)
+
+    def project_ids(self) -> list[str]:
+        """Return the id of every project, in order, also where the record beside it cannot be read."""
+        keys = [*self._records[ProjectRecord], *self.corrupt]
+        ids = {name for kind, _, name in (key.partition(".") for key in keys) if KINDS[kind] is ProjectRecord}
+        return sorted(name for name in ids if PROJECT_NAME.fullmatch(name))
 
     def grants(self, project: str) -> list[Grant]:
         """Return the grants that concern `project`, the one of the fabric's own user first."""
@@ -115,7 +136,10 @@ class FabricRegistry:
     # what changes
 
     async def add_machine(self, machine: Machine) -> None:
-        """Let a machine enrol agents; one that is known keeps what it was, a revocation above all."""
+        """Let a machine enrol agents; one that is known keeps what it was, a revocation above all.
+
+        A record that cannot be read is replaced: whoever calls vouches for the machine.
+        """
         if self.machine(machine.name) is None:
             await self._create(f"machine.{machine.name}", machine)
 
@@ -127,9 +151,15 @@ class FabricRegistry:
     async def enrol(self, wanted: Enrolment) -> Enrolment:
         """Return the enrolment of an agent id: `wanted` if it is the first.
 
-        Raises: Forbidden if the id belongs to another key, project or user, or was cut off, CorruptRecord.
+        Raises: Forbidden if no grant lets the user into the project, or the id belongs to another key, project or user
+        or was cut off; CorruptRecord.
         """
-        if (bound := self.enrolment(wanted.agent)) is None:
+        if not self._let_in(self._grants(wanted.project, wanted.user, wanted.machine), wanted.project):
+            raise Forbidden(
+                f"no grant lets agents of {wanted.user} into project {wanted.project}",
+                "an operator of the fabric can grant it: `loominal grant`",
+            )
+        if (bound := self.enrolment(wanted.agent)) is None and f"agent.{wanted.agent}" not in self.corrupt:
             await self._create(f"agent.{wanted.agent}", wanted)
             bound = self.enrolment(wanted.agent)
         if bound is None:
@@ -194,20 +224,29 @@ class FabricRegistry:
         machine = self.machine(bound.machine)
         if machine is None or bound.revoked_at is not None or machine.revoked_at is not None:
             return None
-        stored = (grant for grant in self.grants(bound.project) if grant.user == machine.user)
+        grants = self._grants(bound.project, machine.user, machine.name)
         return Standing(
             agent=bound.agent,
             user=machine.user,
             role=narrower(bound.role, machine.role),
-            grants=tuple(grant for grant in stored if grant.machine in ("", machine.name)),
+            grants=grants,
             machine=machine.name,
             launch=bound.launch,
         )
 
+    def _grants(self, project: str, user: str, machine: str) -> tuple[Grant, ...]:
+        """Return the grants of a user's agents on one machine in one project, also those whose time is over."""
+        mine = (grant for grant in self.grants(project) if grant.user == user)
+        return tuple(grant for grant in mine if grant.machine in ("", machine))
+
+    def _let_in(self, grants: Iterable[Grant], project: str) -> bool:
+        now = datetime.now(UTC)
+        return any(in_force(grant, project=project, now=now) for grant in grants)
+
     async def _create(self, key: str, record: FabricRecord) -> None:
-        """Write a record unless its key has one; either way memory then has what the bucket has."""
+        """Write a record unless its key has one that can be read; memory then has what the bucket has."""
         try:
-            await self._write(key, encode(record), 0)
+            await self._write(key, encode(record), self._revisions[key] if key in self.corrupt else 0)
         except Conflict:
             await self._read(key)
 
@@ -221,11 +260,11 @@ class FabricRegistry:
             self.apply(entry)
 
     def _get(self, kind: type[Kind], key: str) -> Kind | None:
-        record = self._records.get(key)
+        record = self._records[kind].get(key)
         return record if isinstance(record, kind) else None
 
     def _all(self, kind: type[Kind]) -> list[Kind]:
-        return [record for _, record in sorted(self._records.items()) if isinstance(record, kind)]
+        return [record for _, record in sorted(self._records[kind].items()) if isinstance(record, kind)]
 
 
 class OpenAuthority:

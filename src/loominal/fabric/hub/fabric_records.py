@@ -56,6 +56,16 @@ KINDS: dict[str, type[FabricRecord]] = {
 }  # first token of the key -> what is stored there
 
 
+def name_of(record: FabricRecord) -> str:
+    """Return what stands behind the kind in the record's key."""
+    match record:
+        case Machine():
+            return record.name
+        case Enrolment():
+            return record.agent
+    return record.id
+
+
 def title_of(text: str, project: str) -> str:
     """Return how lists show a project: one printable line of `text`, or the id."""
     plain = "".join(char for char in text if char.isprintable()).strip()
