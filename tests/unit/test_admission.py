@@ -16,7 +16,7 @@ OWN = own_user_grant("ada")
 
 
 def bounds(*grants: Grant) -> Bounds:
-    return Bounds(grants=grants, policy=DEFAULT_POLICY, project="loom", now=NOW)
+    return Bounds(grants=grants, policy=DEFAULT_POLICY, project="loom", now=NOW, may_be_person=False)
 
 
 def test_left_out_boundaries_are_all_that_the_grant_covers() -> None:
@@ -87,3 +87,8 @@ def test_too_many_or_too_long_labels_are_refused() -> None:
         labels([str(n) for n in range(MOST_LABELS + 1)], "capability")
     with pytest.raises(TooLarge, match=str(LABELS_BYTES)):
         labels([chr(0x4E00 + n) * 99 for n in range(60)], "capability")
+
+
+def test_no_agent_poses_as_a_person() -> None:
+    with pytest.raises(Forbidden, match="person"):
+        bounds().agent_type("Person")

@@ -13,6 +13,7 @@ from loominal.model.grant import Grant, Visibility, admits, allows, within
 from loominal.model.policy import Policy
 from loominal.model.times import Instant
 
+PERSON = "person"
 MOST_LABELS = 100  # capabilities, and boundaries, of one agent
 LABELS_BYTES = 12_000  # of one agent's capabilities together: a list shows them whole
 
@@ -24,10 +25,13 @@ class Bounds(msgspec.Struct, frozen=True, kw_only=True):
     policy: Policy
     project: str
     now: Instant
+    may_be_person: bool  # messages of a person are shown as such, so no agent may pose as one
 
     def agent_type(self, text: str) -> str:
         """Return the agent type as it is kept and compared. Raises: InvalidArgument, Forbidden."""
         plain = names.label(text, "agentType")
+        if plain == PERSON and not self.may_be_person:
+            raise Forbidden("only a person's own programs register as a person", "use your client's name as agentType")
         if not self._admitting(plain):
             granted = sorted({each for grant in self.grants for each in grant.agent_types})
             known = f"granted: {', '.join(granted)}" if granted else "an operator grants it with `loominal grant`"

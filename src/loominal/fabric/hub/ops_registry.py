@@ -37,6 +37,7 @@ from loominal.fabric.protocol import encode
 from loominal.model.agent import AgentRecord, AgentStatus
 from loominal.model.cursor import cursor, position
 from loominal.model.errors import BadCursor, InvalidArgument, NotRegistered
+from loominal.model.grant import Role
 from loominal.model.names import label
 
 LABELS = {  # what is compared as a label, and how an error calls it
@@ -98,8 +99,14 @@ async def enter(project: Project, caller: Caller, args: RegisterAgent) -> AgentR
 
 def bounds_of(project: Project, caller: Caller) -> Bounds:
     """Return what bounds the caller's own word now."""
-    grants = caller.standing.grants
-    return Bounds(grants=grants, policy=project.policy, project=project.id, now=project.clock.now())
+    standing = caller.standing
+    return Bounds(
+        grants=standing.grants,
+        policy=project.policy,
+        project=project.id,
+        now=project.clock.now(),
+        may_be_person=standing.role is Role.OPERATOR or project.authority.open_mode,
+    )
 
 
 async def update_presence(project: Project, caller: Caller, args: UpdatePresence) -> PresenceUpdated:
