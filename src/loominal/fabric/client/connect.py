@@ -52,18 +52,9 @@ async def connect(
     Raises: BrokerUnavailable if no fabric is there, HubUnavailable, HandleTaken, Forbidden, Busy (`agent_id` in use).
     """
     settings = ClientSettings.from_env(
-        os.environ,
-        handle=handle,
-        project=project,
-        home=home,
-        url=url,
-        agent_id=agent_id,
-        client=client,
-        person=person,
-        operator=operator,
-        directory=directory,
-        timeout_seconds=timeout_seconds,
-    )
+        os.environ, handle=handle, project=project, home=home, url=url, agent_id=agent_id, client=client,
+        person=person, operator=operator, directory=directory, timeout_seconds=timeout_seconds,
+    )  # fmt: skip
     async with open_agent(settings) as agent:
         if agent_type is not None or capabilities is not None:
             await agent.register_agent(

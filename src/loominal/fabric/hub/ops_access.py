@@ -9,8 +9,8 @@ from loominal.fabric.hub.project import Project
 from loominal.fabric.hub.visibility import resolve
 from loominal.fabric.hub.work.judging import hand_back
 from loominal.fabric.operations.access import (
-    Grants,
     GrantAccess,
+    Grants,
     GrantView,
     ListGrants,
     RevokeAgent,

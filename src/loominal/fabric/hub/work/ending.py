@@ -20,9 +20,9 @@ from loominal.fabric.operations.work import (
     ReportProgress,
     WorkMoved,
 )
+from loominal.model import moves
 from loominal.model.errors import LeaseLost, LoominalError, NotOwner
 from loominal.model.lifecycle import backoff_seconds, recoverable
-from loominal.model import moves
 from loominal.model.moves import Complete, Fail, Keep, Recover, Release
 from loominal.model.work import Progress, Result, Status, WorkItem, done_op
 

@@ -178,9 +178,7 @@ def _errors(project: Project, item: WorkItem) -> tuple[FailureView, ...]:
     )
 
 
-def _texts(
-    project: Project, item: WorkItem, description: str, context: dict[str, object]
-) -> dict[WorkField, str]:
+def _texts(project: Project, item: WorkItem, description: str, context: dict[str, object]) -> dict[WorkField, str]:
     """Return the long fields as the texts that are read in parts."""
     result = (item.result or Result(summary="")).result
     return {
