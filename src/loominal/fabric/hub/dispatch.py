@@ -150,11 +150,11 @@ class Dispatcher:
             raise Forbidden(f"{operation.name} is for operators")
         if role is Role.OBSERVER and not (operation.reads or operation.name == "hello"):
             raise Forbidden(f"{operation.name} changes things; an observer may only look")
-        if operation.name != "hello" and not project.presence.seen(
+        elsewhere = operation.name != "hello" and not project.presence.seen(
             caller.agent, caller.incarnation, project.clock.monotonic()
-        ):
-            if operation.name not in ENDINGS:
-                raise Forbidden("another process has taken over this agent", "this process should end")
+        )
+        if elsewhere and operation.name not in ENDINGS:
+            raise Forbidden("another process has taken over this agent", "this process should end")
         if operation.registered and role is not Role.OBSERVER:
             record = project.agents.get(caller.agent)
             if record is None or not record.registered:

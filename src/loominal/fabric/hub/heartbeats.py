@@ -1,4 +1,7 @@
-"""Heartbeats: who is alive and which claims it names. A claim it names that has lapsed is given back while nobody took it."""
+"""Heartbeats: who is alive and which claims it names.
+
+A named claim that has lapsed is given back while nobody took it.
+"""
 
 from __future__ import annotations
 

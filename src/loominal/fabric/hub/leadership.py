@@ -1,4 +1,4 @@
-"""Who leads a project: the last record of `wk-lead`. Whoever leads judges; everybody's writes are fenced by sequence."""
+"""Who leads a project: the last record of `wk-lead`. Whoever leads judges; all writes are fenced by sequence."""
 
 from __future__ import annotations
 

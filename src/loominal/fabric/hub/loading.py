@@ -1,4 +1,4 @@
-"""Reading a project into memory, and keeping it there: one follower per log; what cannot be read is noted and passed."""
+"""Reading a project into memory, and keeping it there: a follower for each log. What cannot be read is noted."""
 
 from __future__ import annotations
 
@@ -68,6 +68,9 @@ class Loading:
         )
 
     def _item(self, record: Record) -> None:
+        known = self._project.book.get(subjects.last_token(record.subject))
+        if known is not None and known.sequence >= record.sequence:
+            return  # written here
         if record.data:  # a tombstone whose time ran out leaves an empty marker
             follow(self._project, record)
 

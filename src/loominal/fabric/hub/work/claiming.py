@@ -22,7 +22,7 @@ from loominal.model.work import Status
 
 
 async def claim_work(project: Project, caller: Caller, args: ClaimWork) -> Claimed:
-    """Return what the caller now holds, waiting up to `wait_seconds` (at most POLL_SECONDS) for something to be ready."""
+    """Return what the caller now holds, waiting up to `wait_seconds` (at most POLL_SECONDS) for something ready."""
     capability = names.label(args.capability, "capability") if args.capability is not None else None
     me = candidate_of(project, caller.agent)
     if capability is not None and me is not None and capability not in me.capabilities:
@@ -30,9 +30,7 @@ async def claim_work(project: Project, caller: Caller, args: ClaimWork) -> Claim
     taken = _claimed_before(project, caller)
     if not taken:
         taken = await _wait(project, caller, capability, args)
-    work, room = [], caller.limit_bytes
-    for entry in taken:
-        work.append(await work_view(project, caller, entry.item, room // len(taken)))
+    work = [await work_view(project, caller, entry.item, caller.limit_bytes // len(taken)) for entry in taken]
     note = None if work else why_nothing(project, caller.agent, capability)
     return Claimed(work=tuple(work), note=note)
 

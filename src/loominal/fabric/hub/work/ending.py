@@ -1,4 +1,4 @@
-"""What a holder says of its claim: progress, done, failed, handed back. The lease token decides, not the asker's word."""
+"""What a holder says of its claim: progress, done, failed, handed back. The lease token decides, not its word."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ async def complete_work(project: Project, caller: Caller, args: CompleteWork) ->
         return _answer(await move(project, item.id, event), caller)
     except LeaseLost as lost:
         await _keep(project, caller, item.id, result)
-        raise _lost(project, item.id, caller) from lost
+        raise _lost(project, item.id) from lost
 
 
 async def fail_work(project: Project, caller: Caller, args: FailWork) -> WorkMoved:
@@ -75,7 +75,7 @@ async def report_progress(project: Project, caller: Caller, args: ReportProgress
     item, now = entry.item, project.clock.now()
     lease = project.leases.get(item.id)
     if lease is None or (lease.agent, lease.token) != (caller.agent, caller.lease_token):
-        raise _lost(project, item.id, caller)
+        raise _lost(project, item.id)
     before = project.progress.get(item.id)
     percent = args.percent if args.percent is not None else (before.percent if before else 0.0)
     project.progress[item.id] = Progress(percent=percent, message=args.message[:400], at=now)
@@ -121,7 +121,7 @@ async def _end(project: Project, caller: Caller, entry: Entry, event: Fail | Rel
     try:
         return _answer(await move(project, entry.item.id, event), caller)
     except LeaseLost as lost:
-        raise _lost(project, entry.item.id, caller) from lost
+        raise _lost(project, entry.item.id) from lost
 
 
 async def _keep(project: Project, caller: Caller, item_id: str, result: Result) -> None:
@@ -131,7 +131,7 @@ async def _keep(project: Project, caller: Caller, item_id: str, result: Result) 
         await move(project, item_id, Keep(by=caller.agent, token=caller.lease_token, result=result))
 
 
-def _lost(project: Project, item_id: str, caller: Caller) -> LoominalError:
+def _lost(project: Project, item_id: str) -> LoominalError:
     entry = project.book.get(item_id)
     if entry is None:
         return LeaseLost(f"{item_id} is gone")

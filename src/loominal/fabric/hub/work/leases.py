@@ -1,4 +1,4 @@
-"""Leases: which claims are alive, by what their holders' heartbeats name. Soft: a new leader grants every claim anew."""
+"""Leases: which claims are alive, by what heartbeats name. Soft: a new leader grants every claim anew."""
 
 from __future__ import annotations
 

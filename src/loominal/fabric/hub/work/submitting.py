@@ -121,8 +121,8 @@ def _submission(project: Project, caller: Caller, args: BroadcastWorkOffer) -> S
         capabilities=capabilities,
         boundary=boundary,
         priority=args.priority,
-        deadline=_later(args.deadline, "deadline", now),
-        not_before=_later(args.not_before, "notBefore", now),
+        deadline=_later(args.deadline, now),
+        not_before=_later(args.not_before, now),
         depends_on=tuple(dict.fromkeys(resolve(project, caller, parent).item.id for parent in args.depends_on)),
         context_data=msgspec.Raw(msgspec.json.encode(args.context_data)),
         max_attempts=args.max_attempts,
@@ -143,7 +143,7 @@ def _digest(args: BroadcastWorkOffer, capabilities: tuple[str, ...], boundary: s
     return hashlib.sha256(msgspec.json.encode(content, order="sorted")).hexdigest()[:32]
 
 
-def _later(text: str | None, name: str, now: datetime) -> datetime | None:
+def _later(text: str | None, now: datetime) -> datetime | None:
     return times.instant(text, now, past=False) if text else None
 
 
