@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from contextlib import suppress
 from datetime import timedelta
 
 import msgspec
@@ -21,7 +22,7 @@ from loominal.fabric.operations.work import (
     WorkMoved,
 )
 from loominal.model import moves
-from loominal.model.errors import LeaseLost, LoominalError, NotOwner
+from loominal.model.errors import IllegalMove, LeaseLost, LoominalError, NotOwner
 from loominal.model.lifecycle import backoff_seconds, recoverable
 from loominal.model.moves import Complete, Fail, Keep, Recover, Release
 from loominal.model.work import Progress, Result, Status, WorkItem, done_op
@@ -36,12 +37,13 @@ async def complete_work(project: Project, caller: Caller, args: CompleteWork) ->
     )
     entry = await _held(project, caller, args.work_id)
     item, token = entry.item, caller.lease_token
-    if recoverable(item, caller.agent, token):
-        event: Recover | Complete = Recover(by=caller.agent, op=caller.op, token=token, result=result)
-    else:
-        event = Complete(by=caller.agent, op=caller.op, token=token, result=result)
     try:
-        return _answer(await move(project, item.id, event), caller)
+        if recoverable(item, caller.agent, token):
+            with suppress(IllegalMove):  # a heartbeat resumed it in this very moment
+                event = Recover(by=caller.agent, op=caller.op, token=token, result=result)
+                return _answer(await move(project, item.id, event), caller)
+        done = Complete(by=caller.agent, op=caller.op, token=token, result=result)
+        return _answer(await move(project, item.id, done), caller)
     except LeaseLost as lost:
         await _keep(project, caller, item.id, result)
         raise _lost(project, item.id) from lost
@@ -114,7 +116,13 @@ async def _resumed(project: Project, caller: Caller, work_id: str) -> Entry:
 
 async def resume(project: Project, agent: str, incarnation: str, item: WorkItem, token: int) -> Entry:
     """Give a lapsed item back to its last holder, with the lease token it knows. Raises: LeaseLost, IllegalMove."""
-    return await move(project, item.id, Recover(by=agent, token=token, incarnation=incarnation))
+    try:
+        return await move(project, item.id, Recover(by=agent, token=token, incarnation=incarnation))
+    except IllegalMove:
+        entry = project.book.find(item.id)
+        if (entry.item.claimed_by, entry.item.token) != (agent, token):
+            raise
+        return entry  # resumed by a heartbeat or request that came at the same time
 
 
 async def _end(project: Project, caller: Caller, entry: Entry, event: Fail | Release) -> WorkMoved:

@@ -96,7 +96,8 @@ async def _carry_out(project: Project, lease: Lease, event: WorkEvent) -> None:
     except (IllegalMove, NotFound):
         return  # the holder was quicker
     log.info("%s: %s of %s's claim, now %s", lease.item, event.move, lease.agent, entry.item.status)
-    await nudge(project, lease.agent, ControlKind.LEASE_LOST, entry.item, event.note, token=lease.token)
+    if not isinstance(event, Lapse):  # a lapsed holder may come back, and learns from its next heartbeat if it cannot
+        await nudge(project, lease.agent, ControlKind.LEASE_LOST, entry.item, event.note, token=lease.token)
 
 
 async def _stalled(project: Project, now: float) -> None:
