@@ -63,6 +63,8 @@ def _results_are_right(seen: Seen) -> Problems:
 def _claims_were_allowed(seen: Seen) -> Problems:
     for name, item in plan.ITEMS.items():
         claims = [entry.by for entry in seen.items[name].history if entry.move == "claim"] if name in seen.items else []
+        if not claims:
+            yield f"nobody claimed {name}"
         if sorted(claims) != sorted(entry.agent for entry in seen.claims(name)):
             yield f"{name}: the fabric says {claims} claimed it, the agents say otherwise"
         for claimer in claims:
@@ -157,6 +159,8 @@ def _the_agents_met_and_talked(seen: Seen) -> Problems:
 def _a_late_joiner_reads_everything(seen: Seen) -> Problems:
     said = Counter([*seen.said, *(entry.id for entry in seen.deeds(Deed.SAID))])
     read = Counter(message.id for message in seen.history)
+    if silent := {*plan.CAST, plan.BOSS} - {message.handle for message in seen.history}:
+        yield f"nothing of {', '.join(sorted(silent))} is there"
     if said != read:
         yield f"{said.total()} messages were sent, {read.total()} read, {(said & read).total()} of them the same"
     if [message.timestamp for message in seen.history] != sorted(message.timestamp for message in seen.history):

@@ -23,13 +23,15 @@ SABOTAGE = ("lie", "spare")
     "Nothing is left behind. Example: loominal demo"
 )
 @click.option("--plain", is_flag=True, help="Print lines instead of a live view.")
-@click.option("--sabotage", type=click.Choice(SABOTAGE), hidden=True, help="Spoil something; the checks must notice.")
-def demo(*, plain: bool, sabotage: str | None) -> int:
+@click.option(
+    "--sabotage", type=click.Choice(SABOTAGE), multiple=True, hidden=True, help="Spoil it; checks must notice."
+)
+def demo(*, plain: bool, sabotage: tuple[str, ...]) -> int:
     """Run the demo and return its exit code."""
     return asyncio.run(_run(plain=plain, sabotage=sabotage))
 
 
-async def _run(*, plain: bool, sabotage: str | None) -> int:
+async def _run(*, plain: bool, sabotage: tuple[str, ...]) -> int:
     from rich.console import Console  # rich, NATS and all: loaded here, so that `loominal --help` stays quick
 
     from loominal.local.demo.check import checks
@@ -43,7 +45,9 @@ async def _run(*, plain: bool, sabotage: str | None) -> int:
     place = Place()
     try:
         with Screen(console) if console.is_terminal and not plain else Lines(console) as view:
-            failure = await _told(Story(place, view, seen, Sabotage(sabotage) if sabotage else None), stop)
+            failure = await _told(Story(place, view, seen, frozenset(map(Sabotage, sabotage))), stop)
+        if failure and not stop.is_set():
+            failure += f"\nthe coordinator's last word: {place.coordinator_words()}"
     finally:
         seen.left = await place.close()
     if failure:

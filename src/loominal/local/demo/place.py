@@ -88,6 +88,10 @@ class Place:
         """Return the last line that an agent wrote to its standard error."""
         return _last_words(self._words_of(handle))
 
+    def coordinator_words(self) -> str:
+        """Return the last line of the coordinator's log."""
+        return _last_words(self.home / "logs" / "weft.log")
+
     async def close(self) -> tuple[str, ...]:
         """End every process, remove every file, and return what is left all the same: one line each."""
         for process in self._agents.values():

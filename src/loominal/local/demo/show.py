@@ -85,7 +85,7 @@ class Screen:
         self._agents: Sequence[AgentView] = ()
         self._items: Mapping[str, WorkView] = {}
         self._done_by: Mapping[str, str] = {}
-        self._live = Live(console=console, auto_refresh=False, transient=True)
+        self._live = Live(console=console, auto_refresh=False)
 
     def __enter__(self) -> Self:
         self._live.start()

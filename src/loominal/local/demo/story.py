@@ -50,7 +50,7 @@ class Sabotage(StrEnum):
 class Story:
     """One demo in one place."""
 
-    def __init__(self, place: Place, view: View, seen: Seen, sabotage: Sabotage | None = None) -> None:
+    def __init__(self, place: Place, view: View, seen: Seen, sabotage: frozenset[Sabotage] = frozenset()) -> None:
         self._place = place
         self._view = view
         self._seen = seen
@@ -91,7 +91,7 @@ class Story:
         offered = self._seen.offered[plan.SECRET]
         self._view.say(f"{len(plan.FIRST)} items are offered; {plan.SECRET} waits: {offered.note}")
         for handle in plan.CAST:
-            lies = self._sabotage is Sabotage.LIE and handle == plan.VICTIM
+            lies = Sabotage.LIE in self._sabotage and handle == plan.VICTIM
             await self._place.start_agent(handle, self._hear, lies=lies)
         await self._until(lambda: len(self._seen.deeds(Deed.ANSWERED)) == len(plan.CAST), "the agents to meet and talk")
         await self._say(boss, "all here: begin", go=True)
@@ -102,7 +102,7 @@ class Story:
         """Offer the long item, and kill the agent that takes it half-way."""
         rounds = await asyncio.to_thread(rounds_for, plan.STEP_SECONDS)
         await self._offer(boss, plan.LAST, rounds)
-        if self._sabotage is Sabotage.SPARE:
+        if Sabotage.SPARE in self._sabotage:
             return
         await self._until(lambda: self._percent(plan.LONG) >= plan.HALF_WAY, f"{plan.LONG} to be half done")
         holder, self._seen.killed_at = self._items[plan.LONG].claimed_by or "", self._percent(plan.LONG)
@@ -127,6 +127,7 @@ class Story:
         await self._until(
             lambda: len(self._seen.deeds(Deed.TOLD)) == len(plan.OFFERED), "the agents to get their results"
         )
+        self._view.say(f"{plan.BOSS} has every result and does the work again to compare")
         seen = self._seen
         for name, item in self._items.items():
             seen.items[name] = await boss.get_work(item.id)

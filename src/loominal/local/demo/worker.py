@@ -42,6 +42,7 @@ class Worker:
         self._sources = sources
         self._lies = lies
         self._offered = not part.offers
+        self._one_at_a_time = asyncio.Lock()  # CPython 3.11 makes syntax trees in one thread only (its issue 106905)
 
     async def work(self) -> None:
         """Do everything until the boss says stop."""
@@ -111,7 +112,8 @@ class Worker:
     async def _compare(self, task_id: str) -> None:
         """Look whether the result of an item that this agent offered is right."""
         item = await self._agent.get_work(task_id)
-        mine = await asyncio.to_thread(run, msgspec.convert(item.context_data, Request))
+        async with self._one_at_a_time:
+            mine = await asyncio.to_thread(run, msgspec.convert(item.context_data, Request))
         self._write(Deed.TOLD, item=task_id, right=mine == item.result)
 
     async def _count_results(self) -> None:
@@ -152,7 +154,8 @@ class Worker:
             asyncio.run_coroutine_threadsafe(agent.report_progress(item.id, percent=percent), loop).result()
 
         try:
-            result = await asyncio.to_thread(run, request, parents, report if request.rounds else None)
+            async with self._one_at_a_time:
+                result = await asyncio.to_thread(run, request, parents, report if request.rounds else None)
         except CANNOT as error:
             await agent.fail_work(item.id, f"{type(error).__name__}: {error}")
             self._write(Deed.FAILED, item=item.task_id, text=str(error))
