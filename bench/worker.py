@@ -73,15 +73,20 @@ async def publishes(_agents: list[Agent], logs: list[Log], order: Order) -> None
 
 
 async def hear(agents: list[Agent], _logs: list[Log], _order: Order) -> None:
+    """Return when told of a direct message."""
+    assert (await agents[0].wait_for_events(wait_seconds=WAIT_SECONDS)).events
+
+
+async def read(agents: list[Agent], _logs: list[Log], _order: Order) -> None:
     """Return when a direct message is here."""
-    found = await agents[0].read_direct_messages(wait_seconds=WAIT_SECONDS)
-    assert found.messages
+    assert (await agents[0].read_direct_messages(wait_seconds=WAIT_SECONDS)).messages
 
 
 DRILLS: dict[str, Callable[[list[Agent], list[Log], Order], Awaitable[None]]] = {
     "pairs": pairs,
     "publishes": publishes,
     "hear": hear,
+    "read": read,
 }
 
 

@@ -37,26 +37,45 @@ async def sending(place: Place, settings: Settings) -> list[Figure]:
 async def telling(place: Place, settings: Settings) -> list[Figure]:
     """Return how long a direct message takes from its sender's call to its reader's answer."""
     async with crew(place, "ear", [1]) as [listener]:
-        await _told(place, listener, 3)
+        await _told(place, listener, "hear", 3)
         log = Log(place.raw, subjects.inbox_stream(place.project))
         size = await place.record_bytes(log, subjects.inbox(place.project, listener.guids[0]))
         count = settings.count(30)
-        ours, raw = await interleaved(
+        told, read, raw = await interleaved(
             settings.rounds,
-            lambda: _told(place, listener, count),
-            lambda: timed(count, lambda _: place.publish(size)),
+            lambda: _told(place, listener, "hear", count),
+            lambda: _told(place, listener, "read", count),
+            lambda: _published(place, size, count),
         )
-    return latencies("direct message, A to B told", middle(ours), middle(raw), "publish+ack", p95=4)
+    return [
+        *latencies("direct message, A to B told", middle(told), middle(raw), "publish+ack", p95=4),
+        *latencies("direct message, A to B read", middle(read), middle(raw), "publish+ack"),
+    ]
 
 
-async def _told(place: Place, listener: Worker, count: int) -> Spread:
+async def _told(place: Place, listener: Worker, drill: str, count: int) -> Spread:
+    """Return how long it takes from the call to send until the listener's wait is over."""
     taken = []
     for _ in range(count):
-        listener.tell(Order(drill="hear"))
+        listener.tell(Order(drill=drill))
         await asyncio.sleep(SETTLE_SECONDS)
         began = time.monotonic()
         await place.boss.send_direct_message(listener.guids[0], TEXT)
         taken.append((await listener.done()).ended - began)
+        if drill == "hear":  # else the next wait would be told of this message
+            listener.tell(Order(drill="read"))
+            await listener.done()
+    return spread(taken)
+
+
+async def _published(place: Place, size: int, count: int) -> Spread:
+    """Return how long raw publishes take in the rhythm of `_told`: after a pause everything is slower."""
+    taken = []
+    for _ in range(count):
+        await asyncio.sleep(SETTLE_SECONDS)
+        began = time.monotonic()
+        await place.publish(size)
+        taken.append(time.monotonic() - began)
     return spread(taken)
 
 

@@ -184,6 +184,13 @@ class Log:
         """Return the newest record of `subject` as the stream's leader sees it. Raises: BrokerUnavailable."""
         return await self._from_leader({"last_by_subj": subject})
 
+    async def unchanging(self, subject: str) -> Record | None:
+        """Return the one record of `subject`, which is never replaced, by any server. Raises: BrokerUnavailable."""
+        for answer in await self._direct({"last_by_subj": subject}, is_last=lambda _: True):
+            if answer.status != MISSING:
+                return _record(answer)
+        return await self.last(subject)  # a copy may lag
+
     async def at(self, sequence: int) -> Record | None:
         """Return the record at `sequence` as the stream's leader sees it. Raises: BrokerUnavailable."""
         return await self._from_leader({"seq": sequence})

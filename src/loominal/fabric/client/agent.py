@@ -214,7 +214,6 @@ class Agent(
         match args, view:
             case _, Claimed(work=items) if items:
                 holds.take(items)
-                self._session.beat_soon()
             case Join(), Joined(agent=me, claims=claims):
                 holds.take(claims)
                 self._registration = args

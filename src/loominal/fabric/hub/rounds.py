@@ -17,23 +17,33 @@ log = logging.getLogger(__name__)
 
 async def rounds(project: Project, pulse: Pulse) -> None:
     """Go round until cancelled; a round that the broker spoils is logged and done again."""
+    now, seconds = project.clock.monotonic, project.timings.round_seconds
+    due_at = now() + seconds
     while True:
         with suppress(TimeoutError):
-            async with asyncio.timeout(project.timings.round_seconds):
+            async with asyncio.timeout(due_at - now()):
                 await project.ended.wait()
         project.ended.clear()
         try:
-            if pulse.heard_until is not None:
-                await judging.judge(project, pulse.heard_until)
-            await _follow_up(project, pulse)
+            due = now() >= due_at  # an end alone calls for no judgement
+            if due:
+                due_at = now() + seconds
+                await _judge(project, pulse)
+            await settling.settle_all(project)
+            await telling.tell_all(project)
+            if due:
+                await _tidy(project, pulse)
         except LoominalError as error:
             log.warning("project %s: a round was spoilt: %s", project.id, error)
 
 
-async def _follow_up(project: Project, pulse: Pulse) -> None:
+async def _judge(project: Project, pulse: Pulse) -> None:
+    if pulse.heard_until is not None:
+        await judging.judge(project, pulse.heard_until)
     await judging.wake_due(project)
-    await settling.settle_all(project)
-    await telling.tell_all(project)
+
+
+async def _tidy(project: Project, pulse: Pulse) -> None:
     await ops_inbox.flush(project)
     await collecting.collect(project)
     if pulse.heard_until is None:

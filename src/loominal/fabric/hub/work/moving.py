@@ -27,13 +27,15 @@ TRIES = 8  # each lost race means that somebody else's move succeeded
 COLLECTED_SECONDS = 90 * 86_400  # how long a forgotten item's id stays refused
 
 
-async def move(project: Project, item_id: str, event: WorkEvent) -> Entry:
+async def move(project: Project, item_id: str, event: WorkEvent, *, known: Entry | None = None) -> Entry:
     """Return the item's entry after `event`, or as `event.op` left it before.
 
+    `known` is the whole entry as the caller has just read it, and spares a read of an item that has ended.
     Raises: NotFound, what `step` raises, QuotaExceeded, BrokerUnavailable (the same op may be asked again).
     """
     for attempt in range(TRIES):
-        entry = await _whole(project, item_id)
+        entry = known or await _whole(project, item_id)
+        known = None
         if done_op(entry.item, event.op):
             return entry
         item = step(entry.item, event, project.clock.now())

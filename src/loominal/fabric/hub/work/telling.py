@@ -37,7 +37,7 @@ async def _tell(project: Project, entry: Entry) -> None:
     if item.notify is Notify.INBOX and not await _told_before(project, item):
         await deliver(project, item.submitter, _message(project, item), dedupe=_dedupe(item))
     try:
-        await move(project, item.id, Tell())
+        await move(project, item.id, Tell(), known=entry)
     except (IllegalMove, NotFound):
         return  # it was retried meanwhile: another end will be told
 

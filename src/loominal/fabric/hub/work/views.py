@@ -55,7 +55,7 @@ def with_texts(view: W, description: str, context: JsonObject, limit_bytes: int)
 
 async def submission_of(project: Project, item_id: str) -> Submission | None:
     """Return what was asked; None if it is forgotten or cannot be read, which is noted."""
-    last = await project.work_log.last(subjects.submission(project.id, item_id))
+    last = await project.work_log.unchanging(subjects.submission(project.id, item_id))
     try:
         return records.decode(Submission, last.data).value if last else None
     except CorruptRecord as error:
