@@ -1,1 +1,0 @@
-"""The worker loop of `loominal agent run`: claims items and runs a headless client for each."""
