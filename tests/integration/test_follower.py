@@ -301,14 +301,22 @@ async def test_a_replaced_stream_is_read_from_the_start(work_log: Log, project_i
         await delete(work_log)
         await work_log.ensure(work_settings(project_id))
         await fill(work_log, replacement)
-        await eventually(lambda: reader.resets == 1)
-        await reader.follower.caught_up(5)
-        assert reader.sequences == list(range(1, replacement + 1))
+        await eventually(lambda: reader.resets == 1 and reader.sequences == list(range(1, replacement + 1)))
         appended = await work_log.append(item(work_log, 1), b"new")
         await reader.follower.passed(appended.sequence, 5)
 
     assert reader.resets == 1
     assert reader.records[-1].data == b"new"
+
+
+async def test_a_removed_stream_is_told_before_there_is_another(work_log: Log, project_id: str) -> None:
+    await fill(work_log, 10)
+    reader = Reader(work_log, every(work_log))
+    async with following(reader.follower):
+        await reader.follower.caught_up(5)
+        await delete(work_log)
+        await eventually(lambda: reader.resets == 1)
+        await reader.follower.caught_up(5)
 
 
 async def test_a_store_that_was_emptied_is_read_from_the_start(private_server: NatsServer) -> None:

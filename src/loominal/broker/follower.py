@@ -26,7 +26,8 @@ class Follower:
     """Hands every record of `filters` to `handler`, in order and once, while `run` runs.
 
     Starts behind the sequence `after`, or (`last_per_subject`) with the newest record of each subject. `on_reset` is
-    called when the stream was replaced or went back: what was handled is void, and all comes again from the start.
+    called when the stream was replaced, removed or went back: what was handled is void, and all comes again from the
+    start.
     What `handler` raises is logged and counted in `failures`; the record counts as handled.
     """
 
@@ -113,6 +114,9 @@ class Follower:
                 self._reset()
                 continue
             except NotFound:  # the stream
+                if self._created:
+                    self._created = ""
+                    self._reset()
                 self._loaded.set()
             except LoominalError as error:
                 if error.message != told:
@@ -154,7 +158,7 @@ class Follower:
         return record is not None and record.stored_at != self._newest.stored_at
 
     def _reset(self) -> None:
-        log.warning("%s was replaced or lost records; reading it from the start", self._log.stream)
+        log.warning("%s was replaced, removed or lost records; reading it from the start", self._log.stream)
         self.position, self._newest = 0, None
         self._loaded.clear()
         self._on_reset()

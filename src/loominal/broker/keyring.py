@@ -105,6 +105,11 @@ class Keyring:
         """The public key of the fabric's own account."""
         return self.project_public(subjects.FABRIC)
 
+    def projects(self) -> list[str]:
+        """Return the ids of the projects that have keys, also those the broker has forgotten."""
+        names = {path.stem for path in (self._directory / "accounts").glob("*.json")}
+        return sorted(names - {subjects.FABRIC})
+
     def project_public(self, project: str) -> str:
         """Return the public key of a project's account (or of `subjects.FABRIC`)."""
         return self._account(project).own.public

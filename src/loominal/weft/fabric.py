@@ -21,6 +21,7 @@ from loominal.broker.accounts import Accounts, Connection, connection_gone, serv
 from loominal.broker.bucket import Bucket
 from loominal.broker.connection import Broker, Received
 from loominal.broker.credentials import Credential
+from loominal.broker.follower import Follower
 from loominal.broker.keyring import Keyring
 from loominal.fabric.hub.authority import FabricRegistry, OpenAuthority
 from loominal.fabric.hub.enrolment import Enrolments
@@ -100,8 +101,12 @@ class OperatorFabric:
             self._broker = broker
             bucket = Bucket(broker, subjects.registry_bucket(subjects.FABRIC))
             registry = FabricRegistry(bucket, self._keyring, Accounts(system), self._owner)
-            await self._open(bucket, registry, group)
+            lost = asyncio.Event()  # another broker is there, or its store is another one
+            follower = registry.follower(lost.set)
+            group.create_task(follower.run(), name="registry")
+            await self._open(bucket, registry, follower)
             self._registry = registry
+            group.create_task(self._reopen(bucket, registry, follower, lost), name="registry anew")
             projects = Projects(self._connect, self._title, registry, self._timings, group)
             await system.subscribe(subjects.system_connects(), self._came)
             await system.subscribe(subjects.system_disconnects(), self._went)
@@ -119,10 +124,18 @@ class OperatorFabric:
         room = min(told.limit_bytes, told.stored_bytes + free)
         projects.measured(told.stored_bytes / room if room > 0 else 1.0)
 
-    async def _open(self, bucket: Bucket, registry: FabricRegistry, group: asyncio.TaskGroup) -> None:
-        """Return when the registry is in memory and knows this machine, however long the broker is away."""
-        follower = registry.follower()
-        group.create_task(follower.run(), name="registry")
+    async def _reopen(self, bucket: Bucket, registry: FabricRegistry, follower: Follower, lost: asyncio.Event) -> None:
+        """Open the registry again whenever it was lost, until cancelled."""
+        while True:
+            await lost.wait()
+            lost.clear()
+            await self._open(bucket, registry, follower)
+
+    async def _open(self, bucket: Bucket, registry: FabricRegistry, follower: Follower) -> None:
+        """Return when the registry is in memory and knows this machine, however long the broker is away.
+
+        A broker that was replaced gets the accounts that it has forgotten; their agents enrol again by themselves.
+        """
         told = ""
         while True:
             try:
@@ -130,6 +143,9 @@ class OperatorFabric:
                 await follower.caught_up(READ_SECONDS)
                 if self._machine is not None:
                     await registry.add_machine(self._own_machine(self._machine))
+                for project in self._keyring.projects():
+                    if registry.project(project) is None:  # nor does the broker know its account
+                        await registry.push_account(project)
                 return
             except LoominalError as error:
                 if error.message != told:

@@ -44,6 +44,7 @@ class Projects:
         self._gate = asyncio.Semaphore(LOADING)
         self._use = 0.0  # of the store
         self._hubs: dict[str, Hub | None] = {}  # None: about to be made
+        self._went_back: set[str] = set()  # projects whose streams lost records: their next life has another name
 
     def load(self, project: str) -> None:
         """See to it that `project` is served from now on."""
@@ -82,6 +83,8 @@ class Projects:
             began = loop.time()
             # gathered, so that whatever breaks one project is told and ends no other
             [failure] = await asyncio.gather(self._serve(project), return_exceptions=True)
+            if (hub := self._hubs[project]) is not None and hub.went_back:
+                self._went_back.add(project)
             self._hubs[project] = None
             log.error("the hub of %s ended and is started again", project, exc_info=failure)
             if loop.time() - began > LAST_PAUSE_SECONDS:
@@ -93,10 +96,12 @@ class Projects:
         async with self._connect(project) as broker, asyncio.TaskGroup() as group:
             state = Project(project, self._title(project), broker, self._authority, self._timings, self._weft)
             state.fullness.use = self._use
-            hub = Hub(state)
+            hub = Hub(state, new_life=project in self._went_back)
             self._hubs[project] = hub
             async with self._gate:
                 serving = group.create_task(hub.serve(), name=f"serve {project}")
                 ready = group.create_task(hub.ready.wait(), name=f"ready {project}")
                 await asyncio.wait({serving, ready}, timeout=LOAD_SECONDS, return_when=asyncio.FIRST_COMPLETED)
+                if hub.ready.is_set():
+                    self._went_back.discard(project)
                 ready.cancel()

@@ -97,12 +97,12 @@ class Session:
         """Tell the hub of this process. If the project was made anew, nothing is held and `on_new_life` is awaited."""
         welcome = await self.ask(HELLO, encode(self._hello), op=uuid.uuid4().hex, seconds=seconds)
         assert isinstance(welcome, Welcome)
-        before, self.welcome = self.welcome, welcome
-        if before is not None and before.generation != welcome.generation:
+        if self.welcome is not None and self.welcome.generation != welcome.generation:
             log.warning("project %s was made anew; what this agent held is gone", self.project)
             self.holds.drop()
             if self.on_new_life is not None:
                 await self.on_new_life()
+        self.welcome = welcome  # only now: a call that finds itself unregistered before greets, and so registers, too
 
     async def keep_greeting(self) -> None:
         """Say hello after each reconnect and to each new leader, until cancelled."""

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 from typing import TypeVar
 
@@ -52,9 +52,17 @@ class FabricRegistry:
         self._revisions: dict[str, int] = {}
         self._standings: dict[str, Standing] = {}  # made at the first question, forgotten at every change
 
-    def follower(self) -> Follower:
-        """Return what keeps the memory like the bucket; run it, and ask nothing before it has caught up."""
-        return self._bucket.follow(self.apply, on_reset=self.clear)
+    def follower(self, replaced: Callable[[], None] = lambda: None) -> Follower:
+        """Return what keeps the memory like the bucket; run it, and ask nothing before it has caught up.
+
+        `replaced` is called when the bucket is gone or another one: everything is forgotten then.
+        """
+
+        def forget() -> None:
+            self.clear()
+            replaced()
+
+        return self._bucket.follow(self.apply, on_reset=forget)
 
     def clear(self) -> None:
         """Forget everything: the bucket was replaced."""

@@ -10,14 +10,21 @@ from loominal.model.work import WorkItem
 
 
 async def nudge(
-    project: Project, agent: str, kind: ControlKind, item: WorkItem | None = None, note: str = "", *, token: int = 0
+    project: Project,
+    agent: str,
+    kind: ControlKind,
+    item: WorkItem | None = None,
+    note: str = "",
+    *,
+    item_id: str = "",
+    token: int = 0,
 ) -> None:
-    """Tell `agent` to look."""
+    """Tell `agent` to look; `item_id` is for an item that the project does not know."""
     control = Control(
         proto=PROTO,
         kind=kind,
         incarnation=project.presence.current(agent),
-        item=item.id if item else "",
+        item=item.id if item else item_id,
         lease_token=token or (item.token if item else 0),
         note=note,
     )

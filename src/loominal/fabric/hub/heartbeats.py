@@ -51,6 +51,7 @@ async def _sort_out(project: Project, agent: str, incarnation: str, strange: lis
                 await resume(project, agent, incarnation, entry.item, token)
                 continue
             item = entry.item if entry else None
-            await nudge(project, agent, ControlKind.LEASE_LOST, item, "the claim has ended", token=token)
+            note = "the claim has ended"
+            await nudge(project, agent, ControlKind.LEASE_LOST, item, note, item_id=item_id, token=token)
         except LoominalError as error:
             log.info("%s of %s: %s", item_id, agent, error)  # its next heartbeat comes back to it

@@ -25,15 +25,17 @@ CONNECT_SECONDS = 30.0
 class Hub:
     """Serves one project on its broker connection until cancelled; `project` and nothing else holds its state."""
 
-    def __init__(self, project: Project) -> None:
+    def __init__(self, project: Project, *, new_life: bool = False) -> None:
         self.project = project
         self.ready = asyncio.Event()
+        self.went_back = False  # the streams are others now, or lost records that were read
+        self._new_life = new_life  # that happened to the hub before this one
 
     async def serve(self) -> None:
         """Load, lead, answer and judge. Raises: Replaced when the project must be loaded anew, BrokerUnavailable."""
         project = self.project
         await project.broker.wait_up(CONNECT_SECONDS)
-        await streams.ensure(project)
+        await streams.ensure(project, new_life=self._new_life)
         try:
             async with asyncio.TaskGroup() as group:
                 loading = Loading(project, group)
@@ -50,6 +52,7 @@ class Hub:
                     group.create_task(pulse.run(), name=f"pulse of {project.id}")
                     group.create_task(rounds(project, pulse), name=f"rounds of {project.id}")
                     await loading.replaced.wait()
+                    self.went_back = True
                     raise Replaced(f"the streams of project {project.id} were replaced")
                 finally:
                     self.ready.clear()

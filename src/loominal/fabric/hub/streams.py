@@ -34,8 +34,8 @@ class FormatRecord(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     format: int
 
 
-async def ensure(project: Project, *, replicas: int = 1) -> None:
-    """Make the project's streams where they are missing, and know the generation.
+async def ensure(project: Project, *, replicas: int = 1, new_life: bool = False) -> None:
+    """Make the project's streams where they are missing, and know the generation; `new_life` asks for another one.
 
     Raises: UpgradeNeeded if a newer release has written here, BrokerUnavailable, QuotaExceeded.
     """
@@ -81,7 +81,7 @@ async def ensure(project: Project, *, replicas: int = 1) -> None:
     ]
     for log, settings in kept:
         created[log.stream] = (await log.ensure(settings)).created
-    project.generation = await _generation(project, created)
+    project.generation = await _generation(project, created, new_life=new_life)
 
 
 async def _check_format(project: Project) -> None:
@@ -105,7 +105,7 @@ async def _check_format(project: Project) -> None:
         )
 
 
-async def _generation(project: Project, created: dict[str, str]) -> str:
+async def _generation(project: Project, created: dict[str, str], *, new_life: bool) -> str:
     """Return the generation of these streams: the stored one, or a new one if any stream was made since."""
     entry = await project.bucket.get(GENERATION)
     try:
@@ -113,12 +113,12 @@ async def _generation(project: Project, created: dict[str, str]) -> str:
     except CorruptRecord as error:
         project.note_corrupt(GENERATION, error)
         known = None
-    if known and known.created == created:
+    if known and known.created == created and not new_life:
         return known.id
     fresh = GenerationRecord(id=uuid.uuid4().hex, created=created)
     try:
         revision = entry.revision if entry else 0
         await project.bucket.write(GENERATION, records.encode(fresh), revision=revision)
     except Conflict:
-        return await _generation(project, created)
+        return await _generation(project, created, new_life=new_life)
     return fresh.id
