@@ -57,8 +57,11 @@ async def revoke_grant(project: Project, caller: Caller, args: RevokeGrant) -> G
 
 
 async def revoke_agent(project: Project, caller: Caller, args: RevokeAgent) -> Revoked:
-    """Cut an agent off: its credential is void, its connection ends, its claims are handed back."""
-    agent = resolve(project, caller, args.guid).id
+    """Cut an agent off: its credential is void, its connection ends, its claims are handed back.
+
+    A guid names also one that hides, or that has done nothing but enrol. Raises: NotFound.
+    """
+    agent = args.guid if names.AGENT_ID.fullmatch(args.guid) else resolve(project, caller, args.guid).id
     await project.authority.revoke_agent(project.id, agent)
     project.presence.left(agent, project.clock.monotonic())
     await hand_back(project, agent, "its agent was cut off")

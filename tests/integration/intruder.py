@@ -1,0 +1,228 @@
+"""Agents whose credentials are real and whose program is not ours: what the tests of attacks and bad input start from.
+
+An intruder speaks NATS by itself, so that nothing of our client stands between it and the broker or the hub.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import itertools
+import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime
+from typing import Any
+from uuid import uuid4
+
+import nats.errors
+from nats.aio.client import Client
+
+from loominal.broker import subjects
+from loominal.broker.bucket import Bucket
+from loominal.broker.connection import Broker
+from loominal.broker.credentials import Credential
+from loominal.broker.nkeys import KeyPair, Kind
+from loominal.fabric.enrolment import Enrol
+from loominal.fabric.hub.fabric_records import Machine
+from loominal.fabric.protocol import PROTO, encode
+from loominal.fabric.runtime_file import machine_credential_path
+from loominal.model import record as records
+from loominal.model.grant import Grant, Role
+from tests.integration.fabric import Fabric
+
+PATIENCE_SECONDS = 10.0
+NOBODY = "nobody.may.publish.this"
+Json = Any  # Any: requests and answers are JSON here, whatever is in them
+
+
+class Visitor:
+    """A bare connection and what the broker complained of."""
+
+    def __init__(self) -> None:
+        self.client = Client()
+        self.gone = asyncio.Event()
+        self._complaints: list[str] = []
+        self._complained = asyncio.Event()
+
+    async def connect(self, url: str, credential: Credential) -> None:
+        async def complain(error: Exception) -> None:
+            self._complaints.append(str(error))
+            self._complained.set()
+
+        async def disconnect() -> None:
+            self.gone.set()
+
+        await self.client.connect(
+            url,
+            user_jwt_cb=lambda: bytearray(credential.jwt.encode()),
+            signature_cb=lambda nonce: base64.b64encode(credential.key.sign(nonce.encode())),
+            inbox_prefix=f"_IB.{credential.name}".encode(),
+            allow_reconnect=False,
+            connect_timeout=2,
+            error_cb=complain,
+            disconnected_cb=disconnect,
+        )
+
+    async def denied(self, publish: list[str], subscribe: list[str]) -> list[str]:
+        """Return which of these the broker does not let this visitor do."""
+        self._complaints.clear()
+        for name in publish:
+            await self.publish(name.encode(), b"{}")
+        for name in subscribe:
+            await self.client.subscribe(name)
+        await self.publish(NOBODY.encode(), b"{}")
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            while not self._told("publish", NOBODY):  # complaints come in order
+                self._complained.clear()
+                await self._complained.wait()
+        refused = [name for name in publish if self._told("publish", name)]
+        return refused + [name for name in subscribe if self._told("subscription", name)]
+
+    async def publish(self, subject: bytes, data: bytes, reply: bytes = b"", headers: bytes = b"") -> None:
+        """Send a message of any bytes: the client's own checks are not asked."""
+        verb, sizes = (
+            (b"HPUB", b"%d %d" % (len(headers), len(headers + data))) if headers else (b"PUB", b"%d" % len(data))
+        )
+        line = b" ".join(part for part in (verb, subject, reply, sizes) if part)
+        await self.client._send_command(line + b"\r\n" + headers + data + b"\r\n")
+
+    def _told(self, deed: str, subject: str) -> bool:
+        complaint = f'permissions violation for {deed} to "{subject}"'.lower()  # the client lowers all that it is told
+        return any(complaint in told for told in self._complaints)
+
+
+class Intruder(Visitor):
+    """An agent of a project, by its own credential."""
+
+    def __init__(self, project: str, credential: Credential) -> None:
+        super().__init__()
+        self.project = project
+        self.credential = credential
+        self.guid = credential.name
+        self.incarnation = uuid4().hex
+        self._numbers = itertools.count()
+
+    async def ask(
+        self, operation: str, arguments: Json = None, *, seconds: float = PATIENCE_SECONDS, **request: Json
+    ) -> Json:
+        """Return the hub's answer, `{"ok": …}` or `{"error": …}`; `arguments` may be raw JSON."""
+        args = arguments if isinstance(arguments, bytes) else json.dumps(arguments or {}).encode()
+        fields = {"proto": PROTO, "op": uuid4().hex, "incarnation": self.incarnation, **request}
+        envelope = json.dumps(fields).encode()
+        return await self.send(operation, envelope[:-1] + b', "args": ' + args + b"}", seconds=seconds)
+
+    async def send(self, operation: str, data: bytes, *, seconds: float = PATIENCE_SECONDS) -> Json:
+        """Return the hub's answer to any bytes."""
+        answer = await self.client.request(self.subject(operation), data, timeout=seconds)
+        return json.loads(answer.data)
+
+    async def code(self, operation: str, arguments: Json = None, **request: Json) -> str:
+        """Return the code of the error that is answered, "" for none."""
+        answer = await self.ask(operation, arguments, **request)
+        return str(answer.get("error", {}).get("code", ""))
+
+    async def register(self, *capabilities: str, handle: str | None = None) -> None:
+        """Say hello and register."""
+        assert "ok" in await self.ask("hello")
+        wanted = {"agentType": "python", "capabilities": capabilities, "maxConcurrent": 5}
+        answer = await self.ask("register_agent", wanted | ({"handle": handle} if handle else {}))
+        assert "ok" in answer, answer
+
+    def subject(self, operation: str) -> str:
+        return subjects.request(self.project, operation, self.guid)
+
+    @property
+    def inbox(self) -> str:
+        return f"_IB.{self.guid}.x{next(self._numbers)}"
+
+
+async def is_refused(url: str, credential: Credential) -> bool:
+    """Return whether the broker lets nobody in with this credential."""
+    visitor = Visitor()
+    try:
+        await visitor.connect(url, credential)
+    except (TimeoutError, nats.errors.Error):
+        return True
+    finally:
+        await visitor.client.close()
+    return False
+
+
+@asynccontextmanager
+async def visit(url: str, credential: Credential) -> AsyncIterator[Visitor]:
+    visitor = Visitor()
+    await visitor.connect(url, credential)
+    try:
+        yield visitor
+    finally:
+        await visitor.client.close()
+
+
+async def enrol(fabric: Fabric, machine: Credential, data: bytes) -> Json:
+    """Return what the fabric answers to a machine's enrolment."""
+    async with visit(fabric.url, machine) as visitor:
+        answer = await visitor.client.request(subjects.enrol(machine.name), data, timeout=PATIENCE_SECONDS)
+        return json.loads(answer.data)
+
+
+def enrolment(project: str, key: KeyPair, agent: str = "", role: Role = Role.AGENT) -> bytes:
+    return encode(Enrol(proto=PROTO, agent=agent or str(uuid4()), key=key.public, project=project, role=role))
+
+
+def own_machine(fabric: Fabric) -> Credential:
+    return Credential.read(machine_credential_path(fabric.home))
+
+
+@asynccontextmanager
+async def intrude(
+    fabric: Fabric, project: str, *, machine: Credential | None = None, role: Role = Role.AGENT, agent: str = ""
+) -> AsyncIterator[Intruder]:
+    """Yield an intruder in `project`, enrolled by `machine`: by default that of the fabric's own user."""
+    key = KeyPair.generate(Kind.USER)
+    answer = await enrol(fabric, machine or own_machine(fabric), enrolment(project, key, agent, role))
+    assert "ok" in answer, answer
+    intruder = Intruder(project, Credential(jwt=answer["ok"]["jwt"], key=key))
+    await intruder.connect(fabric.url, intruder.credential)
+    try:
+        yield intruder
+    finally:
+        await intruder.client.close()
+
+
+@asynccontextmanager
+async def as_hub(fabric: Fabric, project: str) -> AsyncIterator[Broker]:
+    """Yield a connection with the rights of a hub."""
+    credential = fabric.keyring.hub_credential(project, "test-hub")
+    inbox = subjects.reply_prefix(f"test-{uuid4().hex[:8]}")
+    async with Broker.connect(fabric.url, name="test hub", inbox=inbox, credential=lambda: credential) as broker:
+        yield broker
+
+
+async def stranger(fabric: Fabric, user: str, *projects: str) -> Credential:
+    """Return the credential of another user's machine, which is granted these projects."""
+    name = f"machine-{uuid4().hex[:8]}"
+    async with as_hub(fabric, subjects.FABRIC) as broker:
+        bucket = Bucket(broker, subjects.registry_bucket(subjects.FABRIC))
+        machine = Machine(name=name, user=user, created_at=datetime.now(UTC))
+        await bucket.write(f"machine.{name}", records.encode(machine), revision=0)
+        if projects:
+            grant = Grant(id=f"g-{name}", user=user, projects=projects, every_boundary=True)
+            await bucket.write(f"grant.{grant.id}", records.encode(grant), revision=0)
+    return fabric.keyring.machine_credential(name)
+
+
+async def stored(fabric: Fabric, project: str) -> dict[str, int]:
+    """Return the last sequence of every stream of the project and of the fabric's own account."""
+    found = {}
+    for account in (project, subjects.FABRIC):
+        async with as_hub(fabric, account) as broker:
+            answer = await broker.request(subjects.api("STREAM", "LIST"), b"", seconds=PATIENCE_SECONDS)
+            for stream in json.loads(answer.data)["streams"]:
+                found[stream["config"]["name"]] = stream["state"]["last_seq"]
+    return found
+
+
+def log_since(fabric: Fabric, offset: int) -> str:
+    """Return what weft has logged behind `offset`."""
+    return fabric.weft_log.read_bytes()[offset:].decode()
