@@ -110,7 +110,7 @@ class OperatorFabric:
             projects = Projects(self._connect, self._title, registry, self._timings, group)
             await system.subscribe(subjects.system_connects(), self._came)
             await system.subscribe(subjects.system_disconnects(), self._went)
-            for project in registry.project_ids():
+            for project in sorted({*registry.project_ids(), *self._keyring.projects()}):
                 projects.load(project)
             self._projects = projects
             measure = functools.partial(self._measure, system, projects)
