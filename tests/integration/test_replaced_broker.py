@@ -97,10 +97,13 @@ async def test_an_older_copy_of_the_store_goes_on_from_there(
         gone = await boss.broadcast_work_offer("not in the copy", capabilities=["dig"])
         [work] = (await worker.claim_work(wait_seconds=10)).work
         assert work.id == gone.id
+        before = generation(boss)
 
         replace_store(fabric, copy, weft_runs=weft_runs)
 
         await goes_on(boss, worker, "after")
+        if weft_runs:  # one that starts anew sees nothing but the copy
+            await eventually(lambda: generation(boss) != before)
         assert (await boss.get_work(kept.id)).status == "scheduled"
         with pytest.raises(NotFound):
             await boss.get_work(gone.id)
