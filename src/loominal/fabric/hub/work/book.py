@@ -20,15 +20,18 @@ from loominal.model import record as records
 from loominal.model.errors import CorruptRecord, NotFound
 from loominal.model.names import shown
 from loominal.model.ready import ReadyIndex
-from loominal.model.work import ENDED, WAITING, Status, WorkItem, status_at, with_sequence
+from loominal.model.work import ENDED, WAITING, Notify, Status, WorkItem, status_at, with_sequence
+
+SHORT_BYTES = 4096  # of a result: so many items may end at once that longer ones are left in the log
 
 
 class Entry(msgspec.Struct, frozen=True):
     """An item as of its last record."""
 
-    item: WorkItem  # without its result
+    item: WorkItem
     sequence: int
     extra: dict[str, msgspec.Raw]  # fields of a later version, written back
+    whole: bool = True  # False: the item has a result, which is only in the log
 
 
 def read(record: Record) -> Entry:
@@ -96,7 +99,7 @@ class WorkBook:
         if entry.item.collected:
             self._entries[entry.item.id] = entry
             return True
-        self._entries[entry.item.id] = replace(entry, item=replace(entry.item, result=None))
+        self._entries[entry.item.id] = _kept(entry)
         self._remember(entry.item)
         return True
 
@@ -161,7 +164,7 @@ class WorkBook:
         for parent, outcome in item.deps.items():
             if outcome is None and item.status is Status.BLOCKED:
                 self.children[parent].add(item.id)
-        if item.status in ENDED and item.status is not Status.DISCARDED and not item.told:
+        if _untold(item):
             self.untold.add(item.id)
 
     def _forget(self, item: WorkItem) -> None:
@@ -188,6 +191,20 @@ def _newest_first(
     end = len(order) if before is None else bisect_left(order, before)
     for place in range(end - 1, -1, -1):
         yield order[place]
+
+
+def _kept(entry: Entry) -> Entry:
+    """Return the entry without a result; a short one stays until the offerer was told of it."""
+    result, item = entry.item.result, entry.item
+    if result is None or (_untold(item) and len(msgspec.json.encode(result)) <= SHORT_BYTES):
+        return entry
+    return replace(entry, item=replace(item, result=None), whole=False)
+
+
+def _untold(item: WorkItem) -> bool:
+    """Return whether the offerer is still to hear of the item's end."""
+    heard = item.told or item.notify is Notify.NONE or item.status is Status.DISCARDED
+    return item.status in ENDED and not heard
 
 
 def item_of(subject: str) -> str:

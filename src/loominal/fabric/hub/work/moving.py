@@ -19,7 +19,7 @@ from loominal.model import record as records
 from loominal.model.errors import BrokerUnavailable, Conflict, CorruptRecord, NotFound
 from loominal.model.lifecycle import step
 from loominal.model.moves import WorkEvent
-from loominal.model.work import ENDED, WorkItem, done_op, with_sequence
+from loominal.model.work import WorkItem, done_op, with_sequence
 
 log = logging.getLogger(__name__)
 
@@ -100,9 +100,9 @@ async def first(project: Project, item: WorkItem) -> Entry:
 
 
 async def _whole(project: Project, item_id: str) -> Entry:
-    """Return an item with all of its fields: an ended one's result is only in the log."""
+    """Return an item with all of its fields, also those that only the log has."""
     entry = project.book.find(item_id)
-    if entry.item.status not in ENDED:
+    if entry.whole:
         return entry
     fresh = await refresh(project, item_id)
     if fresh is None:

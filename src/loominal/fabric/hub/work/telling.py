@@ -6,35 +6,43 @@ an end untold for longer than the broker's dedupe window is safe for looks for t
 
 from __future__ import annotations
 
+import asyncio
 from datetime import timedelta
 
 from loominal.broker import subjects
 from loominal.fabric.hub.ops_inbox import deliver
 from loominal.fabric.hub.project import Project
-from loominal.fabric.hub.work.book import Entry
 from loominal.fabric.hub.work.moving import move, refresh
 from loominal.model import record as records
 from loominal.model.errors import CorruptRecord, IllegalMove, NotFound
 from loominal.model.message import Importance, Message, Sender
 from loominal.model.moves import Tell
-from loominal.model.work import Notify, Status, WorkItem
+from loominal.model.work import Status, WorkItem
 
 TYPE = "work-result"
 LOOK_FIRST_AFTER = timedelta(minutes=20)  # the broker forgets dedupe ids after 30
 PAGE = 256
+AT_ONCE = 4  # ends told of at the same time; claims and completions go on beside them
 
 
 async def tell_all(project: Project) -> None:
     """Tell every end that nobody was told of yet."""
-    for item_id in list(project.book.untold):
+    waiting = list(project.book.untold)
+    for start in range(0, len(waiting), AT_ONCE):
+        each = (_tell(project, item_id) for item_id in waiting[start : start + AT_ONCE])
+        for failure in await asyncio.gather(*each, return_exceptions=True):
+            if failure is not None:
+                raise failure
+
+
+async def _tell(project: Project, item_id: str) -> None:
+    entry = project.book.get(item_id)
+    if entry is None or not entry.whole:
         entry = await refresh(project, item_id)
-        if entry is not None and entry.item.ended_at is not None and not entry.item.told:
-            await _tell(project, entry)
-
-
-async def _tell(project: Project, entry: Entry) -> None:
+    if entry is None or entry.item.ended_at is None or entry.item.told:
+        return
     item = entry.item
-    if item.notify is Notify.INBOX and not await _told_before(project, item):
+    if not await _told_before(project, item):
         await deliver(project, item.submitter, _message(project, item), dedupe=_dedupe(item))
     try:
         await move(project, item.id, Tell(), known=entry)
