@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from loominal.fabric.hub import ops_access, ops_channels, ops_events, ops_identity, ops_inbox, ops_registry
 from loominal.fabric.hub.project import Handler
-from loominal.fabric.hub.work import claiming, dead_letters, ending, querying, submitting
+from loominal.fabric.hub.work import claiming, dead_letters, details, ending, querying, submitting
 
 HANDLERS: dict[str, Handler] = {
     handler.__name__: handler
@@ -30,7 +30,7 @@ HANDLERS: dict[str, Handler] = {
         ending.fail_work,
         ending.release_work,
         querying.list_work,
-        querying.get_work,
+        details.get_work,
         querying.cancel_work,
         dead_letters.list_dead_letter_items,
         dead_letters.retry_dead_letter_item,

@@ -200,7 +200,9 @@ class WorkField(StrEnum):
 
     DESCRIPTION = "description"
     CONTEXT_DATA = "contextData"
+    SUMMARY = "summary"
     RESULT = "result"
+    ARTIFACTS = "artifacts"
     ERRORS = "errors"
 
 

@@ -1,41 +1,22 @@
-"""Looking at items: lists, one item with its history, long fields in parts, waiting for an end."""
+"""Looking through the items, and calling one off."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from datetime import UTC, datetime
 
-import msgspec
-
-from loominal.broker import subjects
 from loominal.fabric.hub.caller import Caller
-from loominal.fabric.hub.parts import fitting, part, room_for_entries
+from loominal.fabric.hub.parts import fitting
 from loominal.fabric.hub.project import Project
-from loominal.fabric.hub.work.book import read
 from loominal.fabric.hub.work.finding import resolve
 from loominal.fabric.hub.work.judging import cancel
-from loominal.fabric.hub.work.moving import refresh
-from loominal.fabric.hub.work.views import Why, entry_view, submission_of, with_texts
-from loominal.fabric.operations.work import (
-    CancelWork,
-    FailureView,
-    GetWork,
-    HistoryEntry,
-    ListWork,
-    WorkDetail,
-    WorkField,
-    WorkMoved,
-    WorkPage,
-    WorkView,
-)
-from loominal.fabric.protocol import POLL_SECONDS
+from loominal.fabric.hub.work.views import Why, entry_view
+from loominal.fabric.operations.work import CancelWork, ListWork, WorkMoved, WorkPage, WorkView
 from loominal.model import cursor as cursors
 from loominal.model import names
-from loominal.model.errors import BadCursor, CorruptRecord, IllegalMove, InvalidArgument, NotOwner
+from loominal.model.errors import BadCursor, IllegalMove, NotOwner
 from loominal.model.grant import Role
-from loominal.model.work import ENDED, Result, Status, WorkItem, done_op, status_at
-
-RESULT_SHARE = 2  # a result may take half of the room
+from loominal.model.work import ENDED, Status, WorkItem, done_op, status_at
 
 
 async def list_work(project: Project, caller: Caller, args: ListWork) -> WorkPage:
@@ -53,35 +34,6 @@ async def list_work(project: Project, caller: Caller, args: ListWork) -> WorkPag
     more = bool(found) and next(_matching(project, caller, args, _key(project, found[-1].id)), None) is not None
     next_cursor = cursors.cursor(query, project.generation, *_written(project, found[-1].id)) if more else None
     return WorkPage(items=tuple(found), total=total, next_cursor=next_cursor)
-
-
-async def get_work(project: Project, caller: Caller, args: GetWork) -> WorkDetail:
-    """Return one item with all that is known of it, waiting for its end if asked to."""
-    item_id = resolve(project, caller, args.work_id).item.id
-
-    def ended() -> bool:
-        entry = project.book.get(item_id)
-        return entry is None or entry.item.status in ENDED
-
-    await project.wakes.until(ended, (item_id,), min(args.wait_seconds, POLL_SECONDS))
-    entry = await refresh(project, item_id) or resolve(project, caller, item_id)
-    submission = await submission_of(project, item_id)
-    bare = entry_view(project, caller, entry.item, Why(project))
-    detail = WorkDetail(
-        **{name: getattr(bare, name) for name in bare.__struct_fields__},
-        history=await _history(project, item_id),
-        dead_reason=entry.item.dead_reason,
-        submitted_at=entry.item.submitted_at,
-        ended_at=entry.item.ended_at,
-    )
-    description = submission.description if submission else entry.item.summary
-    context = msgspec.json.decode(submission.context_data) or {} if submission else {}
-    if args.field:
-        texts = _texts(project, entry.item, description, context)
-        return _part_of(detail, texts, args.field, args.offset, caller.limit_bytes)
-    room = room_for_entries(caller.limit_bytes)
-    detail = _with_end(project, detail, entry.item, room // RESULT_SHARE)
-    return with_texts(detail, description, context, max(room // RESULT_SHARE, 4000)) if submission else detail
 
 
 async def cancel_work(project: Project, caller: Caller, args: CancelWork) -> WorkMoved:
@@ -139,68 +91,3 @@ def _place(cursor: str | None, query: str, generation: str) -> tuple[datetime, s
             seconds, rest = divmod(micros, 1_000_000)
             return datetime.fromtimestamp(seconds, UTC).replace(microsecond=rest), item_id
     raise BadCursor("this cursor was not made by Loominal")
-
-
-async def _history(project: Project, item_id: str) -> tuple[HistoryEntry, ...]:
-    """Return the item's kept moves, oldest first; records that cannot be read are passed over."""
-    moves = []
-    for record in await project.work_log.page(subjects.item(project.id, item_id), 1, 64):
-        try:
-            last = read(record).item.last
-        except CorruptRecord as error:
-            project.note_corrupt(f"{record.subject} {record.sequence}", error)
-            continue
-        by = project.agents.shown(last.by) if last.by else "hub"
-        moves.append(HistoryEntry(at=last.at, by=by, move=str(last.move), note=last.note))
-    return tuple(moves)
-
-
-def _with_end(project: Project, detail: WorkDetail, item: WorkItem, room: int) -> WorkDetail:
-    errors = _errors(project, item)
-    if item.result is None:
-        return msgspec.structs.replace(detail, errors=errors)
-    whole = msgspec.json.decode(item.result.result) or {}
-    fits = len(item.result.result) <= room
-    return msgspec.structs.replace(
-        detail,
-        summary=part(item.result.summary, 0, room).text,
-        result=whole if fits else {},
-        artifacts=item.result.artifacts,
-        errors=errors,
-        truncated=detail.truncated if fits else (*detail.truncated, "result"),
-        chars=detail.chars if fits else {**detail.chars, "result": len(bytes(item.result.result).decode())},
-    )
-
-
-def _errors(project: Project, item: WorkItem) -> tuple[FailureView, ...]:
-    return tuple(
-        FailureView(at=error.at, by=project.agents.shown(error.by), message=error.message) for error in item.errors
-    )
-
-
-def _texts(project: Project, item: WorkItem, description: str, context: dict[str, object]) -> dict[WorkField, str]:
-    """Return the long fields as the texts that are read in parts."""
-    result = (item.result or Result(summary="")).result
-    return {
-        WorkField.DESCRIPTION: description,
-        WorkField.CONTEXT_DATA: msgspec.json.encode(context).decode(),
-        WorkField.RESULT: bytes(result).decode(),
-        WorkField.ERRORS: "\n".join(f"{each.by}: {each.message}" for each in _errors(project, item)),
-    }
-
-
-def _part_of(
-    detail: WorkDetail, texts: dict[WorkField, str], field: WorkField, offset: int, limit_bytes: int
-) -> WorkDetail:
-    """Return the item with one long field from `offset` on, as text, in `description`; `chars` tells its length."""
-    text = texts[field]
-    if offset > len(text):
-        raise InvalidArgument(f"{field.value} has {len(text)} characters, {offset} is behind its end")
-    piece = part(text, offset, room_for_entries(limit_bytes) - 2000)
-    return msgspec.structs.replace(
-        detail,
-        description=piece.text,
-        history=(),
-        truncated=(field.value,) if piece.truncated else (),
-        chars={field.value: piece.chars},
-    )

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import TypeVar
-
 import msgspec
 
 from loominal.broker import subjects
@@ -20,7 +18,6 @@ from loominal.model.moves import Adopt
 from loominal.model.routing import Route, claimable_after, route_of, why_waiting
 from loominal.model.work import Status, Submission, WorkItem, status_at
 
-W = TypeVar("W", bound=WorkView)
 MOST_SHOWN = 10
 DESCRIPTION, CONTEXT = "description", "contextData"
 
@@ -35,7 +32,7 @@ async def work_view(project: Project, caller: Caller, item: WorkItem, limit_byte
     return with_texts(view, submission.description, context, limit_bytes)
 
 
-def with_texts(view: W, description: str, context: JsonObject, limit_bytes: int) -> W:
+def with_texts(view: WorkView, description: str, context: JsonObject, limit_bytes: int) -> WorkView:
     """Return `view` with both texts; what is too long is cut (or left out) and named in `truncated`."""
     room = room_for_entries(limit_bytes) - 1000
     said = part(description, 0, room // 2)
