@@ -28,10 +28,14 @@ SABOTAGE = ("lie", "spare")
 )
 def demo(*, plain: bool, sabotage: tuple[str, ...]) -> int:
     """Run the demo and return its exit code."""
-    return asyncio.run(_run(plain=plain, sabotage=sabotage))
+    code = asyncio.run(_run(plain=plain, sabotage=sabotage))
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # nothing is left to interrupt
+    return code
 
 
 async def _run(*, plain: bool, sabotage: tuple[str, ...]) -> int:
+    stop = _stop_on_signals()  # before anything that takes its time
+
     from rich.console import Console  # rich, NATS and all: loaded here, so that `loominal --help` stays quick
 
     from loominal.local.demo.check import checks
@@ -40,7 +44,7 @@ async def _run(*, plain: bool, sabotage: tuple[str, ...]) -> int:
     from loominal.local.demo.show import PACE, Lines, Screen, verdict
     from loominal.local.demo.story import Sabotage, Story
 
-    stop, console, seen, began = _stop_on_signals(), Console(highlight=False), Seen(), time.monotonic()
+    console, seen, began = Console(highlight=False), Seen(), time.monotonic()
     console.print(PACE, soft_wrap=True)
     place = Place()
     try:
@@ -51,7 +55,7 @@ async def _run(*, plain: bool, sabotage: tuple[str, ...]) -> int:
     finally:
         seen.left = await place.close()
     if failure:
-        for line in (failure, *seen.left):
+        for line in (failure, *(f"left behind: {what}" for what in seen.left)):
             console.print(line, markup=False, soft_wrap=True)
         return INTERRUPTED if stop.is_set() else 1
     seen.seconds = time.monotonic() - began
@@ -74,7 +78,7 @@ async def _told(story: Story, stop: asyncio.Event) -> str:
         task.cancel()
     await asyncio.wait([telling, stopping])
     if telling.cancelled() or stop.is_set():
-        return "interrupted; everything was ended"
+        return "interrupted"
     try:
         telling.result()
     except LoominalError as error:
