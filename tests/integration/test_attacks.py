@@ -17,6 +17,7 @@ from loominal.broker.nkeys import KeyPair, Kind
 from loominal.fabric.client.agent import Agent
 from loominal.fabric.protocol import PROTO, Beat, encode
 from loominal.model.grant import Role
+from tests.integration.conftest import eventually
 from tests.integration.fabric import Fabric
 from tests.integration.intruder import (
     Intruder,
@@ -283,9 +284,9 @@ async def test_enrolment_takes_no_name_that_could_be_a_subject(fabric: Fabric, p
     good = json.loads(enrolment(project_id, key))
     wrong: list[tuple[str, Json]] = [
         ("key", KeyPair.generate(Kind.ACCOUNT).public),
-        *(("key", each) for each in ("", "U", "x" * 100_000, key.public[:-1] + "!", None, 5)),
-        *(("launch", each) for each in ("*", "a.b", ">")),
-        *(("title", each) for each in ("x" * 5000, None, {})),
+        *(("key", key_text) for key_text in ("", "U", "x" * 100_000, key.public[:-1] + "!", None, 5)),
+        *(("launch", launch) for launch in ("*", "a.b", ">")),
+        *(("title", title) for title in ("x" * 5000, None, 5)),
         ("role", "king"),
         ("proto", "1"),
     ]

@@ -16,12 +16,13 @@ HANDLE = re.compile(r"[a-z0-9-]{1,64}")
 AGENT_ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")  # no handle: it would be found as another agent
 LABEL_CHARACTERS = 100  # capabilities, boundaries, agent types
 TASK_ID_CHARACTERS = 256
+PLAIN_NAME = "give a short plain name, such as 'python' or 'build-2'"
 
 
 def subject_token(text: str, what: str) -> str:
     """Return `text` if it may be a token of a subject. Raises: InvalidArgument."""
     if not SUBJECT_TOKEN.fullmatch(text):
-        raise InvalidArgument(f"{what} {shown(text)} must be 1-64 letters, digits, '_' or '-'")
+        raise InvalidArgument(f"{what} {shown(text)} must be 1-64 letters, digits, '_' or '-'", PLAIN_NAME)
     return text
 
 
@@ -60,9 +61,9 @@ def label(text: str, what: str) -> str:
     plain = unicodedata.normalize("NFC", text).strip()
     folded = unicodedata.normalize("NFC", plain.casefold())
     if not 1 <= len(folded) <= LABEL_CHARACTERS or len(plain) > LABEL_CHARACTERS:
-        raise InvalidArgument(f"{what} {shown(text)} must be 1-{LABEL_CHARACTERS} characters")
+        raise InvalidArgument(f"{what} {shown(text)} must be 1-{LABEL_CHARACTERS} characters", PLAIN_NAME)
     if has_control(folded):
-        raise InvalidArgument(f"{what} {shown(text)} must not contain control characters")
+        raise InvalidArgument(f"{what} {shown(text)} must not contain control characters", PLAIN_NAME)
     return folded
 
 
@@ -70,7 +71,8 @@ def task_id(text: str) -> str:
     """Return `text` if it may be a caller's task id. Raises: InvalidArgument."""
     if not 1 <= len(text) <= TASK_ID_CHARACTERS or has_control(text):
         raise InvalidArgument(
-            f"taskId {shown(text)} must be 1-{TASK_ID_CHARACTERS} characters without control characters"
+            f"taskId {shown(text)} must be 1-{TASK_ID_CHARACTERS} characters without control characters",
+            "leave it out to get one",
         )
     return text
 
