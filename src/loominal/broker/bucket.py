@@ -41,7 +41,7 @@ class Bucket:
         self.name = name
         self.log = Log(broker, subjects.bucket_stream(name))
 
-    async def ensure(self, *, replicas: int = 1) -> StreamState:
+    async def ensure(self) -> StreamState:
         """Create the bucket if it is not there; return the state of its stream. Raises: BrokerUnavailable."""
         return await self.log.ensure(
             StreamSettings(
@@ -50,7 +50,6 @@ class Bucket:
                 allow_msg_ttl=True,
                 allow_rollup=True,
                 deny_delete=True,
-                replicas=replicas,
             )
         )
 

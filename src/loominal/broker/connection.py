@@ -137,10 +137,12 @@ class Broker:
         self.connected_at: float | None = None  # monotonic seconds, of the present connection
         self.connects = 0
         self.max_payload = DEFAULT_MAX_PAYLOAD
+        self.clustered = False  # whether the server is one of a cluster
         self.server_version = ""
         self.last_error = ""
         self.violations: deque[str] = deque(maxlen=100)  # permissions the server refused, newest last
         self._address = address
+        self._others: tuple[str, ...] = ()  # the cluster's servers, as the last connection was told
         self._line: Line | None = None
         self._up = asyncio.Event()
         self._closing = False
@@ -166,11 +168,13 @@ class Broker:
     ) -> AsyncIterator[Broker]:
         """Connect, and keep the connection until the block ends.
 
-        `inbox` is the prefix of every reply subject. With `tls` nothing is ever sent in plain text. With
+        Each of `urls` may be several, joined by commas; after a loss any of them is taken, or any other server of the
+        cluster. `inbox` is the prefix of every reply subject. With `tls` nothing is ever sent in plain text. With
         `wait_seconds=0` the block begins at once and the connection is brought up behind it.
         Raises: BrokerUnavailable if it is not up within `wait_seconds`.
         """
-        places = (urls,) if isinstance(urls, str) else tuple(urls)
+        given = ",".join((urls,) if isinstance(urls, str) else urls).split(",")
+        places = tuple(url.strip() for url in given if url.strip())
         broker = cls(
             Address(urls=places, name=name, inbox=inbox, credential=credential, user=user, password=password, tls=tls)
         )
@@ -288,11 +292,12 @@ class Broker:
         while not self._closing:
             began = time.monotonic()
             try:
-                line = await Line.open(self._address, self._failed, self._up.clear)
+                line = await Line.open(self._address, self._others, self._failed, self._up.clear)
                 try:
                     await self._serve(line)
                 finally:
                     self._lose()
+                    self._others = line.others or self._others
                     await line.abandon()
             except (LoominalError, OSError) as error:  # OSError: a credential that cannot be read
                 self.last_error = str(error)
@@ -307,7 +312,7 @@ class Broker:
         for subscription in self._subscriptions:
             await subscription.put_on(line)
         await line.settle()
-        self.max_payload, self.server_version = line.max_payload, line.version
+        self.max_payload, self.server_version, self.clustered = line.max_payload, line.version, line.clustered
         if line.gone.is_set():
             raise BrokerUnavailable(f"the broker closed the connection: {line.last_error}")
         self.connected_at = time.monotonic()

@@ -46,7 +46,7 @@ class Refusal(msgspec.Struct, frozen=True):
                 return QuotaExceeded(text)
             case 10054:
                 return TooLarge(text)
-            case 10008 | 10009 | 10039 | 10076:  # no leader, not enabled
+            case 10004 | 10005 | 10008 | 10009 | 10039 | 10076:  # servers missing, no leader, not enabled
                 return BrokerUnavailable(text)
             case _:
                 return Internal(text)
@@ -88,6 +88,15 @@ def understood(data: bytes, answer: type[T], what: str) -> T:
     except msgspec.DecodeError as error:
         raise Internal(f"{what}: the broker's answer cannot be read: {error}") from error
     raise refusal.as_error(what)
+
+
+def refusal(data: bytes) -> int:
+    """Return the number of the refusal in an answer; 0 if there is none."""
+    try:
+        refused = msgspec.json.decode(data, type=_Envelope).error
+    except msgspec.DecodeError:
+        return 0  # `understood` says what is wrong
+    return refused.err_code if refused else 0
 
 
 def parse_headers(raw: bytes) -> dict[str, str]:

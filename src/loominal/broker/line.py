@@ -9,9 +9,10 @@ from __future__ import annotations
 import asyncio
 import base64
 import logging
+import random
 import re
-from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING
+from collections.abc import Awaitable, Callable, Iterable
+from typing import TYPE_CHECKING, Any
 
 from nats import errors
 from nats.aio.client import Client
@@ -49,13 +50,21 @@ class Line(Client):
     def __init__(self, ended: Callable[[], None]) -> None:
         super().__init__()
         self.opened = False
+        self.others: tuple[str, ...] = ()  # URLs of all servers of the cluster, as this one told last
         self._ended = ended
         self.gone = asyncio.Event()
 
     @classmethod
-    async def open(cls, address: Address, failed: Callable[[Exception], None], ended: Callable[[], None]) -> Line:
+    async def open(
+        cls,
+        address: Address,
+        others: tuple[str, ...],
+        failed: Callable[[Exception], None],
+        ended: Callable[[], None],
+    ) -> Line:
         """Return a line that has just been connected and authenticated.
 
+        The URLs of `address` are tried in any order, then those of `others`, which a server told of before.
         `failed` hears of every later fault that has no caller: refused permissions, dropped messages. What a handler
         raises is logged with its traceback, and the next message comes all the same.
         Raises: BrokerUnavailable if no server at `address` answers or takes the credential.
@@ -74,7 +83,7 @@ class Line(Client):
                 log.error("%s: a handler failed", address.name, exc_info=error)
 
         try:
-            await line._dial(address, note)
+            await line._dial(address, others, note)
             if not line.is_connected:  # the client takes an end of file here for a success
                 raise errors.UnexpectedEOF
         except (errors.Error, OSError, TimeoutError, ValueError) as error:
@@ -87,7 +96,9 @@ class Line(Client):
         line.opened = True
         return line
 
-    async def _dial(self, address: Address, note: Callable[[Exception], Awaitable[None]]) -> None:
+    async def _dial(
+        self, address: Address, others: tuple[str, ...], note: Callable[[Exception], Awaitable[None]]
+    ) -> None:
         credential = address.credential() if address.credential else None
 
         def sign(nonce: str) -> bytes:
@@ -100,7 +111,8 @@ class Line(Client):
             return address.user
 
         await self.connect(
-            list(address.urls),
+            _in_any_order(address.urls) + _in_any_order(url for url in others if url not in address.urls),
+            dont_randomize=True,
             name=address.name,
             inbox_prefix=address.inbox,
             error_cb=note,
@@ -129,6 +141,14 @@ class Line(Client):
         self.gone.set()
         self._ended()
         await super()._close(status, do_cbs)
+
+    async def _process_info(self, info: dict[str, Any], initial_connection: bool = False) -> None:
+        # Any: JSON. Kept as it is told: the client itself only ever adds to its list.
+        if told := info.get("connect_urls"):
+            assert self._current_server is not None
+            scheme = "tls" if self._current_server.uri.scheme == "tls" else "nats"
+            self.others = tuple(f"{scheme}://{place}" for place in told)
+        await super()._process_info(info, initial_connection)
 
     async def _process_msg(self, sid: int, subject: bytes, reply: bytes, data: bytes, headers: bytes) -> None:
         # What it raises here ends the client's reader without a word, and the connection is deaf until its pings stay
@@ -190,7 +210,17 @@ class Line(Client):
             await asyncio.sleep(0)  # the loop then lets go of the socket
 
     @property
+    def clustered(self) -> bool:
+        """Whether the server is one of a cluster."""
+        return bool(self._server_info.get("cluster"))
+
+    @property
     def version(self) -> str:
         """The server's version, `major.minor.patch`."""
         version = self.connected_server_version
         return f"{version.major}.{version.minor}.{version.patch}"
+
+
+def _in_any_order(urls: Iterable[str]) -> list[str]:
+    """Return `urls` shuffled, so that many clients spread over the servers."""
+    return random.sample(found := list(urls), len(found))

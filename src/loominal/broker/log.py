@@ -13,11 +13,13 @@ import msgspec
 
 from loominal.broker import subjects
 from loominal.broker.connection import Broker, Received
-from loominal.broker.jetstream import API_SECONDS, NANOSECONDS, ask, call, instant, parse_headers, understood
+from loominal.broker.jetstream import API_SECONDS, NANOSECONDS, ask, call, instant, parse_headers, refusal, understood
 from loominal.model.errors import BrokerUnavailable, HubUnavailable, Internal, NotFound
 
 IN_FLIGHT = 64  # direct gets of one `gather` at a time
 MISSING, END_OF_BATCH = 404, 204  # statuses of direct get
+COPIES = 3  # of every stream in a cluster: one server may be lost
+NO_PEERS = 10005  # the refusal of a stream with more copies than there are servers with room
 READ_HEADERS = frozenset(  # of the answer, not of the record
     {"Nats-Stream", "Nats-Subject", "Nats-Sequence", "Nats-Time-Stamp", "Nats-Num-Pending", "Nats-Last-Sequence"}
 )
@@ -65,7 +67,6 @@ class StreamSettings(msgspec.Struct, frozen=True, kw_only=True):
     allow_rollup: bool = False
     deny_delete: bool = False
     duplicate_window_seconds: float = 120
-    replicas: int = 1
     republish: tuple[str, str] | None = None
 
     def config(self, stream: str) -> dict[str, object]:
@@ -85,7 +86,6 @@ class StreamSettings(msgspec.Struct, frozen=True, kw_only=True):
             "allow_rollup_hdrs": self.allow_rollup,
             "deny_delete": self.deny_delete,
             "duplicate_window": int(self.duplicate_window_seconds * NANOSECONDS),
-            "num_replicas": self.replicas,
         }
         if self.republish:
             source, destination = self.republish
@@ -101,6 +101,7 @@ class StreamState(msgspec.Struct, frozen=True, kw_only=True):
     last: int
     messages: int
     bytes: int
+    copies: int  # how many servers keep it
 
 
 class Log:
@@ -109,15 +110,32 @@ class Log:
     def __init__(self, broker: Broker, stream: str) -> None:
         self.broker = broker
         self.stream = stream
+        self._ensured: tuple[StreamSettings, int] | None = None  # with how many copies
 
     async def ensure(self, settings: StreamSettings) -> StreamState:
         """Create the stream, or give these settings to the one that is there; return its state.
 
+        A cluster keeps it three times; while it has not that many servers up: as often as before, a new stream once.
         Raises: BrokerUnavailable, QuotaExceeded, Internal if the broker does not allow the change.
         """
+        before = await self.state()
+        verb, copies = ("UPDATE", before.copies) if before else ("CREATE", 1)
+        wanted = max(COPIES if self.broker.clustered else 1, copies)
         config = settings.config(self.stream)
-        verb = "CREATE" if await self.state() is None else "UPDATE"
-        return (await call(self.broker, _Info, "STREAM", verb, self.stream, body=config)).as_state()
+        answer = await self._put(verb, config, wanted)
+        if wanted > copies and refusal(answer.data) == NO_PEERS:
+            answer = await self._put(verb, config, copies)
+        made = understood(answer.data, _Info, f"STREAM {verb} {self.stream}").as_state()
+        self._ensured = settings, made.copies
+        return made
+
+    async def spread(self) -> None:
+        """Let a cluster that has grown, or has all its servers again, keep the stream three times. Raises: as `ensure`.
+
+        Without a former `ensure` nothing happens.
+        """
+        if self._ensured is not None and self.broker.clustered and self._ensured[1] < COPIES:
+            await self.ensure(self._ensured[0])
 
     async def state(self) -> StreamState | None:
         """Return what the log holds now, None if there is no such stream. Raises: BrokerUnavailable."""
@@ -238,6 +256,10 @@ class Log:
             body["seq"] = below
         return (await call(self.broker, _Purged, "STREAM", "PURGE", self.stream, body=body)).purged
 
+    async def _put(self, verb: str, config: dict[str, object], copies: int) -> Received:
+        body = msgspec.json.encode({**config, "num_replicas": copies})
+        return await ask(self.broker, subjects.api("STREAM", verb, self.stream), body)
+
     async def _from_leader(self, which: dict[str, object]) -> Record | None:
         try:
             found = await call(self.broker, _Found, "STREAM", "MSG", "GET", self.stream, body=which)
@@ -274,14 +296,24 @@ class _Held(msgspec.Struct, frozen=True):
     bytes: int = 0
 
 
+class _Config(msgspec.Struct, frozen=True):
+    num_replicas: int = 1
+
+
 class _Info(msgspec.Struct, frozen=True):
     created: str
     state: _Held
+    config: _Config
 
     def as_state(self) -> StreamState:
         held = self.state
         return StreamState(
-            created=self.created, first=held.first_seq, last=held.last_seq, messages=held.messages, bytes=held.bytes
+            created=self.created,
+            first=held.first_seq,
+            last=held.last_seq,
+            messages=held.messages,
+            bytes=held.bytes,
+            copies=self.config.num_replicas,
         )
 
 

@@ -34,13 +34,13 @@ class FormatRecord(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     format: int
 
 
-async def ensure(project: Project, *, replicas: int = 1, new_life: bool = False) -> None:
+async def ensure(project: Project, *, new_life: bool = False) -> None:
     """Make the project's streams where they are missing, and know the generation; `new_life` asks for another one.
 
     Raises: UpgradeNeeded if a newer release has written here, BrokerUnavailable, QuotaExceeded.
     """
     p = project.id
-    created = {project.bucket.log.stream: (await project.bucket.ensure(replicas=replicas)).created}
+    created = {project.bucket.log.stream: (await project.bucket.ensure()).created}
     await _check_format(project)
     chat = StreamSettings(
         subjects=(subjects.every("ch", p),),
@@ -49,7 +49,6 @@ async def ensure(project: Project, *, replicas: int = 1, new_life: bool = False)
         allow_msg_ttl=True,
         duplicate_window_seconds=DEDUPE_SECONDS,
         republish=subjects.republish("ch", p),
-        replicas=replicas,
     )
     direct = msgspec.structs.replace(
         chat,
@@ -68,11 +67,8 @@ async def ensure(project: Project, *, replicas: int = 1, new_life: bool = False)
         allow_atomic=True,
         allow_msg_ttl=True,
         deny_delete=True,
-        replicas=replicas,
     )
-    events = StreamSettings(
-        subjects=(subjects.every("ev", p),), max_age_seconds=DAY_SECONDS, discard="old", replicas=replicas
-    )
+    events = StreamSettings(subjects=(subjects.every("ev", p),), max_age_seconds=DAY_SECONDS, discard="old")
     kept: list[tuple[Log, StreamSettings]] = [
         (project.channel_log, chat),
         (project.inbox_log, direct),
