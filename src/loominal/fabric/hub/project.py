@@ -23,6 +23,7 @@ from loominal.fabric.hub.timings import Timings
 from loominal.fabric.hub.wakes import Wakes
 from loominal.fabric.hub.work.book import WorkBook
 from loominal.fabric.hub.work.leases import Leases
+from loominal.fabric.hub.work.offered import Offered
 from loominal.fabric.hub.work.polls import Polls
 from loominal.fabric.operations.types import View
 from loominal.model.agent import AgentRecord
@@ -64,6 +65,7 @@ class Project:
         self.channels = ChannelIndex(self.wakes)
         self.inboxes = Inboxes(self.wakes, self.clock)
         self.book = WorkBook()
+        self.offered = Offered()
         self.leases = Leases()
         self.polls = Polls()
         self.progress: dict[str, Progress] = {}  # item -> what its holder said last

@@ -84,7 +84,9 @@ async def _store(project: Project, submission: Submission) -> tuple[Submission, 
         _check_deadline(submission)
         project.fullness.check("submission")
         try:
-            await project.work_log.append(subject, records.encode(submission), expect=0)
+            data = records.encode(submission)
+            await project.work_log.append(subject, data, expect=0)
+            project.offered.keep(submission, len(data))
             return submission, True
         except (Conflict, BrokerUnavailable):
             pass  # written before, by another request or by this one whose ack was lost

@@ -52,6 +52,8 @@ def with_texts(view: WorkView, description: str, context: JsonObject, limit_byte
 
 async def submission_of(project: Project, item_id: str) -> Submission | None:
     """Return what was asked; None if it is forgotten or cannot be read, which is noted."""
+    if offered := project.offered.take(item_id):
+        return offered
     last = await project.work_log.unchanging(subjects.submission(project.id, item_id))
     try:
         return records.decode(Submission, last.data).value if last else None
