@@ -72,8 +72,15 @@ def account_jwt(
     return _signed(operator, public_key(account, Kind.ACCOUNT), name, claims)
 
 
-def user_jwt(signer: KeyPair, account: str, user: str, name: str, expires_at: datetime | None = None) -> str:
-    """Return the JWT of a user; `expires_at` is aware, None is never.
+def user_jwt(
+    signer: KeyPair,
+    account: str,
+    user: str,
+    name: str,
+    expires_at: datetime | None = None,
+    tags: Sequence[str] = (),
+) -> str:
+    """Return the JWT of a user; `expires_at` is aware, None is never. `tags` tell programs what it is good for.
 
     Signed by the account's own key it gives every right inside the account. Signed by a scoped key it gives that
     scope's, and must hold no permissions itself. Raises: InvalidArgument for a key that is none.
@@ -83,15 +90,24 @@ def user_jwt(signer: KeyPair, account: str, user: str, name: str, expires_at: da
         claims |= USER_LIMITS
     else:
         claims["issuer_account"] = public_key(account, Kind.ACCOUNT)
+    if tags:
+        claims["tags"] = tags
     return _signed(signer, public_key(user, Kind.USER), name, claims, expires_at)
 
 
+class NatsClaims(msgspec.Struct, frozen=True, kw_only=True):
+    """The part that is NATS's own."""
+
+    tags: tuple[str, ...] = ()
+
+
 class UserClaims(msgspec.Struct, frozen=True, kw_only=True):
-    """What Loominal reads of a user's JWT: public key, name, and when it ends (Unix seconds; 0 is never)."""
+    """What Loominal reads of a user's JWT: public key, name, tags, and when it ends (Unix seconds; 0 is never)."""
 
     sub: str
     name: str = ""
     exp: Annotated[int, msgspec.Meta(ge=0, le=YEAR_9999)] = 0
+    nats: NatsClaims = NatsClaims()
 
 
 def user_claims(jwt: str) -> UserClaims:

@@ -121,8 +121,10 @@ class _Question:
         self._is_last = is_last
 
     def take(self, reply: Received) -> None:
+        if self.answered.done():  # every server of a cluster answers some requests
+            return
         self.replies.append(reply)
-        if not self.answered.done() and (reply.status == NO_RESPONDERS or self._is_last(reply)):
+        if reply.status == NO_RESPONDERS or self._is_last(reply):
             self.answered.set_result(None)
 
     def lose(self) -> None:

@@ -16,6 +16,7 @@ from loominal.model.errors import InvalidArgument
 if TYPE_CHECKING:
     from pathlib import Path
 
+MACHINE_TAG = "loominal-machine"
 TEXT = """\
 -----BEGIN NATS USER JWT-----
 {jwt}
@@ -43,6 +44,11 @@ class Credential(msgspec.Struct, frozen=True, kw_only=True):
     def name(self) -> str:
         """The name in the JWT: an agent id, a machine, or what a hub calls itself."""
         return user_claims(self.jwt).name
+
+    @property
+    def enrols(self) -> bool:
+        """Whether it is a machine's: good for enrolling agents and for nothing else."""
+        return MACHINE_TAG in user_claims(self.jwt).nats.tags
 
     @property
     def expires_at(self) -> datetime | None:

@@ -11,7 +11,7 @@ import msgspec
 
 from loominal.broker import subjects
 from loominal.broker.claims import Scope, account_jwt, operator_jwt, user_jwt
-from loominal.broker.credentials import Credential
+from loominal.broker.credentials import MACHINE_TAG, Credential
 from loominal.broker.nkeys import KeyPair, Kind
 from loominal.broker.secret_file import create_secret, read_secret
 from loominal.model.errors import InvalidArgument, UpgradeNeeded
@@ -156,7 +156,8 @@ class Keyring:
     def machine_jwt(self, machine: str, user_public: str, expires_at: datetime | None = None) -> str:
         """Return the JWT by which the holder of `user_public` may enrol as that machine. Raises: InvalidArgument."""
         keys = self._account(subjects.FABRIC)
-        return user_jwt(keys.member, keys.own.public, user_public, subject_token(machine, "machine"), expires_at)
+        name = subject_token(machine, "machine")
+        return user_jwt(keys.member, keys.own.public, user_public, name, expires_at, (MACHINE_TAG,))
 
     def machine_credential(self, machine: str, expires_at: datetime | None = None) -> Credential:
         """Return a new credential that may only enrol agents as that machine (or invitation, or launch)."""

@@ -13,7 +13,17 @@ import msgspec
 
 from loominal.broker import subjects
 from loominal.broker.connection import Broker, Received
-from loominal.broker.jetstream import API_SECONDS, NANOSECONDS, ask, call, instant, parse_headers, refusal, understood
+from loominal.broker.jetstream import (
+    API_SECONDS,
+    NANOSECONDS,
+    ask,
+    ask_api,
+    call,
+    instant,
+    parse_headers,
+    refusal,
+    understood,
+)
 from loominal.model.errors import BrokerUnavailable, HubUnavailable, Internal, NotFound
 
 IN_FLIGHT = 64  # direct gets of one `gather` at a time
@@ -110,6 +120,7 @@ class Log:
     def __init__(self, broker: Broker, stream: str) -> None:
         self.broker = broker
         self.stream = stream
+        self.unanswered = 0  # appends since the last one that the broker answered
         self._ensured: tuple[StreamSettings, int] | None = None  # with how many copies
 
     async def ensure(self, settings: StreamSettings) -> StreamState:
@@ -168,7 +179,12 @@ class Log:
             sent["Nats-Msg-Id"] = dedupe
         if ttl_seconds is not None:
             sent["Nats-TTL"] = f"{ttl_seconds}s"
-        answer = await ask(self.broker, subject, data, headers=sent, seconds=seconds)
+        try:
+            answer = await ask(self.broker, subject, data, headers=sent, seconds=seconds)
+        except BrokerUnavailable:
+            self.unanswered += self.broker.up
+            raise
+        self.unanswered = 0
         stored = understood(answer.data, _Stored, f"append to {subject}")
         return Appended(sequence=stored.seq, duplicate=stored.duplicate)
 
@@ -257,8 +273,7 @@ class Log:
         return (await call(self.broker, _Purged, "STREAM", "PURGE", self.stream, body=body)).purged
 
     async def _put(self, verb: str, config: dict[str, object], copies: int) -> Received:
-        body = msgspec.json.encode({**config, "num_replicas": copies})
-        return await ask(self.broker, subjects.api("STREAM", verb, self.stream), body)
+        return await ask_api(self.broker, "STREAM", verb, self.stream, body={**config, "num_replicas": copies})
 
     async def _from_leader(self, which: dict[str, object]) -> Record | None:
         try:

@@ -86,24 +86,24 @@ jetstream {{
   max_file: {settings.max_file_bytes}
   limits {{ default_max_consumers: 100000 }}
 }}
-{_accounts(settings, settings.keyring) if settings.keyring else ""}"""
+{operator_text(settings.keyring, settings.resolver) if settings.keyring else ""}"""
 
 
-def _accounts(settings: ServerSettings, keyring: Keyring) -> str:
-    """Return the part about operator and accounts.
+def operator_text(keyring: Keyring, resolver: Path) -> str:
+    """Return the part of a configuration file about operator and accounts; their JWTs are kept in `resolver`.
 
     An account that the broker has a JWT of is not preloaded: the stored one may hold revocations that this would undo.
     `timeout`: an account that it has no JWT of is looked for in other servers of a cluster, by default for 2 s.
     """
     known = {keyring.system_public: keyring.system_jwt, keyring.fabric_public: keyring.account_jwt(subjects.FABRIC)}
-    absent = {public: jwt for public, jwt in known.items() if not (settings.resolver / f"{public}.jwt").exists()}
+    absent = {public: jwt for public, jwt in known.items() if not (resolver / f"{public}.jwt").exists()}
     preload = "\n".join(f"  {public}: {_quoted(jwt)}" for public, jwt in absent.items())
     return f"""\
 operator: {_quoted(keyring.operator_jwt)}
 system_account: {keyring.system_public}
 resolver {{
   type: full
-  dir: {_quoted(settings.resolver)}
+  dir: {_quoted(resolver)}
   allow_delete: true
   interval: "2m"
   timeout: "100ms"

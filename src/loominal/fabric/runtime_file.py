@@ -25,7 +25,7 @@ class Mode(StrEnum):
     """Whose broker it is."""
 
     EMBEDDED = "embedded"  # ours, on this machine: agents enrol
-    EXTERNAL = "external"  # somebody else's, under our operator keys: agents bring their own credentials
+    EXTERNAL = "external"  # an operator's servers under our keys, a cluster perhaps: agents enrol
     OPEN = "open"  # somebody else's: everything is on trust
 
 
@@ -34,7 +34,7 @@ class Runtime(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_de
 
     v: int = version(RUNTIME_VERSION)
     mode: Mode
-    url: str  # of the broker
+    url: str  # of the broker; of a cluster's servers, joined by commas
     nats_pid: int = 0
     weft_pid: int = 0
     supervisor_pid: int = 0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import logging
 import os
 import pwd
@@ -25,6 +26,7 @@ from loominal.broker.connection import Broker
 from loominal.broker.credentials import Credential
 from loominal.broker.keyring import Keyring
 from loominal.broker.secret_file import create_secret, read_secret
+from loominal.broker.server_config import operator_text
 from loominal.broker.shown_url import shown_url
 from loominal.fabric.runtime_file import (
     Mode,
@@ -35,9 +37,10 @@ from loominal.fabric.runtime_file import (
     update_runtime,
 )
 from loominal.model.errors import InvalidArgument, LoominalError
+from loominal.model.names import handle_like
 from loominal.weft.fabric import HUB_NAME, OpenFabric, OperatorFabric
-from loominal.weft.settings import Settings
-from loominal.weft.supervised import heal
+from loominal.weft.settings import Settings, broker_of
+from loominal.weft.supervised import ask_broker_restart, heal
 
 log = logging.getLogger("loominal.weft")
 
@@ -50,8 +53,9 @@ class Stop(Exception):
 
 @click.command(help="Run the coordinator until it is told to stop.\n\nExample: LOOMINAL_HOME=/srv/loominal weft")
 @click.option("--home", type=click.Path(path_type=Path), help="Directory of the fabric; default: LOOMINAL_HOME.")
+@click.option("--broker-config", is_flag=True, help="Print what the servers of an operator's own NATS need, and end.")
 @click.version_option(loominal.__version__, prog_name="weft")
-def main(home: Path | None) -> None:
+def main(home: Path | None, *, broker_config: bool) -> None:
     """Run weft."""
     environ = {**os.environ, "LOOMINAL_HOME": str(home)} if home else os.environ
     try:
@@ -59,6 +63,9 @@ def main(home: Path | None) -> None:
         logging.basicConfig(
             stream=sys.stderr, level=settings.log_level, format="%(asctime)s %(levelname)s %(name)s: %(message)s"
         )
+        if broker_config:
+            click.echo(operator_text(Keyring.open(settings.home / "keys"), Path("jwt")))
+            return
         asyncio.run(run(settings))
     except LoominalError as error:
         click.echo(f"weft: {error.message}" + (f" ({error.hint})" if error.hint else ""), err=True)
@@ -86,35 +93,50 @@ async def run(settings: Settings) -> None:
 async def _fabric(settings: Settings) -> AsyncIterator[tuple[OperatorFabric | OpenFabric, Mode, str]]:
     """Yield the fabric that the settings mean, how it is connected, and the broker's URL."""
     runtime = read_runtime(settings.home)
-    keys = settings.home / "keys"
-    own = keys.exists() and runtime is not None and settings.nats_url in ("", runtime.url)
-    if own and runtime is not None:
-        credential_file = machine_credential_path(settings.home)
-        machine = Credential.read(credential_file) if credential_file.exists() else None
-        fabric = OperatorFabric(
-            runtime.url, Keyring.open(keys), machine, _unix_user(), settings.timings, settings.home / "broker"
-        )
-        yield fabric, Mode.EMBEDDED, runtime.url
+    mode, url = broker_of(settings, runtime)
+    if mode is not Mode.OPEN:
+        keyring = _keyring(settings.home, mode)
+        machine = _machine(settings.home, keyring, mode)
+        store = settings.home / "broker"
+        restart = functools.partial(ask_broker_restart, settings.supervisor_pid)
+        user, timings = _unix_user(), settings.timings
+        yield OperatorFabric(url, keyring, machine, user, timings, store, _tls(settings), restart), mode, url
         return
-    if not settings.nats_url:
-        raise InvalidArgument(
-            f"no broker: NATS_URL is not set and no fabric runs in {settings.home}", "`loominal up` starts one"
-        )
-    log.warning(
-        "open mode: nobody is authenticated, boundaries and users are on trust (%s)", shown_url(settings.nats_url)
-    )
+    log.warning("open mode: nobody is authenticated, boundaries and users are on trust (%s)", shown_url(url))
     creds = settings.nats_creds
     async with Broker.connect(
-        settings.nats_url,
+        url,
         name=HUB_NAME,
         inbox=subjects.reply_prefix(HUB_NAME),
         credential=(lambda: Credential.read(creds)) if creds else None,
         user=settings.nats_user,
         password=settings.nats_password,
-        tls=ssl.create_default_context(cafile=settings.nats_ca) if settings.nats_ca else None,
+        tls=_tls(settings),
         wait_seconds=0,
     ) as broker:
-        yield OpenFabric(broker, settings.nats_url, settings.timings), Mode.OPEN, settings.nats_url
+        yield OpenFabric(broker, url, settings.timings), Mode.OPEN, url
+
+
+def _keyring(home: Path, mode: Mode) -> Keyring:
+    """Return the keys of this fabric. Raises: InvalidArgument if somebody's servers should know keys we do not have."""
+    if mode is Mode.EXTERNAL and not (home / "keys").exists():
+        raise InvalidArgument(
+            f"there are no keys in {home / 'keys'}, by which an operator's servers would know this weft",
+            "`weft --broker-config` makes them and prints what the servers need; every weft of a fabric has the same",
+        )
+    return Keyring.open(home / "keys")
+
+
+def _machine(home: Path, keyring: Keyring, mode: Mode) -> Credential | None:
+    """Return the credential with which programs of this home enrol; on an operator's servers it is made if missing."""
+    path = machine_credential_path(home)
+    if not path.exists() and mode is Mode.EXTERNAL:
+        keyring.machine_credential(handle_like(socket.gethostname())[:40]).write(path)
+    return Credential.read(path) if path.exists() else None
+
+
+def _tls(settings: Settings) -> ssl.SSLContext | None:
+    return ssl.create_default_context(cafile=settings.nats_ca) if settings.nats_ca else None
 
 
 async def _serve_http(
@@ -128,11 +150,14 @@ async def _serve_http(
     create_secret(token_file, secrets.token_urlsafe(32))
     server = http_server(application(fabric, (read_secret(token_file) or "").strip()))
     api_url = url_of(listening)
-    started = Runtime(mode=mode, url=url, started_at=datetime.now(UTC), version=loominal.__version__)
+    ca = str(settings.nats_ca.absolute()) if settings.nats_ca else ""
+    started = Runtime(mode=mode, url=url, started_at=datetime.now(UTC), version=loominal.__version__, ca=ca)
 
     def changed(runtime: Runtime | None) -> Runtime:
-        if runtime is not None and runtime.url != url:
-            return runtime  # of another fabric in this home, which stays the one that programs find
+        if runtime is not None and (runtime.mode, runtime.url) != (mode, url):
+            if runtime.supervisor_pid or runtime.nats_pid:
+                return runtime  # of another fabric in this home, which stays the one that programs find
+            runtime = None  # left by a weft that was killed
         return msgspec.structs.replace(
             runtime or started, weft_pid=os.getpid(), api_url=api_url, token_file=str(token_file)
         )

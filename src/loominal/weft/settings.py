@@ -8,7 +8,7 @@ from pathlib import Path
 import msgspec
 
 from loominal.fabric.hub.timings import Timings
-from loominal.fabric.runtime_file import home_directory
+from loominal.fabric.runtime_file import Mode, Runtime, home_directory
 from loominal.model.errors import InvalidArgument
 
 API_HOST = "127.0.0.1"
@@ -20,7 +20,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """Everything that weft is told from outside."""
 
     home: Path  # LOOMINAL_HOME, default ~/.local/state/loominal
-    nats_url: str  # NATS_URL, default: what the runtime file says
+    nats_url: str  # NATS_URL (several: with commas), default: what the runtime file says
+    mode: Mode | None = None  # LOOMINAL_MODE, for the broker at NATS_URL: `external` or `open`; see `broker_of`
     nats_creds: Path | None = None  # NATS_CREDS
     nats_user: str = ""  # NATS_USER
     nats_password: str = ""  # NATS_PASS
@@ -41,11 +42,17 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         level = environ.get("LOG_LEVEL", "INFO").upper()
         if level not in LEVELS:
             problems.append(f"LOG_LEVEL={level!r} must be one of {', '.join(LEVELS)}")
+        mode = environ.get("LOOMINAL_MODE", "")
+        if mode not in ("", Mode.EXTERNAL, Mode.OPEN):
+            problems.append(f"LOOMINAL_MODE={mode!r} must be {Mode.EXTERNAL} or {Mode.OPEN}")
+        elif mode and not environ.get("NATS_URL"):
+            problems.append(f"LOOMINAL_MODE={mode} needs NATS_URL")
         if problems:
             raise InvalidArgument("; ".join(problems))
         return cls(
             home=home_directory(environ),
             nats_url=environ.get("NATS_URL", ""),
+            mode=Mode(mode) if mode else None,
             nats_creds=_path(environ, "NATS_CREDS"),
             nats_user=environ.get("NATS_USER", ""),
             nats_password=environ.get("NATS_PASS", ""),
@@ -56,6 +63,24 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
             timings=Timings().scaled(scale) if scale is not None else Timings(),
             supervisor_pid=int(supervisor) if supervisor is not None else None,
         )
+
+
+def broker_of(settings: Settings, runtime: Runtime | None) -> tuple[Mode, str]:
+    """Return whose broker weft serves, and where it is.
+
+    `external` is only ever meant by somebody who said so: a broker that looks like ours but is not would be trusted
+    with nothing, but an operator's weft that went on in open mode would trust everybody.
+    Raises: InvalidArgument if there is no broker.
+    """
+    if settings.mode is not None:
+        return settings.mode, settings.nats_url
+    if runtime is not None and settings.nats_url in ("", runtime.url):
+        return runtime.mode, runtime.url
+    if settings.nats_url:
+        return Mode.OPEN, settings.nats_url
+    raise InvalidArgument(
+        f"no broker: NATS_URL is not set and no fabric runs in {settings.home}", "`loominal up` starts one"
+    )
 
 
 def _number(environ: Mapping[str, str], name: str, least: float, most: float, problems: list[str]) -> float | None:

@@ -35,20 +35,21 @@ def find_entrance(settings: ClientSettings) -> Entrance:
     named = settings.servers.urls
     if runtime is None and not named:
         raise BrokerUnavailable("no fabric is running", "`loominal up` starts one")
-    local = runtime is not None and (not named or _same(named, runtime.url))
+    local = runtime is not None and (not named or _same(named, _urls(runtime)))
     own = settings.credential_file or settings.servers.user
-    if runtime is not None and local and runtime.mode is Mode.EMBEDDED and not own:
-        return _embedded(runtime, settings)
+    if runtime is not None and local and runtime.mode is not Mode.OPEN and not own:
+        return _by_this_machine(runtime, settings)
     servers = settings.servers
     if runtime is not None and not named:
-        servers = msgspec.structs.replace(servers, urls=(runtime.url,))
+        servers = msgspec.structs.replace(servers, urls=_urls(runtime))
     ca_file = settings.ca_file or (Path(runtime.ca) if runtime is not None and local and runtime.ca else None)
     credential = Credential.read(settings.credential_file) if settings.credential_file else None
-    return Entrance(servers=servers, enrols=False, credential=credential, tls=_tls(servers, ca_file))
+    enrols = credential is not None and credential.enrols
+    return Entrance(servers=servers, enrols=enrols, credential=credential, tls=_tls(servers, ca_file))
 
 
-def _embedded(runtime: Runtime, settings: ClientSettings) -> Entrance:
-    servers = Servers(urls=(runtime.url,))
+def _by_this_machine(runtime: Runtime, settings: ClientSettings) -> Entrance:
+    servers = Servers(urls=_urls(runtime))
     ca_file = settings.ca_file or (Path(runtime.ca) if runtime.ca else None)
     credential = Credential.read(machine_credential_path(settings.home))
     return Entrance(servers=servers, enrols=True, credential=credential, tls=_tls(servers, ca_file))
@@ -64,8 +65,12 @@ def _tls(servers: Servers, ca_file: Path | None) -> ssl.SSLContext | None:
         raise InvalidArgument(f"cannot use the certificates in {ca_file}: {error}", "check NATS_CA") from error
 
 
-def _same(urls: tuple[str, ...], url: str) -> bool:
-    return len(urls) == 1 and _place(urls[0]) == _place(url)
+def _urls(runtime: Runtime) -> tuple[str, ...]:
+    return tuple(runtime.url.split(","))
+
+
+def _same(named: tuple[str, ...], local: tuple[str, ...]) -> bool:
+    return {_place(url) for url in named} <= {_place(url) for url in local}
 
 
 def _place(url: str) -> tuple[str, int | None]:
