@@ -127,10 +127,10 @@ class FabricRegistry:
         return self._all(ProjectRecord)
 
     def project_ids(self) -> list[str]:
-        """Return the id of every project, in order, also where the record beside it cannot be read."""
-        keys = [*self._records[ProjectRecord], *self.corrupt]
-        ids = {name for kind, _, name in (key.partition(".") for key in keys) if KINDS[kind] is ProjectRecord}
-        return sorted(name for name in ids if PROJECT_NAME.fullmatch(name))
+        """Return the id of every project, in order; one whose own record cannot be read is known by its agents."""
+        known = {record.id for record in self.projects()}
+        spoilt = {agent.project for agent in self._all(Enrolment) if f"project.{agent.project}" in self.corrupt}
+        return sorted(name for name in known | spoilt if PROJECT_NAME.fullmatch(name))
 
     def grants(self, project: str) -> list[Grant]:
         """Return the grants that concern `project`, the one of the fabric's own user first."""
