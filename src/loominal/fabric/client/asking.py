@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from contextlib import suppress
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
 
 import msgspec
 
@@ -23,9 +24,11 @@ class Asking:
     def __init__(self, broker: Broker) -> None:
         self._broker = broker
         self._waits: set[asyncio.Timeout] = set()
+        self._called_at = 0.0
 
     def ask_again(self) -> None:
-        """Give up every wait for an answer and ask again: whoever had the questions may be gone."""
+        """End every wait and pause and ask again: somebody new is there, and whoever had the questions may be gone."""
+        self._called_at = time.monotonic()
         now = asyncio.get_running_loop().time()
         for wait in self._waits:
             if not wait.expired():
@@ -49,7 +52,8 @@ class Asking:
             except TimeoutError:
                 continue  # `ask_again`
             except HubUnavailable:
-                alone_since = alone_since or time.monotonic()
+                if alone_since is None or alone_since < self._called_at:
+                    alone_since = time.monotonic()
                 if time.monotonic() >= min(alone_since + HUB_SECONDS, give_up_at):
                     raise
             except (BrokerUnavailable, Busy):
@@ -58,22 +62,31 @@ class Asking:
             await self._pause(give_up_at)
 
     async def _once(self, subject: str, request: bytes, seconds: float) -> msgspec.Raw:
-        async with asyncio.timeout(None) as wait:
-            self._waits.add(wait)
+        async with self._interruptible(None):
             try:
                 received = await self._broker.request(subject, request, seconds=seconds)
             except HubUnavailable as error:  # the subject is ours; the agent's word for it is "coordinator"
                 raise HubUnavailable("no coordinator answers for this project") from error
-            finally:
-                self._waits.discard(wait)
         return _unwrapped(received.data)
 
     async def _pause(self, give_up_at: float) -> None:
         if self._broker.up:
-            await asyncio.sleep(random.uniform(*PAUSE_SECONDS))
+            with suppress(TimeoutError):
+                async with self._interruptible(random.uniform(*PAUSE_SECONDS)):
+                    await asyncio.Event().wait()
             return
         with suppress(BrokerUnavailable):  # the next try says it
             await self._broker.wait_up(max(give_up_at - time.monotonic(), 0))
+
+    @asynccontextmanager
+    async def _interruptible(self, seconds: float | None) -> AsyncIterator[None]:
+        """End the block with TimeoutError after `seconds`, and when `ask_again` is called."""
+        async with asyncio.timeout(seconds) as wait:
+            self._waits.add(wait)
+            try:
+                yield
+            finally:
+                self._waits.discard(wait)
 
 
 def _unwrapped(data: bytes) -> msgspec.Raw:
