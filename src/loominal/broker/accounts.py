@@ -1,6 +1,7 @@
-"""What the system account offers: pushing accounts to the broker, hearing of connections, how full the store is.
+"""What the broker says of accounts: pushing them to it, hearing of their connections, how full the store is.
 
-The hub calls it, over a connection made with `Keyring.system_credential`. The names of the fields are nats-server's.
+The hub calls it, mostly with the system credential (`Keyring.system_credential`). The names of the fields are
+nats-server's.
 """
 
 from __future__ import annotations
@@ -11,6 +12,8 @@ import msgspec
 
 from loominal.broker import subjects
 from loominal.broker.claims import user_claims
+from loominal.broker.connection import Broker
+from loominal.broker.jetstream import call
 from loominal.broker.nkeys import Kind, is_public_key
 from loominal.model.errors import BrokerUnavailable, Forbidden, InvalidArgument
 
@@ -103,6 +106,30 @@ def server_use(answer: bytes) -> StoreUse:
     return StoreUse(
         stored_bytes=told.storage, limit_bytes=told.config.max_storage, reserved_bytes=told.reserved_storage
     )
+
+
+async def account_use(broker: Broker) -> StoreUse:
+    """Return how full the file store of the connection's own account is; its limit is -1 if it has none.
+
+    Raises: BrokerUnavailable.
+    """
+    told = await call(broker, _AccountUse, "INFO")
+    limit_bytes = told.limits.max_storage
+    return StoreUse(stored_bytes=told.storage, limit_bytes=limit_bytes, reserved_bytes=told.reserved_storage)
+
+
+class _Limits(msgspec.Struct, frozen=True):
+    """The limits of an account."""
+
+    max_storage: int = -1
+
+
+class _AccountUse(msgspec.Struct, frozen=True):
+    """The answer with an account's use of JetStream."""
+
+    limits: _Limits
+    storage: int = 0
+    reserved_storage: int = 0
 
 
 class _Taken(msgspec.Struct, frozen=True, kw_only=True):

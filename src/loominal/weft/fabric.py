@@ -9,15 +9,15 @@ import asyncio
 import contextlib
 import functools
 import logging
-import shutil
+import ssl
 from collections import Counter, defaultdict
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Protocol
 
 from loominal.broker import subjects
-from loominal.broker.accounts import Accounts, Connection, connection_gone, server_use
+from loominal.broker.accounts import Accounts, Connection, account_use, connection_gone, server_use
 from loominal.broker.bucket import Bucket
 from loominal.broker.connection import Broker, Received
 from loominal.broker.credentials import Credential
@@ -33,9 +33,9 @@ from loominal.model.grant import Role
 from loominal.model.names import PROJECT_NAME, SUBJECT_TOKEN
 from loominal.weft.duties import every
 from loominal.weft.projects import Projects
+from loominal.weft.store import MEASURE_SECONDS, StoreWatch, use_of
 
 HUB_NAME = "weft"
-MEASURE_SECONDS = 5.0  # between two looks at the store: it can fill by 100 MB/s
 ANSWER_SECONDS = 3.0
 READ_SECONDS = 60.0  # the fabric's registry is small; a broker that needs longer to send it is in trouble
 RETRY_SECONDS = 0.3  # between two tries to open the registry while the broker is not there
@@ -57,7 +57,15 @@ class OperatorFabric:
     """A broker under our own keys: an account per project, a registry and enrolment in the fabric's own."""
 
     def __init__(
-        self, url: str, keyring: Keyring, machine: Credential | None, owner: str, timings: Timings, store: Path
+        self,
+        url: str,
+        keyring: Keyring,
+        machine: Credential | None,
+        owner: str,
+        timings: Timings,
+        store: Path,
+        tls: ssl.SSLContext | None = None,
+        restart: Callable[[], bool] = lambda: False,  # the broker; returns whether somebody will
     ) -> None:
         self._url = url
         self._keyring = keyring
@@ -65,6 +73,8 @@ class OperatorFabric:
         self._owner = owner
         self._timings = timings
         self._store = store  # the broker's directory, if it is on this machine
+        self._tls = tls
+        self._restart = restart
         self.failures: Counter[str] = Counter()  # of duties, by name
         self._broker: Broker | None = None
         self._registry: FabricRegistry | None = None
@@ -94,6 +104,7 @@ class OperatorFabric:
                 name="weft system",
                 inbox=subjects.reply_prefix(HUB_NAME),
                 credential=lambda: system_credential,
+                tls=self._tls,
                 wait_seconds=0,
             ) as system,
             asyncio.TaskGroup() as group,
@@ -113,16 +124,19 @@ class OperatorFabric:
             for project in sorted({*registry.project_ids(), *self._keyring.projects()}):
                 projects.load(project)
             self._projects = projects
-            measure = functools.partial(self._measure, system, projects)
+            watch = StoreWatch(projects.fullness, lambda: [*projects.logs(), bucket.log], self._restart)
+            measure = functools.partial(self._measure, system, watch)
             group.create_task(every(MEASURE_SECONDS, measure, "fullness", self.failures), name="fullness")
             await Enrolments(broker, registry, self._keyring, projects.load).serve()
 
-    async def _measure(self, system: Broker, projects: Projects) -> None:
-        """Take how full the broker's store is: of its own limit, or of what its disk still holds if that is less."""
-        told = server_use((await system.request(subjects.store_use(), b"", seconds=ANSWER_SECONDS)).data)
-        free = shutil.disk_usage(self._store).free if self._store.exists() else told.limit_bytes
-        room = min(told.limit_bytes, told.stored_bytes + free)
-        projects.measured(told.stored_bytes / room if room > 0 else 1.0)
+    async def _measure(self, system: Broker, watch: StoreWatch) -> None:
+        """Let `watch` know how full the broker's store is. Raises: BrokerUnavailable, HubUnavailable."""
+        try:
+            told = server_use((await system.request(subjects.store_use(), b"", seconds=ANSWER_SECONDS)).data)
+        except LoominalError:
+            watch.unmeasured()
+            raise
+        watch.measured(use_of(told, self._store))
 
     async def _reopen(self, bucket: Bucket, registry: FabricRegistry, follower: Follower, lost: asyncio.Event) -> None:
         """Open the registry again whenever it was lost, until cancelled."""
@@ -170,6 +184,7 @@ class OperatorFabric:
             name=f"weft {project}",
             inbox=subjects.reply_prefix(HUB_NAME),
             credential=lambda: credential,
+            tls=self._tls,
             wait_seconds=0,
         ) as broker:
             yield broker
@@ -215,6 +230,7 @@ class OpenFabric:
         self._broker = broker
         self._url = url
         self._timings = timings
+        self.failures: Counter[str] = Counter()  # of duties, by name
         self._projects: Projects | None = None
 
     def reasons(self) -> list[str]:
@@ -230,9 +246,17 @@ class OpenFabric:
     async def serve(self) -> None:
         """Serve until cancelled."""
         async with asyncio.TaskGroup() as group:
-            self._projects = Projects(self._connect, str, OpenAuthority(), self._timings, group)
+            projects = self._projects = Projects(self._connect, str, OpenAuthority(), self._timings, group)
+            watch = StoreWatch(projects.fullness, projects.logs, lambda: False)
+            measure = functools.partial(self._measure, watch)
+            group.create_task(every(MEASURE_SECONDS, measure, "fullness", self.failures), name="fullness")
             await self._broker.subscribe(subjects.any_request(), lambda message: self._heard(message, group))
             await asyncio.Event().wait()
+
+    async def _measure(self, watch: StoreWatch) -> None:
+        """Let `watch` know how full the account is; one without a limit never is. Raises: BrokerUnavailable."""
+        if (told := await account_use(self._broker)).limit_bytes > 0:
+            watch.measured(told.stored_bytes / told.limit_bytes)
 
     @contextlib.asynccontextmanager
     async def _connect(self, _: str) -> AsyncIterator[Broker]:

@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 import logging
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import AbstractAsyncContextManager
 
 from loominal.broker.connection import Broker
+from loominal.broker.log import Log
 from loominal.fabric.hub.caller import Authority
+from loominal.fabric.hub.fullness import Fullness
 from loominal.fabric.hub.hub import Hub
 from loominal.fabric.hub.project import Project
 from loominal.fabric.hub.timings import Timings
@@ -42,7 +44,7 @@ class Projects:
         self._group = group
         self._weft = f"weft-{secrets.token_hex(4)}"  # how the logs tell this process from any other
         self._gate = asyncio.Semaphore(LOADING)
-        self._use = 0.0  # of the store
+        self.fullness = Fullness()  # of the store: one for all
         self._hubs: dict[str, Hub | None] = {}  # None: about to be made
         self._went_back: set[str] = set()  # projects whose streams lost records: their next life has another name
 
@@ -60,12 +62,11 @@ class Projects:
         """Return the hub of `project`; None while there is none."""
         return self._hubs.get(project)
 
-    def measured(self, use: float) -> None:
-        """Let every project know how full the store is, between 0 and 1."""
-        self._use = use
+    def logs(self) -> Iterator[Log]:
+        """Yield every log of every loaded project."""
         for hub in self._hubs.values():
             if hub is not None:
-                hub.project.fullness.use = use
+                yield from hub.project.logs()
 
     def is_ready(self, project: str) -> bool:
         """Return whether `project` is served now."""
@@ -94,8 +95,8 @@ class Projects:
 
     async def _serve(self, project: str) -> None:
         async with self._connect(project) as broker, asyncio.TaskGroup() as group:
-            state = Project(project, self._title(project), broker, self._authority, self._timings, self._weft)
-            state.fullness.use = self._use
+            title = self._title(project)
+            state = Project(project, title, broker, self._authority, self._timings, self._weft, self.fullness)
             hub = Hub(state, new_life=project in self._went_back)
             self._hubs[project] = hub
             async with self._gate:

@@ -43,7 +43,14 @@ class Project:
     """What the leader of one project knows. Each part owns its state; operations get the whole."""
 
     def __init__(
-        self, project_id: str, title: str, broker: Broker, authority: Authority, timings: Timings, weft: str
+        self,
+        project_id: str,
+        title: str,
+        broker: Broker,
+        authority: Authority,
+        timings: Timings,
+        weft: str,
+        fullness: Fullness | None = None,
     ) -> None:
         self.id = project_id
         self.title = title or project_id
@@ -69,7 +76,7 @@ class Project:
         self.leases = Leases()
         self.polls = Polls()
         self.progress: dict[str, Progress] = {}  # item -> what its holder said last
-        self.fullness = Fullness()
+        self.fullness = fullness or Fullness()  # of the store, which the projects of a weft share
         self.ended = asyncio.Event()  # some item ended: its children and its offerer have to hear of it
         self.registered: dict[str, tuple[AgentRecord, Candidate]] = {}
         self.online: tuple[float, list[Candidate]] | None = None  # those online, since when; None: something changed
@@ -81,3 +88,7 @@ class Project:
         if where not in self.corrupt:
             log.error("project %s: %s cannot be read and is passed over: %s", self.id, where, error.message)
         self.corrupt[where] = error.message
+
+    def logs(self) -> tuple[Log, ...]:
+        """Return every log of the project."""
+        return (self.channel_log, self.inbox_log, self.work_log, self.event_log, self.bucket.log)
