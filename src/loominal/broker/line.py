@@ -33,6 +33,7 @@ CLOSE_SECONDS = 1.0  # a frozen broker never takes what is still unsent
 UNSENT_BYTES = 64 << 20  # below it a publish never waits for the socket (where the client would swallow a cancellation)
 QUEUED_MESSAGES = 500_000  # per subscription; the client drops what comes beyond
 QUEUED_BYTES = 256 << 20
+SPACES = " \t\r\n\v\f"
 
 log = logging.getLogger(__name__)
 
@@ -157,6 +158,18 @@ class Line(Client):
             await super()._process_msg(sid, subject, reply, data, headers)
         except (ValueError, IndexError) as error:  # no UTF-8 in a subject or a header, or headers without a line
             log.warning("a malformed message on %s is dropped: %s", ascii(bytes(subject[:100])), type(error).__name__)
+
+    @staticmethod
+    def _parse_header_lines(raw: bytes) -> dict[str, str]:
+        # The same as the client's, which asks of each character of each name whether it is a space: with the eight
+        # headers of a stored message that was a sixth of what reading a page costs.
+        found = {}
+        for line in raw.decode("utf-8", "replace").split("\r\n"):
+            name, colon, value = line.partition(":")
+            key = name.strip(SPACES)
+            if colon and key.isascii() and key.split() == [key]:
+                found[key] = value.strip(SPACES)
+        return found
 
     async def settle(self) -> None:
         """Return when the server has seen everything sent so far. Raises: BrokerUnavailable; then abandon the line.
