@@ -126,9 +126,11 @@ def private_server(tmp_path: Path, free_port: Callable[[], int]) -> Iterator[Nat
 def fabric(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fabric]:
     """The fabric of the run: tests share it and stay apart by project ids. Its times are a tenth of the real ones."""
     running = Fabric(tmp_path_factory.mktemp("fabric"))
-    running.start()
-    yield running
-    running.stop()
+    try:
+        running.start()
+        yield running
+    finally:
+        running.stop()
 
 
 @pytest.fixture

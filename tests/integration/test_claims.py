@@ -258,10 +258,11 @@ async def test_a_hundred_hand_backs_make_an_item_a_dead_letter(workshop: Worksho
 
 
 async def test_after_a_release_the_old_claim_ends_nothing(workshop: Workshop) -> None:
-    boss, first, second = [await workshop.agent(handle) for handle in ("boss", "first", "second")]
+    boss, first, between, second = [await workshop.agent(handle) for handle in ("boss", "first", "between", "second")]
     work_id = await offered(boss)
-    await claim(first)
-    await first.release_work(work_id)
+    for holder in (first, between):
+        await claim(holder)
+        await holder.release_work(work_id)
     await claim(second)
 
     with pytest.raises(LeaseLost, match="second"):

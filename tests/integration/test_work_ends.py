@@ -203,6 +203,22 @@ async def test_ten_cancellations_at_once_have_one_effect(workshop: Workshop) -> 
     assert (await workshop.check()).count(Move.CANCEL) == {work_id: 1}
 
 
+async def test_an_item_that_is_claimed_and_called_off_at_once_ends(workshop: Workshop) -> None:
+    boss, agent = await workshop.agent("boss"), await workshop.agent("agent", max_concurrent=100)
+    for _ in range(15):
+        work_id = await offered(boss)
+        claimed, asked = await asyncio.gather(agent.claim_work(), boss.cancel_work(work_id))
+        assert asked.status is (Status.CLAIMED if claimed.work else Status.CANCELLED)
+        if claimed.work:
+            released, again = await asyncio.gather(
+                agent.release_work(work_id), boss.cancel_work(work_id), return_exceptions=True
+            )
+            assert not isinstance(released, BaseException)
+            assert isinstance(again, IllegalMove) or again.status in (Status.CLAIMED, Status.CANCELLED)  # type: ignore[union-attr]
+        assert (await ended(boss, work_id)).status is Status.CANCELLED
+    await workshop.check()
+
+
 async def test_a_deadline_ends_what_still_waits(workshop: Workshop) -> None:
     boss, agent = await workshop.agent("boss"), await workshop.agent("agent")
     held = await offered(boss, deadline="1s")

@@ -8,9 +8,10 @@ from datetime import timedelta
 
 import msgspec
 
+from loominal.broker import subjects
 from loominal.fabric.hub.caller import Caller
 from loominal.fabric.hub.project import Project
-from loominal.fabric.hub.work.book import Entry
+from loominal.fabric.hub.work.book import Entry, read
 from loominal.fabric.hub.work.finding import resolve
 from loominal.fabric.hub.work.moving import move, refresh
 from loominal.fabric.operations.work import (
@@ -95,7 +96,7 @@ async def _held(project: Project, caller: Caller, work_id: str) -> Entry:
     if entry.item.result is None and entry.item.status is Status.DONE:
         entry = await refresh(project, entry.item.id) or entry
     item = entry.item
-    if done_op(item, caller.op) or _ever_held(item, caller.agent):
+    if done_op(item, caller.op) or _ever_held(item, caller.agent) or await _claimed_once(project, caller, item):
         return entry
     holder = project.agents.shown(item.claimed_by) if item.claimed_by else "nobody"
     raise NotOwner(f"{item.id} is {item.status}, held by {holder}, not by you", "claim_work first")
@@ -104,6 +105,14 @@ async def _held(project: Project, caller: Caller, work_id: str) -> Entry:
 def _ever_held(item: WorkItem, agent: str) -> bool:
     """Return whether `agent` holds the item or lost it; nobody else has anything to say about it."""
     return agent in (item.claimed_by, item.last_holder) or any(error.by == agent for error in item.errors)
+
+
+async def _claimed_once(project: Project, caller: Caller, item: WorkItem) -> bool:
+    """Return whether the caller's lease token names a claim of its own, as far back as the log goes."""
+    record = await project.work_log.at(caller.lease_token) if caller.lease_token else None
+    if record is None or record.subject != subjects.item(project.id, item.id):
+        return False
+    return read(record).item.claimed_by == caller.agent
 
 
 async def _resumed(project: Project, caller: Caller, work_id: str) -> Entry:

@@ -18,7 +18,7 @@ from loominal.fabric.protocol import ControlKind
 from loominal.model.errors import BrokerUnavailable, IllegalMove, NotFound
 from loominal.model.lifecycle import LAPSE_DELAY_SECONDS, backoff_seconds
 from loominal.model.moves import AskCancel, Cancel, Expire, Lapse, Release, TimeOut, WorkEvent
-from loominal.model.work import Status, WorkItem
+from loominal.model.work import ENDED, Status, WorkItem
 
 log = logging.getLogger(__name__)
 
@@ -72,11 +72,19 @@ async def hand_back(project: Project, agent: str, reason: str) -> list[str]:
 
 async def cancel(project: Project, item: WorkItem, by: str, op: str, reason: str) -> WorkItem:
     """Call an item off: at once while it waits, by asking its holder first while it is claimed."""
-    if item.status is Status.CLAIMED:
-        asked = await move(project, item.id, AskCancel(by=by, op=op, reason=reason))
-        await nudge(project, asked.item.claimed_by, ControlKind.CANCEL, asked.item, reason)
-        return asked.item
-    return (await move(project, item.id, Cancel(by=by, op=op, reason=reason))).item
+    while True:
+        claimed = item.status is Status.CLAIMED
+        event = AskCancel(by=by, op=op, reason=reason) if claimed else Cancel(by=by, op=op, reason=reason)
+        try:
+            called_off = (await move(project, item.id, event)).item
+        except IllegalMove:
+            item = project.book.find(item.id).item
+            if item.status in ENDED or (item.status is Status.CLAIMED) is claimed:
+                raise
+            continue  # it was claimed, or handed back, in this very moment
+        if called_off.status is Status.CLAIMED:
+            await nudge(project, called_off.claimed_by, ControlKind.CANCEL, called_off, reason)
+        return called_off
 
 
 async def wake_due(project: Project) -> None:

@@ -43,7 +43,8 @@ async def cancel_work(project: Project, caller: Caller, args: CancelWork) -> Wor
     if entry.item.status in ENDED and not done_op(entry.item, caller.op):
         raise IllegalMove(f"{entry.item.id} is {entry.item.status} already", "nothing is left to cancel")
     item = await cancel(project, entry.item, caller.agent, caller.op, args.reason)
-    return WorkMoved(work_id=item.id, status=item.status)
+    done = done_op(item, caller.op)
+    return WorkMoved(work_id=item.id, status=done.status if done else item.status)
 
 
 def may_end(project: Project, caller: Caller, item: WorkItem) -> None:
