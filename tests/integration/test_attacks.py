@@ -164,6 +164,16 @@ async def test_no_bytes_of_a_request_silence_the_hub(fabric: Fabric, intruder: I
     assert not any(char in told for char in "\x1b\x0b\x0c\x00\x85")
 
 
+async def test_complaints_about_one_agent_do_not_fill_the_log(fabric: Fabric, intruder: Intruder) -> None:
+    began = fabric.weft_log.stat().st_size
+    for _ in range(5000):
+        await intruder.publish(intruder.subject("hello").encode(), b"{}", reply=b"_IB.weft.x")
+        await intruder.publish(subjects.heartbeat(intruder.project, intruder.guid).encode(), b"{")
+
+    assert "ok" in await intruder.ask("get_my_handle", seconds=30)
+    assert fabric.weft_log.stat().st_size - began < 200_000
+
+
 async def test_a_heartbeat_says_nothing_of_anothers_claims(
     fabric: Fabric, project_id: str, victim: Agent, intruder: Intruder
 ) -> None:

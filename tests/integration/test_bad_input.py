@@ -264,6 +264,32 @@ async def test_a_text_that_was_taken_can_be_read_however_deep_it_is(
     assert (await bystander.get_work(work.id)).result == nested
 
 
+async def test_no_text_of_a_request_takes_the_hubs_time(intruder: Intruder, bystander: Agent) -> None:
+    marks = "a" + "\u0301\u0327" * (FIELD_BYTES // 4 - 9)  # putting these in order takes time by their square
+    labels = [f"{number:x}" for number in range(FIELD_BYTES // 9)]
+    await bystander.get_my_handle()
+
+    async with asyncio.timeout(4):  # at the price of each alone
+        for operation, args in (
+            ("set_handle", {"handle": marks}),
+            ("send_message", {"channel": marks, "message": "x", "create": True}),
+            ("register_agent", {"agentType": marks}),
+            ("register_agent", {"agentType": "x", "capabilities": [marks]}),
+            ("register_agent", {"agentType": "x", "capabilities": labels}),
+            ("register_agent", {"agentType": "x", "boundaries": labels}),
+            ("discover_agents", {"capability": marks}),
+            ("claim_work", {"capability": marks}),
+            ("broadcast_work_offer", {"description": "x", "capabilities": labels}),
+            ("broadcast_work_offer", {"description": "x", "dependsOn": labels}),
+            ("broadcast_work_offer", {"description": "x", "boundary": marks}),
+            ("broadcast_work_offer", {"description": "x", "taskId": marks}),
+            ("send_direct_message", {"recipientGuid": bystander.guid, "message": "x", "messageType": marks}),
+        ):
+            answer = await intruder.ask(operation, args)
+            assert answer["error"]["code"] == "invalid_argument", operation
+            assert answer["error"].get("hint"), answer
+
+
 async def test_capabilities_that_look_alike_are_different(fabric: Fabric, project_id: str, bystander: Agent) -> None:
     names = [
         "node.js",

@@ -15,6 +15,7 @@ PROJECT_NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
 HANDLE = re.compile(r"[a-z0-9-]{1,64}")
 AGENT_ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")  # no handle: it would be found as another agent
 LABEL_CHARACTERS = 100  # capabilities, boundaries, agent types
+LONGEST_NORMALIZED = 4 * LABEL_CHARACTERS  # it takes time by the square of the marks: seconds for a long text
 TASK_ID_CHARACTERS = 256
 PLAIN_NAME = "give a short plain name, such as 'python' or 'build-2'"
 
@@ -49,7 +50,7 @@ def handle(text: str) -> str:
 
 def handle_like(text: str) -> str:
     """Return the nearest valid handle to `text` (`agent` if nothing of it can be kept)."""
-    plain = unicodedata.normalize("NFKD", text).encode("ascii", "ignore").decode().lower()
+    plain = unicodedata.normalize("NFKD", text[:LONGEST_NORMALIZED]).encode("ascii", "ignore").decode().lower()
     return re.sub(r"[^a-z0-9]+", "-", plain).strip("-")[:60].strip("-") or "agent"
 
 
@@ -58,6 +59,8 @@ def label(text: str, what: str) -> str:
 
     Raises: InvalidArgument unless it is 1-100 characters of Unicode without control characters.
     """
+    if len(text) > LONGEST_NORMALIZED:
+        raise InvalidArgument(f"{what} {shown(text)} must be 1-{LABEL_CHARACTERS} characters", PLAIN_NAME)
     plain = unicodedata.normalize("NFC", text).strip()
     folded = unicodedata.normalize("NFC", plain.casefold())
     if not 1 <= len(folded) <= LABEL_CHARACTERS or len(plain) > LABEL_CHARACTERS:

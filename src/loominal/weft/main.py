@@ -39,6 +39,7 @@ from loominal.fabric.runtime_file import (
 from loominal.model.errors import InvalidArgument, LoominalError
 from loominal.model.names import handle_like
 from loominal.weft.fabric import HUB_NAME, OpenFabric, OperatorFabric
+from loominal.weft.log_limit import LogLimit
 from loominal.weft.settings import Settings, broker_of
 from loominal.weft.supervised import ask_broker_restart, heal
 
@@ -63,6 +64,8 @@ def main(home: Path | None, *, broker_config: bool) -> None:
         logging.basicConfig(
             stream=sys.stderr, level=settings.log_level, format="%(asctime)s %(levelname)s %(name)s: %(message)s"
         )
+        for handler in logging.getLogger().handlers:
+            handler.addFilter(LogLimit())
         if broker_config:
             click.echo(operator_text(Keyring.open(settings.home / "keys"), Path("jwt")))
             return

@@ -89,11 +89,11 @@ class Bounds(msgspec.Struct, frozen=True, kw_only=True):
 
 def labels(given: Sequence[str], what: str) -> tuple[str, ...]:
     """Return labels as they are kept: in NFC, trimmed, each once as compared. Raises: InvalidArgument, TooLarge."""
+    if len(given) > MOST_LABELS:
+        raise InvalidArgument(f"{len(given)} {what} labels are given, {MOST_LABELS} are allowed", "give fewer")
     kept: dict[str, str] = {}
     for each in given:
         kept.setdefault(names.label(each, what), unicodedata.normalize("NFC", each).strip())
-    if len(kept) > MOST_LABELS:
-        raise InvalidArgument(f"{len(kept)} {what} labels are given, {MOST_LABELS} are allowed")
     if (size := sum(len(each.encode()) for each in kept.values())) > LABELS_BYTES:
         raise TooLarge(f"the {what} labels have {size} bytes, {LABELS_BYTES} are allowed", "give fewer or shorter ones")
     return tuple(kept.values())

@@ -77,7 +77,8 @@ def checked_type(text: str) -> str:
     plain = text.strip()
     if not 1 <= len(plain) <= TYPE_CHARACTERS or has_control(plain):
         raise InvalidArgument(
-            f"messageType {shown(text)} must be 1-{TYPE_CHARACTERS} characters without control characters"
+            f"messageType {shown(text)} must be 1-{TYPE_CHARACTERS} characters without control characters",
+            "leave it out for 'text'",
         )
     if plain == WORK_RESULT:
         raise InvalidArgument(f"messageType {WORK_RESULT!r} is the fabric's own", "use another one, such as 'text'")

@@ -106,10 +106,12 @@ def _check_deadline(submission: Submission) -> None:
 def _submission(project: Project, caller: Caller, args: BroadcastWorkOffer) -> Submission:
     """Return what is asked as it is stored. Raises: InvalidArgument, BoundaryRefused, NotFound, TooLarge."""
     now = project.clock.now()
-    wanted = (*args.capabilities, *([args.required_capability] if args.required_capability else []))
+    wanted = {*args.capabilities, *([args.required_capability] if args.required_capability else [])}
+    if len(wanted) > MOST_CAPABILITIES or len(args.depends_on) > MOST_DEPENDENCIES:
+        raise InvalidArgument(
+            f"at most {MOST_CAPABILITIES} capabilities and {MOST_DEPENDENCIES} dependencies", "name fewer"
+        )
     capabilities = tuple(sorted({names.label(each, "capability") for each in wanted}))
-    if len(capabilities) > MOST_CAPABILITIES or len(args.depends_on) > MOST_DEPENDENCIES:
-        raise InvalidArgument(f"at most {MOST_CAPABILITIES} capabilities and {MOST_DEPENDENCIES} dependencies")
     boundary = names.label(args.boundary, "boundary")
     project.policy.rule(boundary)
     task_id = names.task_id(args.task_id) if args.task_id is not None else f"t_{caller.op[:16]}"
