@@ -13,9 +13,12 @@ from loominal.broker import subjects
 from loominal.broker.bucket import Bucket
 from loominal.broker.log import Log
 from loominal.fabric.hub.trail import headers
+from loominal.model import names
 from loominal.model.agent import AgentRecord, HandleRecord
+from loominal.model.lifecycle import submitted
 from loominal.model.message import Message, Sender
 from loominal.model.record import encode
+from loominal.model.work import Submission
 
 AT_ONCE = 64  # writes in flight
 CAPABILITIES = 100  # different ones among the seeded agents, each of whom has three
@@ -54,6 +57,29 @@ async def fill_registry(place: Place, start: int, end: int) -> None:
         )
         await bucket.write(f"handle.{handle}", encode(HandleRecord(agent=guid, at=datetime.now(UTC))), revision=0)
         await bucket.write(f"agent.{guid}", encode(record), revision=0)
+
+    await _all(start, end, write)
+
+
+async def fill_work(work: Log, project: str, start: int, end: int) -> None:
+    """Offer the items `start` to `end`; nobody claims them."""
+    submitter = guid_of("agent", 0)
+
+    async def write(number: int) -> None:
+        now = datetime.now(UTC)
+        submission = Submission(
+            id=names.work_id(project, submitter, f"seeded-{number}"),
+            op=f"seed-{number}",
+            digest="",
+            task_id=f"seeded-{number}",
+            submitter=submitter,
+            description=f"{number}: {TEXT}",
+            capabilities=(capability_of(number),),
+            boundary="personal",
+            submitted_at=now,
+        )
+        await work.append(subjects.submission(project, submission.id), encode(submission))
+        await work.append(subjects.item(project, submission.id), encode(submitted(submission, {}, now)))
 
     await _all(start, end, write)
 

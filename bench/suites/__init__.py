@@ -9,6 +9,7 @@ from bench.place import Place
 from bench.settings import Settings
 from bench.suites.discovery import discovering
 from bench.suites.idle import idling
+from bench.suites.large import crowding, returning
 from bench.suites.messages import reading, sending, telling
 from bench.suites.startup import starting
 from bench.suites.work import claiming, pairing
@@ -24,4 +25,6 @@ SUITES: dict[str, Suite] = {
     "read": reading,
     "discover": discovering,
     "start": starting,
+    "items": returning,
+    "projects": crowding,
 }

@@ -63,7 +63,7 @@ class Fabric:
         for folder in (settings.directory, settings.resolver, settings.ports):
             folder.mkdir(parents=True, exist_ok=True)
         config = settings.directory / "nats.conf"
-        config.write_text(config_text(settings))
+        config.write_text(self.broker_config())
         with settings.log.open("ab") as log:
             self.broker = subprocess.Popen(
                 [find_server(), "-c", config], stdout=log, stderr=log, stdin=subprocess.DEVNULL
@@ -72,6 +72,10 @@ class Fabric:
         _wait(lambda: any(settings.ports.glob(f"*_{broker.pid}.ports")), "the broker does not listen", settings.log)
         runtime = Runtime(mode=Mode.EMBEDDED, url=settings.url, nats_pid=broker.pid, started_at=datetime.now(UTC))
         update_runtime(self.home, lambda _: runtime)
+
+    def broker_config(self) -> str:
+        """Return the broker's configuration at its next start: the shipped one."""
+        return config_text(self.broker_settings)
 
     def start_weft(self, *, wait: bool = True) -> None:
         environment = {
