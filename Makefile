@@ -18,7 +18,7 @@ define install
 	-$(BIN)/python -m compileall -q src
 endef
 
-.PHONY: demo test fmt lint types shape bench build lock clean
+.PHONY: demo test power-cut fmt lint types shape bench build lock clean
 
 demo: $(VENV)/.run
 	$(BIN)/loominal demo
@@ -39,6 +39,10 @@ shape: $(VENV)/.dev
 fmt: $(VENV)/.dev
 	$(BIN)/ruff check --fix-only $(CODE)
 	$(BIN)/ruff format $(CODE)
+
+# Needs root: it mounts the store's disk from a file and copies that in the middle of the work.
+power-cut: $(VENV)/.dev
+	POWER_CUTS=5 $(BIN)/python -m pytest -s tests/integration/test_power_cut.py
 
 bench: $(VENV)/.run
 	$(BIN)/python -m bench

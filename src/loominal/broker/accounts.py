@@ -82,6 +82,11 @@ class Accounts:
         if outcome.data is None or outcome.data.code != ACCEPTED:
             raise BrokerUnavailable("the broker did not say that it took the account")
 
+    async def knows(self, account_public: str) -> bool:
+        """Return whether the broker has a JWT of the account. Raises: BrokerUnavailable, HubUnavailable."""
+        answer = await self._broker.request(subjects.claims_lookup(account_public), b"", seconds=PUSH_SECONDS)
+        return bool(answer.data)
+
 
 def connection_gone(event: bytes) -> Connection | None:
     """Return who connected or is gone, from the body of such an event; None if it names no authenticated user.

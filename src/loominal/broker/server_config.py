@@ -18,6 +18,7 @@ GIB = 1 << 30
 STORE_BYTES = 20 * GIB  # as much as a fabric on one machine may keep
 SPARE_BYTES = GIB  # left to everything else on the disk
 LEAST_STORE_BYTES = 16 << 20  # below that nothing useful fits, and 0 would mean no limit
+WHOLE_JWT = re.compile(rb"[\w-]+\.[\w-]+\.[\w-]{86}")  # the last part is the signature
 UNQUOTABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
 
 
@@ -93,10 +94,11 @@ def operator_text(keyring: Keyring, resolver: Path) -> str:
     """Return the part of a configuration file about operator and accounts; their JWTs are kept in `resolver`.
 
     An account that the broker has a JWT of is not preloaded: the stored one may hold revocations that this would undo.
+    After a power cut its file may be empty, for the broker does not sync it.
     `timeout`: an account that it has no JWT of is looked for in other servers of a cluster, by default for 2 s.
     """
     known = {keyring.system_public: keyring.system_jwt, keyring.fabric_public: keyring.account_jwt(subjects.FABRIC)}
-    absent = {public: jwt for public, jwt in known.items() if not (resolver / f"{public}.jwt").exists()}
+    absent = {public: jwt for public, jwt in known.items() if not _holds_jwt(resolver / f"{public}.jwt")}
     preload = "\n".join(f"  {public}: {_quoted(jwt)}" for public, jwt in absent.items())
     return f"""\
 operator: {_quoted(keyring.operator_jwt)}
@@ -112,6 +114,10 @@ resolver_preload {{
 {preload}
 }}
 """
+
+
+def _holds_jwt(path: Path) -> bool:
+    return path.exists() and WHOLE_JWT.fullmatch(path.read_bytes().strip()) is not None
 
 
 def _quoted(value: str | Path) -> str:

@@ -201,6 +201,11 @@ def machine_permissions() -> tuple[list[str], list[str]]:
 # the broker's own, heard and asked by its system account
 
 
+def claims_lookup(account: str) -> str:
+    """Return the subject that answers with an account's JWT, or with nothing if the broker has none."""
+    return f"$SYS.REQ.ACCOUNT.{_t(account, 'account')}.CLAIMS.LOOKUP"
+
+
 def system_connects(account: str | None = None) -> str:
     """Return the subject on which the broker tells of clients that connected to an account (None: to any)."""
     return f"$SYS.ACCOUNT.{_t(account, 'account') if account else '*'}.CONNECT"

@@ -111,13 +111,15 @@ class OperatorFabric:
         ):
             self._broker = broker
             bucket = Bucket(broker, subjects.registry_bucket(subjects.FABRIC))
-            registry = FabricRegistry(bucket, self._keyring, Accounts(system), self._owner)
+            accounts = Accounts(system)
+            registry = FabricRegistry(bucket, self._keyring, accounts, self._owner)
             lost = asyncio.Event()  # another broker is there, or its store is another one
             follower = registry.follower(lost.set)
             group.create_task(follower.run(), name="registry")
             await self._open(bucket, registry, follower)
             self._registry = registry
             group.create_task(self._reopen(bucket, registry, follower, lost), name="registry anew")
+            group.create_task(self._keep_accounts(system, accounts, registry), name="accounts")
             projects = Projects(self._connect, self._title, registry, self._timings, group)
             await system.subscribe(subjects.system_connects(), self._came)
             await system.subscribe(subjects.system_disconnects(), self._went)
@@ -145,11 +147,23 @@ class OperatorFabric:
             lost.clear()
             await self._open(bucket, registry, follower)
 
-    async def _open(self, bucket: Bucket, registry: FabricRegistry, follower: Follower) -> None:
-        """Return when the registry is in memory and knows this machine, however long the broker is away.
+    async def _keep_accounts(self, system: Broker, accounts: Accounts, registry: FabricRegistry) -> None:
+        """Push the accounts that the broker lacks, whenever it was away: another one, or one that lost power."""
+        connected = asyncio.Event()
+        system.on_connect(connected.set)
+        while True:
+            await connected.wait()
+            connected.clear()
+            try:
+                for project in self._keyring.projects():
+                    if not await accounts.knows(self._keyring.project_public(project)):
+                        log.warning("the broker has forgotten the account of project %s", project)
+                        await registry.push_account(project)
+            except LoominalError as error:
+                log.warning("accounts: %s", error)
 
-        A broker that was replaced gets the accounts that it has forgotten; their agents enrol again by themselves.
-        """
+    async def _open(self, bucket: Bucket, registry: FabricRegistry, follower: Follower) -> None:
+        """Return when the registry is in memory and knows this machine, however long the broker is away."""
         told = ""
         while True:
             try:
@@ -157,9 +171,6 @@ class OperatorFabric:
                 await follower.caught_up(READ_SECONDS)
                 if self._machine is not None:
                     await registry.add_machine(self._own_machine(self._machine))
-                for project in self._keyring.projects():
-                    if registry.project(project) is None:  # nor does the broker know its account
-                        await registry.push_account(project)
                 return
             except LoominalError as error:
                 if error.message != told:
