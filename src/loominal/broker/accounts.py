@@ -40,13 +40,14 @@ class Asker(Protocol):
 class Connection(msgspec.Struct, frozen=True, kw_only=True):
     """A client that connected or is gone, as the broker authenticated it: `name` is the one in its JWT.
 
-    `cid` is unique while a server runs; `reason` is empty for a client that connected.
+    `cid` is unique while the `server` of that id runs; `reason` is empty for a client that connected.
     """
 
     account: str
     name: str
     user_public: str
     cid: int
+    server: str
     reason: str
 
     @property
@@ -102,7 +103,9 @@ def connection_gone(event: bytes) -> Connection | None:
     who = told.client
     if claims.sub != who.user or not is_public_key(who.acc, Kind.ACCOUNT):
         return None
-    return Connection(account=who.acc, name=claims.name, user_public=who.user, cid=who.id, reason=told.reason)
+    return Connection(
+        account=who.acc, name=claims.name, user_public=who.user, cid=who.id, server=told.server.id, reason=told.reason
+    )
 
 
 def server_use(answer: bytes) -> StoreUse:
@@ -165,10 +168,17 @@ class _Client(msgspec.Struct, frozen=True, kw_only=True):
     jwt: str
 
 
+class _Server(msgspec.Struct, frozen=True, kw_only=True):
+    """The server that tells of an event."""
+
+    id: str = ""
+
+
 class _Event(msgspec.Struct, frozen=True, kw_only=True):
     """`io.nats.server.advisory.v1.client_connect` and `…client_disconnect`."""
 
     client: _Client
+    server: _Server = _Server()
     reason: str = ""
 
 

@@ -266,6 +266,21 @@ class Broker:
             raise HubUnavailable(f"nobody listens on {subject}")
         return question.replies
 
+    async def survey(self, subject: str, data: bytes, *, seconds: float) -> list[Received]:
+        """Return the answers that come within `seconds`, of however many there are. Raises: as `request` for none."""
+        answers: list[Received] = []
+
+        def never(answer: Received) -> bool:
+            answers.append(answer)
+            return False
+
+        try:
+            await self.request_all(subject, data, seconds=seconds, is_last=never)
+        except BrokerUnavailable:
+            if not answers:
+                raise
+        return answers
+
     async def subscribe(self, subject: str, handler: Callable[[Received], None], *, queue: str = "") -> Subscription:
         """Call `handler` with every message on `subject`, in order, from now on and across reconnects.
 

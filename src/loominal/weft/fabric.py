@@ -10,7 +10,7 @@ import contextlib
 import functools
 import logging
 import ssl
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from datetime import UTC, datetime
 from pathlib import Path
@@ -31,12 +31,14 @@ from loominal.fabric.protocol import PROTO, Answer, encode
 from loominal.model.errors import HubUnavailable, LoominalError
 from loominal.model.grant import Role
 from loominal.model.names import PROJECT_NAME, SUBJECT_TOKEN
+from loominal.weft.cluster import LOOK_SECONDS, SPREAD_SECONDS, Quorum, spread
 from loominal.weft.duties import every
 from loominal.weft.projects import Projects
 from loominal.weft.store import MEASURE_SECONDS, StoreWatch, use_of
 
 HUB_NAME = "weft"
 ANSWER_SECONDS = 3.0
+SURVEY_SECONDS = 1.0  # for all servers of a cluster; those that are down never answer
 READ_SECONDS = 60.0  # the fabric's registry is small; a broker that needs longer to send it is in trouble
 RETRY_SECONDS = 0.3  # between two tries to open the registry while the broker is not there
 
@@ -79,7 +81,8 @@ class OperatorFabric:
         self._broker: Broker | None = None
         self._registry: FabricRegistry | None = None
         self._projects: Projects | None = None  # None until the registry is read
-        self._connections: defaultdict[tuple[str, str], set[int]] = defaultdict(set)  # (project, agent) -> open ones
+        self._quorum: Quorum | None = None
+        self._connections: dict[tuple[str, str], set[tuple[str, int]]] = {}  # of an agent in a project: server, cid
 
     def reasons(self) -> list[str]:
         """Return what keeps the fabric from serving everybody, one line each; nothing if it serves."""
@@ -88,6 +91,8 @@ class OperatorFabric:
             return [f"broker: {self._url} does not answer ({why or 'connecting'})"]
         if self._projects is None:
             return ["registry: it is not read yet"]
+        if self._quorum is not None and self._quorum.trouble:
+            return [f"broker: {self._quorum.trouble}"]
         return [f"leadership: project {project} is not served yet" for project in self._projects.not_ready()]
 
     def titles(self) -> dict[str, str]:
@@ -129,16 +134,23 @@ class OperatorFabric:
             watch = StoreWatch(projects.fullness, lambda: [*projects.logs(), bucket.log], self._restart)
             measure = functools.partial(self._measure, system, watch)
             group.create_task(every(MEASURE_SECONDS, measure, "fullness", self.failures), name="fullness")
+            quorum = self._quorum = Quorum(bucket.log)
+            group.create_task(every(LOOK_SECONDS, quorum.look, "quorum", self.failures), name="quorum")
+            copies = functools.partial(spread, lambda: [*projects.logs(), bucket.log])
+            group.create_task(every(SPREAD_SECONDS, copies, "copies", self.failures), name="copies")
             await Enrolments(broker, registry, self._keyring, projects.load).serve()
 
     async def _measure(self, system: Broker, watch: StoreWatch) -> None:
         """Let `watch` know how full the broker's store is. Raises: BrokerUnavailable, HubUnavailable."""
         try:
-            told = server_use((await system.request(subjects.store_use(), b"", seconds=ANSWER_SECONDS)).data)
+            if system.clustered:
+                answers = await system.survey(subjects.store_use(), b"", seconds=SURVEY_SECONDS)
+            else:
+                answers = [await system.request(subjects.store_use(), b"", seconds=ANSWER_SECONDS)]
         except LoominalError:
             watch.unmeasured()
             raise
-        watch.measured(use_of(told, self._store))
+        watch.measured(max(use_of(server_use(answer.data), self._store) for answer in answers))
 
     async def _reopen(self, bucket: Bucket, registry: FabricRegistry, follower: Follower, lost: asyncio.Event) -> None:
         """Open the registry again whenever it was lost, until cancelled."""
@@ -207,7 +219,10 @@ class OperatorFabric:
         if (found := self._agent_of(message)) is None:
             return
         project, connection = found
-        self._connections[project, connection.name].add(connection.cid)
+        before = self._connections.get((project, connection.name), set())
+        # One server at a time: what another saw of this agent may never be told to have ended, if that server died.
+        here = {known for known in before if known[0] == connection.server}
+        self._connections[project, connection.name] = here | {(connection.server, connection.cid)}
         if self._projects and (hub := self._projects.get(project)):
             hub.project.presence.connected(connection.name, hub.project.clock.monotonic())
 
@@ -216,11 +231,11 @@ class OperatorFabric:
         if (found := self._agent_of(message)) is None:
             return
         project, connection = found
-        left = self._connections[project, connection.name]
-        left.discard(connection.cid)
+        left = self._connections.get((project, connection.name), set())
+        left.discard((connection.server, connection.cid))
         if left:
             return
-        del self._connections[project, connection.name]
+        self._connections.pop((project, connection.name), None)
         if self._projects and (hub := self._projects.get(project)):
             now, closed = hub.project.clock.monotonic(), connection.closed_by_client
             hub.project.presence.disconnected(connection.name, now, closed=closed)
@@ -261,6 +276,8 @@ class OpenFabric:
             watch = StoreWatch(projects.fullness, projects.logs, lambda: False)
             measure = functools.partial(self._measure, watch)
             group.create_task(every(MEASURE_SECONDS, measure, "fullness", self.failures), name="fullness")
+            copies = functools.partial(spread, projects.logs)
+            group.create_task(every(SPREAD_SECONDS, copies, "copies", self.failures), name="copies")
             await self._broker.subscribe(subjects.any_request(), lambda message: self._heard(message, group))
             await asyncio.Event().wait()
 
