@@ -1,0 +1,88 @@
+"""What goes wrong in each round, and for how long: decided by the seed alone."""
+
+from __future__ import annotations
+
+import random
+from enum import StrEnum
+
+import msgspec
+
+SHORT_SECONDS = (0.3, 1.0)  # less than any limit, also shortened tenfold
+LONG_SECONDS = (3.3, 4.0)  # longer than a lease and every grace, shortened tenfold
+DOWN_SECONDS = (0.0, 1.5)  # before what was killed is started again
+AFTER_SECONDS = (0.15, 0.6)  # from a round's beginning, when its work is under way
+
+
+class Way(StrEnum):
+    """A kind of fault."""
+
+    KILL = "kill"  # and start again
+    FREEZE = "freeze"
+    CUT = "cut"  # all connections, once
+    STALL = "stall"  # hold back what the line carries
+    SWALLOW = "swallow"  # lose what the line carries
+    SLOW = "slow"
+    REPEAT = "repeat"  # send requests twice
+
+
+class Target(StrEnum):
+    """What the fault happens to."""
+
+    AGENTS = "agents"  # one process of several agents
+    WEFT = "weft"
+    BROKER = "broker"
+    ALL = "all"
+
+
+WEIGHTS: dict[tuple[Way, Target], int] = {
+    (Way.KILL, Target.AGENTS): 4,
+    (Way.KILL, Target.WEFT): 4,
+    (Way.KILL, Target.BROKER): 3,
+    (Way.FREEZE, Target.AGENTS): 4,
+    (Way.FREEZE, Target.WEFT): 4,
+    (Way.FREEZE, Target.BROKER): 3,
+    (Way.FREEZE, Target.ALL): 2,
+    (Way.CUT, Target.AGENTS): 2,
+    (Way.CUT, Target.WEFT): 2,
+    (Way.CUT, Target.ALL): 2,
+    (Way.STALL, Target.AGENTS): 2,
+    (Way.STALL, Target.WEFT): 2,
+    (Way.SWALLOW, Target.AGENTS): 2,
+    (Way.SWALLOW, Target.WEFT): 2,
+    (Way.SLOW, Target.AGENTS): 1,
+    (Way.SLOW, Target.WEFT): 1,
+    (Way.REPEAT, Target.ALL): 3,
+}
+
+
+class Fault(msgspec.Struct, frozen=True, kw_only=True):
+    """One fault: `seconds` from its beginning, `after_seconds` into the round, until all is as before."""
+
+    way: Way
+    target: Target
+    number: int  # which of several processes
+    after_seconds: float
+    seconds: float
+
+    def __str__(self) -> str:
+        which = f"{self.target} {self.number}" if self.target in (Target.AGENTS, Target.WEFT) else str(self.target)
+        return f"{self.way} {which} for {self.seconds:.1f} s"
+
+
+def faults(seed: int, rounds: int, *, crews: int, wefts: int) -> list[Fault]:
+    """Return one fault for each round."""
+    chance = random.Random(f"faults {seed}")
+    kinds, weights = list(WEIGHTS), list(WEIGHTS.values())
+    return [_fault(chance, *chance.choices(kinds, weights)[0], crews, wefts) for _ in range(rounds)]
+
+
+def _fault(chance: random.Random, way: Way, target: Target, crews: int, wefts: int) -> Fault:
+    number = chance.randrange(crews if target is Target.AGENTS else wefts)
+    after_seconds = chance.uniform(*AFTER_SECONDS)
+    if way is Way.KILL:
+        seconds = chance.uniform(*DOWN_SECONDS)
+    elif way is Way.CUT:
+        seconds = 0.0
+    else:
+        seconds = chance.uniform(*chance.choice((SHORT_SECONDS, LONG_SECONDS)))
+    return Fault(way=way, target=target, number=number, after_seconds=after_seconds, seconds=seconds)

@@ -1,0 +1,126 @@
+"""One run: rounds of work under faults, then quiet, then the check."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+
+import msgspec
+
+from chaos.books import quiet, read_books
+from chaos.checker import Harm, violations
+from chaos.crew import Deed, Order
+from chaos.faults import Fault, Target, faults
+from chaos.notes import What, read_notes
+from chaos.place import Place, open_place
+
+ROUND_SECONDS = 5.0  # the longest; what is not done by then goes on in the next
+QUIET_SECONDS = 90.0
+DRAIN_SECONDS = 60.0
+RECOVERY_SECONDS = 2.0  # after a fault is over, until what it hit is back: connections, hubs
+TICK_SECONDS = 0.1
+LATE_SECONDS = 0.3
+
+ITEMS, MESSAGES = 24, 108  # of a round, over all agents
+
+
+class Settings(msgspec.Struct, frozen=True, kw_only=True):
+    """One run, whole: the same settings decide the same faults and the same work."""
+
+    seed: int
+    rounds: int
+    wefts: int = 1
+    crews: int = 3
+    agents: int = 4  # of a crew
+
+
+class Outcome(msgspec.Struct, frozen=True):
+    """What came of a run."""
+
+    violations: list[str]
+    items: int
+    messages: int
+    seconds: float
+
+
+async def run(settings: Settings, directory: Path, tell: Callable[[str], None]) -> Outcome:
+    """Run in `directory`, an empty one, and `tell` what happens, a line for each round."""
+    began = time.monotonic()
+    harms: list[Harm] = []
+    async with (
+        open_place(
+            directory, settings.seed, wefts=settings.wefts, crews=settings.crews, agents=settings.agents
+        ) as place,
+        _watched(harms),
+    ):
+        plan = faults(settings.seed, settings.rounds, crews=settings.crews, wefts=settings.wefts)
+        for number, fault in enumerate(plan, start=1):
+            seconds = await _round(settings, place, number, fault, harms)
+            tell(f"round {number}/{settings.rounds}: {fault} ({seconds:.1f} s)")
+        found = await _settle(place, settings.rounds)
+        tell("reading the logs")
+        books = await read_books(place)
+        await place.leave()
+        notes = read_notes(Path(crew.crew.record) for crew in place.crews)
+        found += [f"crew {each.crew.number} said: {said}" for each in place.crews if (said := each.complaints())]
+    found += violations(books, notes, harms)
+    sent = sum(note.what is What.SENT for note in notes)
+    return Outcome(found, len(books.work.items), sent, time.monotonic() - began)
+
+
+async def _round(settings: Settings, place: Place, number: int, fault: Fault, harms: list[Harm]) -> float:
+    began = time.monotonic()
+    agents = settings.crews * settings.agents
+    for crew in place.crews:
+        crew.tell(Order(deed=Deed.ROUND, number=number, items=-(-ITEMS // agents), messages=-(-MESSAGES // agents)))
+    await asyncio.sleep(fault.after_seconds)
+    harmed_at = time.time()
+    await place.befall(fault)
+    harms.append(Harm(fault.target, fault.number, harmed_at, time.time() + RECOVERY_SECONDS))
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(began + ROUND_SECONDS - time.monotonic()):
+            await asyncio.gather(*(crew.done() for crew in place.crews))
+    return time.monotonic() - began
+
+
+async def _settle(place: Place, rounds: int) -> list[str]:
+    """Wait until all is ended and read; return what is not."""
+    for line in place.lines:
+        line.mend()
+    for weft in place.wefts:
+        await weft.wait_ready()
+    try:
+        async with asyncio.timeout(QUIET_SECONDS):
+            await asyncio.gather(*(crew.done() for crew in place.crews))
+    except TimeoutError:
+        return ["a crew does not end its round, although nothing keeps it from that"]
+    found = [f"not at rest after {QUIET_SECONDS:g} s: {each}" for each in await quiet(place, QUIET_SECONDS)]
+    for crew in place.crews:
+        crew.tell(Order(deed=Deed.DRAIN, number=rounds + 1))
+    try:
+        async with asyncio.timeout(DRAIN_SECONDS):
+            await asyncio.gather(*(crew.done() for crew in place.crews))
+    except TimeoutError:
+        found.append("a crew does not come to the end of its mail")
+    return found
+
+
+@contextlib.asynccontextmanager
+async def _watched(harms: list[Harm]) -> AsyncIterator[None]:
+    """Note as harm to all when this very process, which carries every line, stood still."""
+
+    async def watch() -> None:
+        while True:
+            asked = time.time()
+            await asyncio.sleep(TICK_SECONDS)
+            if time.time() - asked > TICK_SECONDS + LATE_SECONDS:
+                harms.append(Harm(Target.ALL, 0, asked, time.time()))
+
+    watching = asyncio.create_task(watch(), name="watch")
+    try:
+        yield
+    finally:
+        watching.cancel()
