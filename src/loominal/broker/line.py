@@ -76,7 +76,7 @@ class Line(Client):
         async def note(error: Exception) -> None:
             if not line.opened:
                 reasons.append(error)
-            elif isinstance(error, errors.UnexpectedEOF):
+            elif isinstance(error, errors.UnexpectedEOF) or (line.gone.is_set() and isinstance(error, OSError)):
                 pass  # the end, which `gone` and `last_error` tell
             elif isinstance(error, errors.Error):
                 failed(error)

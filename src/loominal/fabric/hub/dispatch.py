@@ -42,7 +42,7 @@ log = logging.getLogger(__name__)
 
 ENDINGS = frozenset({"complete_work", "fail_work", "release_work", "report_progress"})  # the lease token decides
 POLL = "claim_work"
-ANSWERS_KEPT = 500  # of the newest deeds; the logs know older ones, these also know what "before" was
+ANSWERS_KEPT = 500  # of the newest deeds and polls; the logs know older ones, these also know what "before" was
 ANSWER_KEPT_BYTES = 4096
 REPLIES_KEPT = 4  # of one deed in flight: who asks again does not wait for its older questions' answers
 ANSWER_ROOM = 16_384  # bytes of a message kept free for what surrounds an answer
@@ -56,9 +56,8 @@ class Dispatcher:
         self._handlers = handlers
         self._group = group
         self._running: dict[tuple[str, str], list[str]] = {}  # (agent, op) -> reply subjects that wait for its answer
-        self._answers: OrderedDict[tuple[str, str, str], bytes] = (
-            OrderedDict()
-        )  # (operation, agent, op) -> what it gave
+        self._answers = _Answers()
+        self._waited = _Answers()  # apart, so that idle polls push no deed out
         self._in_flight: defaultdict[str, int] = defaultdict(int)
         self._polling: set[str] = set()
 
@@ -99,7 +98,8 @@ class Dispatcher:
         try:
             caller = self._caller(agent, request)
             self._admit(operation, caller)
-            if known := self._answers.get((operation.name, agent, request.op)):
+            key = (operation.name, agent, request.op)
+            if known := self._answers.get(key) or self._waited.get(key):
                 return known
             args = arguments(operation.arguments, request.args)
             view = await self._handlers[operation.name](self._project, caller, args)
@@ -107,20 +107,14 @@ class Dispatcher:
             if len(ok) > self._room():
                 raise TooLarge(f"the answer has {len(ok)} bytes, the broker carries {self._room()}", "ask for less")
             answer = encode(Answer(proto=PROTO, ok=msgspec.Raw(ok)))
-            self._keep((operation.name, agent, request.op), operation, answer)
+            if not operation.reads:
+                (self._waited if operation.waits else self._answers).keep(key, answer)
             return answer
         except LoominalError as error:
             return _failed(error)
         except Exception:  # the last line of defence: one bad request must not end the project for everybody
             log.exception("operation %s of %s failed", operation.name, agent)
             return _failed(Internal(f"{operation.name} failed inside the hub", "the coordinator's log has the details"))
-
-    def _keep(self, key: tuple[str, str, str], operation: Operation, answer: bytes) -> None:
-        if operation.reads or operation.waits or len(answer) > ANSWER_KEPT_BYTES:
-            return
-        self._answers[key] = answer
-        if len(self._answers) > ANSWERS_KEPT:
-            self._answers.popitem(last=False)
 
     def _operation(self, name: str) -> Operation:
         if name not in self._handlers:
@@ -185,6 +179,21 @@ class Dispatcher:
                 return
             except LoominalError as error:
                 log.info("an answer could not be sent: %s", error)  # the asker repeats; the deed is in the log
+
+
+class _Answers(OrderedDict[tuple[str, str, str], bytes]):
+    """The newest answers by operation, agent and op.
+
+    A request that comes once more long after its answer, which the asker has had, must show and claim nothing:
+    nobody would hear of it.
+    """
+
+    def keep(self, key: tuple[str, str, str], answer: bytes) -> None:
+        """Keep an answer unless it is long, and forget the oldest."""
+        if len(answer) <= ANSWER_KEPT_BYTES:
+            self[key] = answer
+        if len(self) > ANSWERS_KEPT:
+            self.popitem(last=False)
 
 
 def _failed(error: LoominalError) -> bytes:
