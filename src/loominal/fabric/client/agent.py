@@ -175,13 +175,15 @@ class Agent(
             lease_token = self._session.holds.lease_token(args.work_id)
         data = encode(args)
         arguments(operation.arguments, data)  # what the hub would refuse is refused here
+        ends = ""
         if isinstance(args, _Ending):
-            op = op or _ending_op(operation.name, args.work_id, lease_token, data)
+            ends = args.work_id
+            op = op or _ending_op(operation.name, ends, lease_token, data)
         op = op or uuid.uuid4().hex
         life = self._generation
         while True:
             try:
-                async with self._alone.get(operation.name, self._in_flight):
+                async with self._alone.get(operation.name, self._in_flight), self._session.holds.ending(ends):
                     view = await self._session.ask(
                         operation,
                         data,
@@ -250,6 +252,8 @@ class Agent(
             return  # meant for the process that was this agent before
         holds = self._session.holds
         match control.kind:
+            case ControlKind.LEASE_LOST if holds.is_ending(control.item):
+                return  # perhaps by this very end, whose answer will tell
             case ControlKind.CANCEL:
                 holds.ask_cancel(control.item)
             case ControlKind.LEASE_LOST:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import AsyncIterator, Iterable
+from contextlib import asynccontextmanager
 
 from loominal.fabric.operations.work import WorkView
 
@@ -19,6 +20,7 @@ class Holds:
         self._cancelled: set[str] = set()
         self._lost: dict[str, None] = {}  # oldest first
         self._active: set[str] = set()
+        self._ending: list[str] = []
 
     def __len__(self) -> int:
         return len(self._tokens)
@@ -72,6 +74,19 @@ class Holds:
             oldest = next(iter(self._past))
             del self._past[oldest]
             self._task_ids.pop(oldest, None)
+
+    @asynccontextmanager
+    async def ending(self, item: str) -> AsyncIterator[None]:
+        """Note for the length of the block that an end of the item ("" for none) is on its way to the hub."""
+        self._ending.append(item)
+        try:
+            yield
+        finally:
+            self._ending.remove(item)
+
+    def is_ending(self, item: str) -> bool:
+        """Return whether an end of the item is on its way."""
+        return item in self._ending
 
     def lose(self, item: str, lease_token: int = 0) -> None:
         """Hold the item no longer: somebody else may have it. A nudge about an older claim is passed over."""
