@@ -72,7 +72,7 @@ async def test_of_many_agents_that_race_for_many_items_each_item_is_claimed_once
 
 async def test_a_claim_whose_answer_was_lost_is_handed_back_uncounted_and_done_by_another(workshop: Workshop) -> None:
     boss, deaf, other = [await workshop.agent(handle) for handle in ("boss", "deaf", "other")]
-    work_id = await offered(boss, assign_to=None)
+    work_id = await offered(boss)
 
     await ask_unheard(deaf, "claim_work", ClaimWork(), "unheard-1")
     await until_status(boss, work_id, "claimed")
@@ -81,6 +81,26 @@ async def test_a_claim_whose_answer_was_lost_is_handed_back_uncounted_and_done_b
 
     assert (item.id, item.attempt) == (work_id, 1)
     assert moves_of(await boss.get_work(work_id)) == ["submit", "claim", "release", "claim", "complete"]
+    await workshop.check()
+
+
+async def test_what_agents_claim_that_are_killed_in_the_midst_of_it_is_done_by_another(
+    fabric: Fabric, workshop: Workshop
+) -> None:
+    boss, other = await workshop.agent("boss", capabilities=[]), await workshop.agent("other")
+    items = [await offered(boss, max_attempts=20) for _ in range(4)]
+    for number, pause in enumerate((0.0, 0.002, 0.005)):  # before, while and after the hub answers
+        with fabric.spawn(f"short-{number}", project=workshop.project, capabilities=["python"]) as short:
+            await short.ready()
+            short.ask("claim_work")
+            await asyncio.sleep(pause)
+            short.kill()
+
+    for _ in items:
+        await other.complete_work((await claim(other)).id, "done")
+
+    for work_id in items:
+        assert (await boss.get_work(work_id)).status is Status.DONE
     await workshop.check()
 
 
