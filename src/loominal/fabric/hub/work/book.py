@@ -150,7 +150,11 @@ class WorkBook:
         return status_at(item, now)
 
     def _remember(self, item: WorkItem) -> None:
-        insort(self._order[item.status], (item.submitted_at, item.id))
+        order, place = self._order[item.status], (item.submitted_at, item.id)
+        if not order or order[-1] < place:  # nearly always while a project is loaded
+            order.append(place)
+        else:
+            insort(order, place)
         match item.status:
             case Status.READY:
                 self.ready.add(item, item.ready_at or item.submitted_at)
