@@ -17,6 +17,7 @@ from loominal.broker.server import free_port
 from loominal.broker.server_config import operator_text
 from loominal.broker.server_program import find_server
 from loominal.fabric.runtime_file import Mode
+from loominal.local.weft_api import not_ready
 from tests.integration.fabric import Fabric
 
 START_SECONDS = 30.0  # on a loaded machine
@@ -166,6 +167,10 @@ class ClusterFabric(Fabric):
 
     def kill_broker(self) -> None:
         self.cluster.kill()
+
+    def reasons(self) -> str:
+        """Return what keeps weft from serving everybody, as it says itself."""
+        return "; ".join(not_ready(self.home))
 
     def stop(self) -> None:
         self.kill_weft()

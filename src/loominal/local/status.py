@@ -23,7 +23,8 @@ DURABILITY = {
 TRUST = {
     Mode.EMBEDDED: "every process of this Unix user is trusted alike: between its agents a boundary is a guard rail, "
     "not a wall; a wall needs weft under another user",
-    Mode.EXTERNAL: "who an agent is, its credentials on that broker say",
+    Mode.EXTERNAL: "agents enrol as on a fabric of this machine; whoever runs the broker's servers or reads its store "
+    "is trusted with everything",
     Mode.OPEN: "nobody is authenticated: users, boundaries and roles are on trust, `corporate` does not exist",
 }
 

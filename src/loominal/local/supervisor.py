@@ -183,7 +183,7 @@ class Supervisor:
     def _say(self, url: str, nats_pid: int) -> None:
         """Write the runtime file; what weft has said in it stays while the broker's address does."""
         fresh = Runtime(
-            mode=Mode.OPEN if self._foreign_url else Mode.EMBEDDED,
+            mode=Mode(self._environ.get("LOOMINAL_MODE") or Mode.OPEN) if self._foreign_url else Mode.EMBEDDED,
             url=url,
             nats_pid=nats_pid,
             supervisor_pid=os.getpid(),

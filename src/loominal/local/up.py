@@ -34,7 +34,7 @@ OPEN_MODE = (
 def up(*, detach: bool, heal: int | None) -> None:
     """Start the fabric."""
     home = open_home(os.environ)
-    if _foreign_url(home):
+    if _foreign_url(home) and os.environ.get("LOOMINAL_MODE") != Mode.EXTERNAL:
         click.echo(OPEN_MODE, err=True)
     if detach:
         _detach(home, heal)

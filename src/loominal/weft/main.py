@@ -142,7 +142,10 @@ def _machine(home: Path, keyring: Keyring, mode: Mode) -> Credential | None:
 
 
 def _tls(settings: Settings) -> ssl.SSLContext | None:
-    return ssl.create_default_context(cafile=settings.nats_ca) if settings.nats_ca else None
+    try:
+        return ssl.create_default_context(cafile=settings.nats_ca) if settings.nats_ca else None
+    except OSError as error:
+        raise InvalidArgument(f"cannot use the certificates in {settings.nats_ca}: {error}", "check NATS_CA") from error
 
 
 async def _serve_http(
@@ -164,8 +167,9 @@ async def _serve_http(
             if runtime.supervisor_pid or runtime.nats_pid:
                 return runtime  # of another fabric in this home, which stays the one that programs find
             runtime = None  # left by a weft that was killed
+        was = runtime or started
         return msgspec.structs.replace(
-            runtime or started, weft_pid=os.getpid(), api_url=api_url, token_file=str(token_file)
+            was, weft_pid=os.getpid(), api_url=api_url, token_file=str(token_file), ca=ca or was.ca
         )
 
     update_runtime(settings.home, changed)

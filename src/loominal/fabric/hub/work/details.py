@@ -87,7 +87,12 @@ async def _long(project: Project, item: WorkItem) -> Long:
 async def _history(project: Project, item_id: str) -> list[HistoryEntry]:
     """Return the item's kept moves, oldest first; records that cannot be read are passed over."""
     moves = []
-    for record in await project.work_log.page(subjects.item(project.id, item_id), 1, KEPT):
+    kept = await project.work_log.page(subjects.item(project.id, item_id), 1, KEPT)
+    known = project.book.get(item_id)
+    if known is not None and (not kept or kept[-1].sequence < known.sequence):  # a copy may lag
+        newest = await project.work_log.at(known.sequence)
+        kept += [newest] if newest is not None else []
+    for record in kept:
         try:
             last = read(record).item.last
         except CorruptRecord as error:

@@ -1,0 +1,261 @@
+"""A fabric on three servers of an operator: what is accepted survives any one of them, and work flows on by itself."""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import json
+import subprocess
+import sys
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager, suppress
+from itertools import pairwise
+from pathlib import Path
+from typing import TypeVar
+
+import pytest
+
+import loominal
+from loominal.broker import subjects
+from loominal.broker.connection import Broker
+from loominal.broker.log import Log, StreamSettings
+from loominal.fabric.client.agent import Agent
+from loominal.fabric.runtime_file import machine_credential_path
+from loominal.model.errors import BrokerUnavailable, LoominalError
+from loominal.model.work import Move
+from tests.checker import check, read_work
+from tests.integration.cluster import ClusterFabric, StreamInfo
+from tests.integration.conftest import eventually
+
+CROWD = Path(__file__).with_name("crowd.py")
+ITEMS, AGENTS, PROCESSES = 200, 8, 2
+ELECTION_SECONDS = 20.0  # the servers wait 4 to 9 s before they elect, and share this machine with much else
+SOON = 60.0
+CALL_SECONDS = 3.0  # of calls that cannot succeed
+
+T = TypeVar("T")
+
+
+@pytest.fixture(scope="module")
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ClusterFabric]:
+    """A weft on three servers; every test leaves all three running."""
+    fabric = ClusterFabric(tmp_path_factory.mktemp("cluster"))
+    try:
+        fabric.start()
+        yield fabric
+    finally:
+        fabric.stop()
+
+
+@asynccontextmanager
+async def hub_connection(cluster: ClusterFabric, project: str, url: str = "") -> AsyncIterator[Broker]:
+    """Yield a connection with full rights in a project."""
+    credential = cluster.keyring.hub_credential(project, "test")
+    async with Broker.connect(
+        url or cluster.url, name="test", inbox=subjects.reply_prefix("test"), credential=lambda: credential
+    ) as broker:
+        yield broker
+
+
+async def whole(cluster: ClusterFabric, project: str, stream: str) -> bool:
+    """Return whether a leader and two followers have all that a stream holds."""
+    try:
+        told = await cluster.cluster.stream(project, stream)
+    except LoominalError:
+        return False
+    followers = told.cluster.replicas if told else ()
+    return len(followers) == 2 and all(peer.current and not peer.offline for peer in followers)
+
+
+def streams_of(project: str) -> list[str]:
+    bucket = subjects.bucket_stream(subjects.registry_bucket(project))
+    kinds = (subjects.channels_stream, subjects.inbox_stream, subjects.work_stream, subjects.events_stream)
+    return [bucket, *(kind(project) for kind in kinds)]
+
+
+async def told_of(cluster: ClusterFabric, project: str, stream: str) -> StreamInfo:
+    told = await cluster.cluster.stream(project, stream)
+    assert told is not None
+    return told
+
+
+async def hand_over(boss: Agent, worker: Agent, word: str) -> None:
+    """Let one item and one message pass from `boss` to `worker`."""
+    offered = await boss.broadcast_work_offer(word, capabilities=["dig"])
+    [work] = (await worker.claim_work(wait_seconds=25)).work
+    assert work.id == offered.id
+    await worker.complete_work(work.id, summary=word)
+    await boss.send_message("general", word)
+    assert (await worker.read_messages("general", limit=50)).messages[-1].message == word
+
+
+async def test_everything_is_kept_by_three_servers(cluster: ClusterFabric, project_id: str) -> None:
+    async with cluster.connect("boss", project=project_id, agent_type="python") as boss:
+        await boss.send_message("general", "hello")
+
+        for project, streams in (
+            (project_id, streams_of(project_id)),
+            (subjects.FABRIC, streams_of(subjects.FABRIC)[:1]),
+        ):
+            for stream in streams:
+                assert (await told_of(cluster, project, stream)).config.num_replicas == 3, stream
+                await eventually(functools.partial(whole, cluster, project, stream))
+
+
+async def test_whoever_wrote_reads_it_at_once_from_any_server(cluster: ClusterFabric, project_id: str) -> None:
+    async with (
+        cluster.connect("boss", project=project_id, agent_type="python") as boss,
+        cluster.connect("worker", project=project_id, capabilities=["dig"]) as worker,
+    ):
+        for number in range(40):
+            text = f"message {number}"
+            await boss.send_message("general", text)
+            assert (await boss.read_messages("general", limit=50)).messages[-1].message == text
+            await boss.send_direct_message(worker.guid, text)
+            assert [each.message for each in (await worker.read_direct_messages()).messages] == [text]
+            offered = await boss.broadcast_work_offer(text, capabilities=["dig"])
+            assert (await boss.get_work(offered.id)).description == text
+            [work] = (await worker.claim_work()).work
+            assert (await boss.get_work(work.id)).history[-1].move == "claim"
+            await worker.complete_work(work.id, summary=text, result={"n": number})
+            done = await boss.get_work(work.id)
+            assert (done.result, "complete" in [entry.move for entry in done.history]) == ({"n": number}, True)
+            await boss.read_direct_messages()
+
+
+async def test_the_leader_of_the_work_is_killed_with_200_items_in_flight(
+    cluster: ClusterFabric, project_id: str, record_property: Callable[[str, object], None]
+) -> None:
+    async with cluster.connect("boss", project=project_id, agent_type="python") as boss:
+        offered = [await boss.broadcast_work_offer(f"item {n}", capabilities=["race"]) for n in range(ITEMS)]
+        crowds = [crowd(cluster, project_id, number) for number in range(PROCESSES)]
+        try:
+            first = crowds[0].stdout
+            assert first is not None
+            ends = [json.loads(await asyncio.to_thread(first.readline)) for _ in range(10)]
+            leader = (await told_of(cluster, project_id, subjects.work_stream(project_id))).cluster.leader
+            cluster.cluster.kill(leader)
+            accepted = [await boss.broadcast_work_offer(f"meanwhile {n}", capabilities=["race"]) for n in range(5)]
+            async with asyncio.timeout(SOON):
+                for each in crowds:
+                    out, _ = await asyncio.to_thread(each.communicate)
+                    ends += map(json.loads, out.splitlines())
+        finally:
+            for each in crowds:
+                each.kill()
+                each.wait()
+            if not cluster.cluster.members[leader].runs:
+                cluster.cluster.start(leader)
+
+        async with hub_connection(cluster, project_id) as broker:
+            records = await read_work(Log(broker, subjects.work_stream(project_id)), project_id)
+    checked = check(project_id, records)
+    assert checked.faults == []
+    expected = {each.id for each in offered + accepted}
+    assert set(checked.items) == expected
+    assert checked.count(Move.COMPLETE) == dict.fromkeys(expected, 1)
+    assert [end for end in ends if "error" in end] == []
+    assert sorted(end["item"] for end in ends) == sorted(expected)
+    times = sorted(record.stored_at for record in records)
+    gap = max((after - before).total_seconds() for before, after in pairwise(times))
+    record_property("longest_gap_seconds", gap)
+    print(f"longest gap {gap:.1f} s")
+    assert gap < ELECTION_SECONDS
+
+
+def crowd(cluster: ClusterFabric, project: str, number: int) -> subprocess.Popen[bytes]:
+    settings = {
+        "home": str(cluster.home),
+        "project": project,
+        "handles": [f"racer-{number}-{each}" for each in range(AGENTS)],
+        "patience_seconds": 3,
+    }
+    with (cluster.home / f"crowd-{number}.log").open("ab") as log:
+        return subprocess.Popen(
+            [sys.executable, "-m", "tests.integration.crowd", json.dumps(settings)], stdout=subprocess.PIPE, stderr=log
+        )
+
+
+async def test_each_server_may_go_and_come_back(cluster: ClusterFabric, project_id: str) -> None:
+    work = subjects.work_stream(project_id)
+    async with (
+        cluster.connect("boss", project=project_id, agent_type="python") as boss,
+        cluster.connect("worker", project=project_id, capabilities=["dig"]) as worker,
+    ):
+        await hand_over(boss, worker, "before")
+        for name, member in cluster.cluster.members.items():
+            async with hub_connection(cluster, project_id, member.url) as only_one_url:
+                cluster.cluster.kill(name)
+                await hand_over(boss, worker, f"without {name}")
+                await only_one_url.wait_up(ELECTION_SECONDS)  # at another server, which it was told of
+            cluster.cluster.start(name)
+            await eventually(lambda: whole(cluster, project_id, work), ELECTION_SECONDS)
+
+
+async def test_with_two_of_three_gone_calls_say_so_and_all_comes_back(cluster: ClusterFabric, project_id: str) -> None:
+    async with (
+        cluster.connect("boss", project=project_id, agent_type="python", timeout_seconds=CALL_SECONDS) as boss,
+        cluster.connect("worker", project=project_id, capabilities=["dig"], timeout_seconds=SOON) as worker,
+    ):
+        await hand_over(boss, worker, "before")
+        cluster.cluster.kill("n1", "n2")
+
+        for _ in range(2):
+            began = time.monotonic()
+            with pytest.raises(BrokerUnavailable, match=r"broker|answer|JetStream"):
+                await boss.send_message("general", "into the void")
+            assert time.monotonic() - began < 2 * CALL_SECONDS + 5
+        await eventually(lambda: "too few servers" in cluster.reasons())
+
+        cluster.cluster.start("n1", "n2")
+        await eventually(lambda: whole(cluster, project_id, subjects.work_stream(project_id)), ELECTION_SECONDS)
+        await eventually(lambda: cluster.reasons() == "", ELECTION_SECONDS)
+        await hand_over(boss, worker, "after")
+
+
+async def test_a_stream_made_without_a_server_is_kept_three_times_once_it_is_back(
+    cluster: ClusterFabric, project_id: str
+) -> None:
+    async with cluster.connect("boss", project=project_id, agent_type="python"):
+        follower = (await told_of(cluster, project_id, subjects.work_stream(project_id))).cluster.replicas[0].name
+    async with hub_connection(cluster, project_id) as broker:
+        log = Log(broker, "LATE")
+        cluster.cluster.kill(follower)
+
+        made = await once_elected(lambda: log.ensure(StreamSettings(subjects=("late.*",))))
+        await once_elected(lambda: log.append("late.a", b"kept"))
+        cluster.cluster.start(follower)
+
+        assert made.copies == 1
+
+        async def spread() -> bool:
+            with suppress(BrokerUnavailable):
+                await log.spread()
+            return await whole(cluster, project_id, log.stream)
+
+        await eventually(spread, ELECTION_SECONDS)
+        last = await log.last("late.a")
+        assert last is not None
+        assert last.data == b"kept"
+
+
+async def once_elected(deed: Callable[[], Awaitable[T]]) -> T:
+    """Return what `deed` does as soon as the servers can decide again."""
+    async with asyncio.timeout(ELECTION_SECONDS):
+        while True:
+            with suppress(BrokerUnavailable):
+                return await deed()
+            await asyncio.sleep(0.05)
+
+
+async def test_an_agent_elsewhere_joins_with_a_url_and_a_machine_credential(
+    cluster: ClusterFabric, project_id: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("NATS_URL", cluster.cluster.members["n2"].url)
+    monkeypatch.setenv("NATS_CREDS", str(machine_credential_path(cluster.home)))
+    async with (
+        cluster.connect("boss", project=project_id, agent_type="python") as boss,
+        loominal.connect("guest", project=project_id, home=tmp_path, capabilities=["dig"]) as guest,
+    ):
+        await hand_over(boss, guest, "from afar")
