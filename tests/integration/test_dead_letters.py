@@ -149,11 +149,21 @@ async def test_only_the_offerer_and_operators_decide_over_dead_letters(workshop:
         await boss.retry_dead_letter_item("w_unknown")
 
 
-async def test_a_dead_letter_can_be_discarded_before_its_end_was_told(workshop: Workshop) -> None:
+async def test_of_a_dead_letter_that_is_discarded_at_once_its_offerer_hears_once(workshop: Workshop) -> None:
     boss, agent = await workshop.agent("boss"), await workshop.agent("agent")
+    operator = await workshop.agent("operator", operator=True)
+    items = []
     for _ in range(5):
-        work_id = await a_dead_item(boss, agent)
-        assert (await boss.discard_dead_letter_item(work_id)).status is Status.DISCARDED
+        items.append(await a_dead_item(boss, agent))
+        assert (await operator.discard_dead_letter_item(items[-1])).status is Status.DISCARDED
+    told: list[str] = []
+
+    async def all_told() -> bool:
+        told.extend(str(each.metadata["workId"]) for each in (await boss.read_direct_messages()).messages)
+        return len(told) >= len(items)
+
+    await eventually(all_told)
+    assert sorted(told) == sorted(items)
     await workshop.check()
 
 

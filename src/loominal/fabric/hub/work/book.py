@@ -207,7 +207,7 @@ def _kept(entry: Entry) -> Entry:
 
 def _untold(item: WorkItem) -> bool:
     """Return whether the offerer is still to hear of the item's end."""
-    heard = item.told or item.notify is Notify.NONE or item.status is Status.DISCARDED
+    heard = item.told or item.notify is Notify.NONE
     return item.status in ENDED and not heard
 
 
