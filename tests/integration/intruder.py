@@ -209,7 +209,18 @@ async def stranger(fabric: Fabric, user: str, *projects: str) -> Credential:
         if projects:
             grant = Grant(id=f"g-{name}", user=user, projects=projects, every_boundary=True)
             await bucket.write(f"grant.{grant.id}", records.encode(grant), revision=0)
-    return fabric.keyring.machine_credential(name)
+    credential = fabric.keyring.machine_credential(name)
+    async with asyncio.timeout(PATIENCE_SECONDS):
+        while not await _is_known(fabric, credential, *projects):
+            await asyncio.sleep(0.02)  # weft follows its registry
+    return credential
+
+
+async def _is_known(fabric: Fabric, machine: Credential, project: str = "nobody-s-project", *_: str) -> bool:
+    answer = await enrol(fabric, machine, enrolment(project, KeyPair.generate(Kind.USER)))
+    if project == "nobody-s-project":
+        return "no grant" in answer["error"]["message"]
+    return "ok" in answer
 
 
 async def stored(fabric: Fabric, project: str) -> dict[str, int]:

@@ -231,9 +231,11 @@ async def test_an_earlier_holder_who_guesses_the_present_lease_token_is_refused(
     assert handed_back["ok"]["status"] == "ready"
     [again] = (await victim.claim_work(wait_seconds=10)).work
 
-    for token in (again.lease_token, again.lease_token + 1):
+    before = await stored(fabric, project_id)
+    for token in (again.lease_token, again.lease_token + 1, again.lease_token - 1, 1, 2**63 - 1):
         asked = {"workId": offered.id, "summary": "stolen"}
         assert await intruder.code("complete_work", asked, leaseToken=token) in ("lease_lost", "not_owner")
+    assert await stored(fabric, project_id) == before
 
     assert (await victim.complete_work(offered.id, summary="done")).status == "done"
     assert (await victim.get_work(offered.id)).summary == "done"

@@ -142,9 +142,10 @@ async def _end(project: Project, caller: Caller, entry: Entry, event: Fail | Rel
 
 
 async def _keep(project: Project, caller: Caller, item_id: str, result: Result) -> None:
-    """Keep a late result for review, once for each lost claim."""
-    review = project.book.find(item_id).item.review
-    if not any((late.by, late.token) == (caller.agent, caller.lease_token) for late in review):
+    """Keep a late result for review, once for each claim that the caller lost; a guessed lease token was none."""
+    item = project.book.find(item_id).item
+    known = any((late.by, late.token) == (caller.agent, caller.lease_token) for late in item.review)
+    if not known and await _claimed_once(project, caller, item):
         await move(project, item_id, Keep(by=caller.agent, token=caller.lease_token, result=result))
 
 
