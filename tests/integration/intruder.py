@@ -29,6 +29,7 @@ from loominal.fabric.protocol import PROTO, encode
 from loominal.fabric.runtime_file import machine_credential_path
 from loominal.model import record as records
 from loominal.model.grant import Grant, Role
+from tests.integration.conftest import eventually
 from tests.integration.fabric import Fabric
 
 PATIENCE_SECONDS = 10.0
@@ -210,9 +211,7 @@ async def stranger(fabric: Fabric, user: str, *projects: str) -> Credential:
             grant = Grant(id=f"g-{name}", user=user, projects=projects, every_boundary=True)
             await bucket.write(f"grant.{grant.id}", records.encode(grant), revision=0)
     credential = fabric.keyring.machine_credential(name)
-    async with asyncio.timeout(PATIENCE_SECONDS):
-        while not await _is_known(fabric, credential, *projects):
-            await asyncio.sleep(0.02)  # weft follows its registry
+    await eventually(lambda: _is_known(fabric, credential, *projects))  # weft follows its registry
     return credential
 
 

@@ -128,7 +128,7 @@ def _given(operation: Operation, values: tuple[bytes, ...]) -> Iterator[bytes]:
 
 def _required(operation: Operation) -> dict[str, Json]:
     fields = msgspec.structs.fields(operation.arguments)
-    return {field.encode_name: REQUIRED[field.encode_name] for field in fields if field.required}
+    return {field.encode_name: REQUIRED.get(field.encode_name, "x") for field in fields if field.required}
 
 
 def _refused(operation: Operation, given: bytes) -> bool:
