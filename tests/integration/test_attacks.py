@@ -370,6 +370,19 @@ async def test_a_machine_credential_enrols_and_nothing_else(fabric: Fabric, proj
     assert json.loads(last.data)["error"]["code"] == "invalid_argument"
 
 
+async def test_a_machine_that_floods_enrolment_leaves_room_for_others(fabric: Fabric, project_id: str) -> None:
+    machine = await stranger(fabric, "mallory", project_id)
+    async with visit(fabric.url, machine) as visitor:
+        for _ in range(300):
+            data = enrolment(project_id, KeyPair.generate(Kind.USER))
+            await visitor.client.publish(subjects.enrol(machine.name), data, reply=f"_IB.{machine.name}.x")
+        await visitor.client.flush()
+
+        answer = await enrol(fabric, own_machine(fabric), enrolment(project_id, KeyPair.generate(Kind.USER)))
+
+    assert "ok" in answer
+
+
 async def test_a_revoked_agent_is_gone_at_once_and_for_good(fabric: Fabric, project_id: str) -> None:
     machine = await stranger(fabric, "mallory", project_id)
     async with (

@@ -22,6 +22,7 @@ from loominal.model.errors import Busy, Forbidden, Internal, InvalidArgument, Lo
 from loominal.model.names import project_name, shown, subject_token
 
 IN_FLIGHT = 50  # enrolments at once; each is a few writes and, for a new project, an account
+OF_ONE_MACHINE = 20  # of them: one that floods leaves room for the others
 
 log = logging.getLogger(__name__)
 
@@ -37,7 +38,7 @@ class Enrolments:
         self._keyring = keyring
         self._opened = opened
         self._pushed: set[str] = set()  # projects whose account the broker took since we connected to it
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks: dict[asyncio.Task[None], str] = {}  # in flight -> machine
 
     async def serve(self) -> None:
         """Answer enrolments until cancelled, then what is in flight."""
@@ -57,11 +58,12 @@ class Enrolments:
         if not _own_reply(message.reply, machine):
             log.warning("enrolment of %s with a foreign reply subject ignored", shown(machine))
             return
-        busy = len(self._tasks) >= IN_FLIGHT
+        own = sum(each == machine for each in self._tasks.values())
+        busy = len(self._tasks) >= IN_FLIGHT or own >= OF_ONE_MACHINE
         task = group.create_task(self._take(machine, message, busy=busy), name=f"enrolment by {machine}")
         if not busy:
-            self._tasks.add(task)
-            task.add_done_callback(self._tasks.discard)
+            self._tasks[task] = machine
+            task.add_done_callback(lambda done: self._tasks.pop(done))
 
     async def _take(self, machine: str, message: Received, *, busy: bool) -> None:
         # gathered, so that a bug met by one request is logged and answered, and ends no other
@@ -81,7 +83,9 @@ class Enrolments:
 
     async def _answer(self, machine: str, data: bytes, *, busy: bool) -> Enrolled:
         if busy:
-            raise Busy(f"{IN_FLIGHT} enrolments are in flight", "it is repeated by itself")
+            raise Busy(
+                f"too many enrolments are in flight ({OF_ONE_MACHINE} of one machine)", "it is repeated by itself"
+            )
         asked = _checked(arguments(Enrol, data))
         known = self._registry.machine(machine)
         if known is None or known.revoked_at is not None:
