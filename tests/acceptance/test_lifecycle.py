@@ -121,7 +121,8 @@ def test_a_fabric_comes_up_says_where_it_is_and_goes_down(home: Home) -> None:
     assert "weft" in home.run("logs").stdout
 
     assert home.run("down").returncode == 0
-    assert not any(alive(pid) for pid in (runtime.nats_pid, runtime.weft_pid, runtime.supervisor_pid))
+    for pid in (runtime.nats_pid, runtime.weft_pid, runtime.supervisor_pid):
+        eventually(lambda pid=pid: not alive(pid), home)
     assert home.run("down").returncode == 0
     assert home.run("status").returncode == 5
     assert json.loads(home.run("status", "--json").stdout)["running"] is False

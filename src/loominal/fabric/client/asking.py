@@ -14,7 +14,7 @@ from loominal.broker.connection import Broker
 from loominal.fabric.protocol import REQUEST_SECONDS, Answer
 from loominal.model.errors import BrokerUnavailable, Busy, HubUnavailable, Internal, error_from
 
-HUB_SECONDS = 5.0  # for which nobody may be there to answer: a coordinator that starts or takes over is there sooner
+HUB_SECONDS = 15.0  # for which nobody may be there to answer: a coordinator starts in 1 s, on a loaded machine in 10
 PAUSE_SECONDS = (0.2, 0.5)  # between two tries, at random, so that many agents do not ask in step
 
 

@@ -58,8 +58,7 @@ async def _run(*, plain: bool, sabotage: tuple[str, ...]) -> int:
         for line in (failure, *(f"left behind: {what}" for what in seen.left)):
             console.print(line, markup=False, soft_wrap=True)
         return INTERRUPTED if stop.is_set() else 1
-    seen.seconds = time.monotonic() - began
-    return 0 if verdict(console, checks(seen), seen.seconds) else 1
+    return 0 if verdict(console, checks(seen), time.monotonic() - began) else 1
 
 
 def _stop_on_signals() -> asyncio.Event:

@@ -16,7 +16,6 @@ CHANNEL = "general"
 TIMINGS_SCALE = 0.25  # a killed agent's work is offered again after 2.5 s, not 10; the demo fits in half a minute
 STEP_SECONDS = 0.15  # of the long item, per file
 HALF_WAY = 40.0  # per cent of the long item, at which its agent is killed
-MOST_SECONDS = 60.0
 
 
 class Part(msgspec.Struct, frozen=True, kw_only=True):

@@ -30,7 +30,6 @@ class Seen:
     dead_letters: list[DeadLetter] = field(default_factory=list)
     exit_codes: dict[str, int] = field(default_factory=dict)
     left: tuple[str, ...] = ()  # processes and files, after everything was ended
-    seconds: float = 0.0
 
     def deeds(self, deed: Deed, agent: str = "") -> list[Entry]:
         """Return the journals' entries of one kind, by all agents or one."""
