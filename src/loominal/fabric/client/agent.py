@@ -7,6 +7,7 @@ import hashlib
 import time
 import uuid
 from collections.abc import Callable
+from contextlib import suppress
 from typing import TypeAlias
 
 import msgspec
@@ -32,6 +33,7 @@ from loominal.fabric.operations.inbox import Inbox, ReadDirectMessages
 from loominal.fabric.operations.registry import Deregistered, RegisterAgent, Registered
 from loominal.fabric.operations.types import Arguments, View
 from loominal.fabric.operations.work import (
+    AbandonClaim,
     Claimed,
     ClaimWork,
     CompleteWork,
@@ -45,10 +47,11 @@ from loominal.fabric.operations.work import (
 from loominal.fabric.project_id import ProjectName
 from loominal.fabric.protocol import POLL_SECONDS, REQUESTS_IN_FLIGHT, Control, ControlKind, arguments, encode
 from loominal.fabric.slots import Slot
-from loominal.model.errors import InvalidArgument, LeaseLost, NotRegistered
+from loominal.model.errors import InvalidArgument, LeaseLost, LoominalError, NotRegistered
 from loominal.model.names import nearest
 from loominal.model.work import ENDED
 
+ABANDON_SECONDS = 2.0  # for saying that a claim was cancelled; unsaid, heartbeats say it within 15 s
 EARLY_SECONDS = 1.0  # a hub that answers a wait so long before its end has nothing to wait for
 
 _Ending: TypeAlias = CompleteWork | FailWork | ReleaseWork
@@ -155,7 +158,13 @@ class Agent(
             asked = time.monotonic()
             hold = min(max(until - asked, 0), POLL_SECONDS)
             part = msgspec.structs.replace(args, wait_seconds=hold)
-            view = await self._deed(operation, part, op, seconds, limit, hold)
+            op = op or self._session.new_op(operation)
+            try:
+                view = await self._deed(operation, part, op, seconds, limit, hold)
+            except asyncio.CancelledError:
+                if isinstance(args, ClaimWork):
+                    await self._abandon(op)
+                raise
             now = time.monotonic()
             if _settled(view) or now >= until or now < asked + hold - EARLY_SECONDS:
                 break
@@ -165,6 +174,11 @@ class Agent(
         if isinstance(view, Events):
             return msgspec.structs.replace(view, waited_seconds=round(now - began, 3))
         return view
+
+    async def _abandon(self, claim_op: str) -> None:
+        """Tell the hub that nobody waits for a claim any more, so that it takes nothing."""
+        with suppress(LoominalError):
+            await self.call("abandon_claim", AbandonClaim(op=claim_op), timeout_seconds=ABANDON_SECONDS)
 
     async def _deed(
         self, operation: Operation, args: Arguments, op: str, seconds: float, limit: int, hold: float = 0.0
@@ -179,7 +193,7 @@ class Agent(
         if isinstance(args, _Ending):
             ends = args.work_id
             op = op or _ending_op(operation.name, ends, lease_token, data)
-        op = op or uuid.uuid4().hex
+        op = op or self._session.new_op(operation)
         life = self._generation
         while True:
             try:

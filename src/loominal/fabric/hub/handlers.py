@@ -25,6 +25,7 @@ HANDLERS: dict[str, Handler] = {
         ops_inbox.read_direct_messages,
         submitting.broadcast_work_offer,
         claiming.claim_work,
+        claiming.abandon_claim,
         ending.report_progress,
         ending.complete_work,
         ending.fail_work,

@@ -26,6 +26,7 @@ OPERATIONS: dict[str, Operation] = {
         Operation("read_direct_messages", inbox.ReadDirectMessages, inbox.Inbox, registered=True, waits=True),
         Operation("broadcast_work_offer", work.BroadcastWorkOffer, work.Offered, registered=True),
         Operation("claim_work", work.ClaimWork, work.Claimed, registered=True, waits=True),
+        Operation("abandon_claim", work.AbandonClaim, work.ClaimAbandoned, tool=False, registered=True),
         Operation("report_progress", work.ReportProgress, work.ProgressReported, registered=True),
         Operation("complete_work", work.CompleteWork, work.WorkMoved, registered=True),
         Operation("fail_work", work.FailWork, work.WorkMoved, registered=True),

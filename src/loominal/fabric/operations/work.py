@@ -128,6 +128,18 @@ class Claimed(View, frozen=True, kw_only=True):
     note: str | None = None
 
 
+class AbandonClaim(Arguments, frozen=True, kw_only=True):
+    """Nobody waits for the answer to a claim any more; sent by the client, not a tool."""
+
+    op: str  # of the claim
+
+
+class ClaimAbandoned(View, frozen=True, kw_only=True):
+    """What the claim had taken and is handed back."""
+
+    released: tuple[str, ...]
+
+
 class ReportProgress(Arguments, frozen=True, kw_only=True):
     """Say how far one is."""
 

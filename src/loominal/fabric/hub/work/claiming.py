@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 
 from loominal.fabric.hub.caller import Caller
 from loominal.fabric.hub.candidates import candidate_of, online_candidates
@@ -11,12 +12,12 @@ from loominal.fabric.hub.work.book import Entry
 from loominal.fabric.hub.work.moving import move
 from loominal.fabric.hub.work.polls import Poll
 from loominal.fabric.hub.work.views import why_nothing, work_view
-from loominal.fabric.operations.work import Claimed, ClaimWork
+from loominal.fabric.operations.work import AbandonClaim, ClaimAbandoned, Claimed, ClaimWork
 from loominal.fabric.protocol import POLL_SECONDS
 from loominal.model import names
 from loominal.model.errors import IllegalMove, NotCapable, NotFound
 from loominal.model.lifecycle import too_many_moves
-from loominal.model.moves import Claim, Exhaust
+from loominal.model.moves import Claim, Exhaust, Release
 from loominal.model.routing import Route, claimable_after
 from loominal.model.work import Status
 
@@ -35,20 +36,37 @@ async def claim_work(project: Project, caller: Caller, args: ClaimWork) -> Claim
     return Claimed(work=tuple(work), note=note)
 
 
+async def abandon_claim(project: Project, caller: Caller, args: AbandonClaim) -> ClaimAbandoned:
+    """End a claim whose asker was cancelled, and hand back what it took; no attempt counts."""
+    await project.polls.abandon(caller.agent, args.op)
+    released = []
+    for entry in _taken_by(project, caller.agent, args.op):
+        event = Release(by=caller.agent, op=caller.op, token=entry.item.token, reason="the claim was cancelled")
+        with suppress(IllegalMove, NotFound):  # it moved in this very moment
+            released.append((await move(project, entry.item.id, event)).item.id)
+    return ClaimAbandoned(released=tuple(released))
+
+
 def _claimed_before(project: Project, caller: Caller) -> list[Entry]:
     """Return what this very request claimed when it was asked before: its answer was lost."""
-    held = (project.book.find(item_id) for item_id in project.book.held_by.get(caller.agent, ()))
-    return [entry for entry in held if entry.item.claim_op == caller.op]
+    return _taken_by(project, caller.agent, caller.op)
+
+
+def _taken_by(project: Project, agent: str, op: str) -> list[Entry]:
+    held = (project.book.find(item_id) for item_id in project.book.held_by.get(agent, ()))
+    return [entry for entry in held if entry.item.claim_op == op]
 
 
 async def _wait(project: Project, caller: Caller, capability: str | None, args: ClaimWork) -> list[Entry]:
     clock, until = project.clock, project.clock.monotonic() + min(args.wait_seconds, POLL_SECONDS)
-    poll = Poll(caller.agent, clock.monotonic())
+    poll = Poll(caller.agent, clock.monotonic(), caller.op)
     project.presence.polled(caller.agent, clock.monotonic())
     try:
         while True:
             project.polls.park(poll)
             poll.look.clear()
+            if poll.abandoned:
+                return []
             taken = await _take(project, caller, capability, args.limit)
             left = until - clock.monotonic()
             if taken or left <= 0:

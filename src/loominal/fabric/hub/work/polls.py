@@ -13,7 +13,10 @@ class Poll:
 
     agent: str
     since: float  # monotonic
+    op: str  # of the claim
     look: asyncio.Event = field(default_factory=asyncio.Event)
+    abandoned: bool = False  # nobody waits for its answer
+    over: asyncio.Event = field(default_factory=asyncio.Event)
 
 
 class Polls:
@@ -28,8 +31,17 @@ class Polls:
 
     def leave(self, poll: Poll) -> None:
         """Stop waking `poll`."""
+        poll.over.set()
         if self._parked.get(poll.agent) is poll:
             del self._parked[poll.agent]
+
+    async def abandon(self, agent: str, op: str) -> None:
+        """End the poll of that claim, if it is still parked, and return when it takes nothing any more."""
+        poll = self._parked.get(agent)
+        if poll is not None and poll.op == op:
+            poll.abandoned = True
+            poll.look.set()
+            await poll.over.wait()
 
     def polling(self, agent: str) -> bool:
         """Return whether `agent` waits for work now."""
