@@ -58,6 +58,24 @@ def new_port(home: Path) -> int:
     return config.broker_port
 
 
+def idle_exit_seconds(home: Path) -> float | None:
+    """Return how long the running fabric outlives its last use; None: until somebody ends it."""
+    text = read_secret(home / "idle-exit")
+    try:
+        return float(text) if text else None
+    except ValueError:
+        return None
+
+
+def keep_idle_exit(home: Path, seconds: float | None) -> None:
+    """Let the running fabric end by itself `seconds` after its last use, or not at all."""
+    if seconds is not None:
+        replace_secret(home / "idle-exit", str(seconds))
+        return
+    with contextlib.suppress(FileNotFoundError):
+        (home / "idle-exit").unlink()
+
+
 @contextlib.contextmanager
 def supervision(home: Path) -> Iterator[bool]:
     """Yield whether this process is now the only one that may start and end the fabric's processes.

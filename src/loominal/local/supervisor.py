@@ -30,9 +30,9 @@ from loominal.fabric.runtime_file import (
     remove_runtime,
     update_runtime,
 )
-from loominal.local.home import new_port, read_config
+from loominal.local.home import idle_exit_seconds, new_port, read_config
 from loominal.local.processes import TERM_SECONDS, broker_directory, end, running, weft_command
-from loominal.local.weft_api import not_ready
+from loominal.local.weft_api import in_use, not_ready
 from loominal.model.errors import BrokerUnavailable, LoominalError
 from loominal.model.names import handle_like
 
@@ -41,6 +41,7 @@ LOOK_SECONDS = 0.1
 FIRST_PAUSE_SECONDS = 0.2  # before a child that died is started again; doubled up to LAST_PAUSE_SECONDS
 LAST_PAUSE_SECONDS = 5.0
 STEADY_SECONDS = 10.0  # a child that lived so long makes the next pause the first one again
+IDLE_LOOK_SECONDS = 30.0  # between two looks whether the fabric is in use
 HOPELESS = 4  # failures before the fabric ever served: what is wrong will stay wrong
 LOG_BYTES = 10_000_000  # a longer weft.log is moved aside at weft's next start
 RESTART_BROKER = signal.SIGUSR1
@@ -79,9 +80,11 @@ class Supervisor:
             async with asyncio.TaskGroup() as group:
                 broker = group.create_task(self._again(run_broker), name="broker")
                 weft = group.create_task(self._again(self._weft), name="weft")
+                idle = group.create_task(self._stop_when_idle(), name="idle")
                 try:
                     failure = await self._serve(announce, patient=patient)
                 finally:
+                    idle.cancel()
                     weft.cancel()
                     await asyncio.wait([weft])  # before the broker goes, so that it can still store and answer
                     broker.cancel()
@@ -122,6 +125,19 @@ class Supervisor:
                 pause = FIRST_PAUSE_SECONDS
             await asyncio.sleep(pause)
             pause = min(2 * pause, LAST_PAUSE_SECONDS)
+
+    async def _stop_when_idle(self) -> None:
+        """Stop once nobody has used the fabric for as long as `up --idle-exit` said, if it did."""
+        loop = asyncio.get_running_loop()
+        used_at = loop.time()
+        while True:
+            seconds = idle_exit_seconds(self._home)
+            await asyncio.sleep(min(IDLE_LOOK_SECONDS, (seconds or IDLE_LOOK_SECONDS) / 4))
+            if seconds is None or await asyncio.to_thread(in_use, self._home):
+                used_at = loop.time()
+            elif loop.time() - used_at >= seconds:
+                log.info("nobody has used the fabric for %g s: it ends", seconds)
+                self._stop.set()
 
     def _prepared(self) -> Callable[[], Awaitable[str]]:
         """Return what runs the embedded broker once, with the keys and the local user's credential in place."""

@@ -11,14 +11,16 @@ import time
 from pathlib import Path
 
 import click
+import msgspec
 
 from loominal.broker.shown_url import shown_url
 from loominal.fabric.runtime_file import Mode, read_runtime
-from loominal.local.home import open_home, read_config, supervision, supervisor_pid
+from loominal.local.home import keep_idle_exit, open_home, read_config, supervision, supervisor_pid
 from loominal.local.processes import alive
 from loominal.local.supervisor import READY_SECONDS, Supervisor, child_environment
 from loominal.local.weft_api import not_ready
 from loominal.model.errors import BrokerUnavailable
+from loominal.model.times import duration_seconds
 
 LOOK_SECONDS = 0.1
 LOG_BYTES = 10_000_000
@@ -30,29 +32,51 @@ OPEN_MODE = (
 
 @click.command(help="Start this user's fabric and keep it running.\n\nExample: loominal up --detach")
 @click.option("--detach", is_flag=True, help="Return when it serves; `loominal down` ends it.")
+@click.option("--idle-exit", metavar="DURATION", help="End it so long after its last use; default: it stays.")
 @click.option("--heal", type=int, hidden=True, help="Take over for a killed supervisor, while this weft lives.")
-def up(*, detach: bool, heal: int | None) -> None:
+def up(*, detach: bool, idle_exit: str | None, heal: int | None) -> None:
     """Start the fabric."""
     home = open_home(os.environ)
+    start = Start(heal=heal, idle_seconds=duration_seconds(idle_exit) if idle_exit else None)
     if _foreign_url(home) and os.environ.get("LOOMINAL_MODE") != Mode.EXTERNAL:
         click.echo(OPEN_MODE, err=True)
     if detach:
-        _detach(home, heal)
+        _detach(home, start)
     else:
-        _supervise(home, heal)
+        _supervise(home, start)
 
 
-def _supervise(home: Path, heal: int | None) -> None:
+class Start(msgspec.Struct, frozen=True, kw_only=True):
+    """On what terms a fabric is started."""
+
+    heal: int | None  # the weft for which a killed supervisor is replaced
+    idle_seconds: float | None  # after its last use; None: it stays until somebody ends it
+
+    def running(self, home: Path) -> None:
+        """Say that a fabric runs already; it stays from now on if it was not to end by itself."""
+        if self.heal is None and self.idle_seconds is None:
+            keep_idle_exit(home, None)
+        click.echo(f"already running: {_where(home)}")
+
+    def options(self) -> list[str]:
+        """Return the terms as options of `loominal up`."""
+        heal = ["--heal", str(self.heal)] if self.heal is not None else []
+        return [*heal, "--idle-exit", f"{self.idle_seconds:f}s"] if self.idle_seconds is not None else heal
+
+
+def _supervise(home: Path, start: Start) -> None:
     """Supervise the fabric until a signal ends it; if another does so already, say so once it serves."""
     until = time.monotonic() + READY_SECONDS
     while True:
         with supervision(home) as ours:
             if ours:
-                if heal is None or alive(heal):
-                    _run(home, patient=heal is not None)
+                if start.heal is None:
+                    keep_idle_exit(home, start.idle_seconds)
+                if start.heal is None or alive(start.heal):
+                    _run(home, patient=start.heal is not None)
                 return
         if not not_ready(home):
-            click.echo(f"already running: {_where(home)}")
+            start.running(home)
             return
         if time.monotonic() > until:
             raise BrokerUnavailable(
@@ -70,15 +94,15 @@ def _run(home: Path, *, patient: bool) -> None:
     asyncio.run(supervisor.run(lambda: click.echo(f"up: {_where(home)}"), patient=patient))
 
 
-def _detach(home: Path, heal: int | None) -> None:
+def _detach(home: Path, start: Start) -> None:
     """Start a supervisor of its own and return when the fabric serves. Raises: BrokerUnavailable with the reason."""
     if supervisor_pid(home) is not None and not not_ready(home):
-        click.echo(f"already running: {_where(home)}")
+        start.running(home)
         return
     log_path = home / "logs" / "supervisor.log"
     if log_path.exists() and log_path.stat().st_size > LOG_BYTES:
         log_path.replace(log_path.with_suffix(".log.1"))
-    command = [sys.executable, "-m", "loominal", "up", *(["--heal", str(heal)] if heal is not None else [])]
+    command = [sys.executable, "-m", "loominal", "up", *start.options()]
     with log_path.open("ab") as output:
         began = output.tell()
         process = subprocess.Popen(
@@ -98,7 +122,7 @@ def _detach(home: Path, heal: int | None) -> None:
         time.sleep(LOOK_SECONDS)
     reasons = not_ready(home)
     if process.poll() == 0 and not reasons:
-        click.echo(f"already running: {_where(home)}")
+        start.running(home)
         return
     with log_path.open("rb") as words:
         words.seek(began)

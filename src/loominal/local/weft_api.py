@@ -18,6 +18,11 @@ class _Ready(msgspec.Struct, frozen=True):
     reasons: list[str]
 
 
+class _Activity(msgspec.Struct, frozen=True, rename="camel"):
+    agents: int
+    open_work: int
+
+
 class _Project(msgspec.Struct, frozen=True, rename="camel"):
     project_id: str
     project: str
@@ -50,6 +55,19 @@ def answers(runtime: Runtime) -> bool:
     """Return whether weft itself is alive."""
     answer = _get(runtime, "/health") if runtime.api_url else None
     return answer is not None and answer[0] == 200
+
+
+def in_use(home: Path) -> bool:
+    """Return whether an agent is online or work is open, or nobody knows."""
+    runtime = read_runtime(home)
+    answer = _get(runtime, "/api/activity") if runtime is not None and runtime.api_url else None
+    if answer is None or answer[0] != 200:
+        return True
+    try:
+        known = msgspec.json.decode(answer[1], type=_Activity)
+    except msgspec.DecodeError:
+        return True
+    return known.agents > 0 or known.open_work > 0
 
 
 def projects(runtime: Runtime) -> dict[str, str] | None:

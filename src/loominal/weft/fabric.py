@@ -54,6 +54,9 @@ class Fabric(Protocol):
     def titles(self) -> dict[str, str]:
         """Return how lists show each known project, by id."""
 
+    def activity(self) -> tuple[int, int] | None:
+        """Return how many agents are online and how many items are open; None while that is not known."""
+
 
 class OperatorFabric:
     """A broker under our own keys: an account per project, a registry and enrolment in the fabric's own."""
@@ -98,6 +101,10 @@ class OperatorFabric:
     def titles(self) -> dict[str, str]:
         """Return how lists show each known project, by id."""
         return {project.id: project.title for project in self._registry.projects()} if self._registry else {}
+
+    def activity(self) -> tuple[int, int] | None:
+        """Return how many agents are online and how many items are open; None while that is not known."""
+        return self._projects.activity() if self._projects else None
 
     async def serve(self) -> None:
         """Serve until cancelled."""
@@ -268,6 +275,10 @@ class OpenFabric:
     def titles(self) -> dict[str, str]:
         """Return how lists show each known project, by id; in open mode only those that were heard of."""
         return {project: project for project in self._projects.known()} if self._projects else {}
+
+    def activity(self) -> tuple[int, int] | None:
+        """Return how many agents are online and how many items are open; None while that is not known."""
+        return self._projects.activity() if self._projects else None
 
     async def serve(self) -> None:
         """Serve until cancelled."""

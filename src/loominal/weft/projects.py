@@ -15,6 +15,7 @@ from loominal.fabric.hub.fullness import Fullness
 from loominal.fabric.hub.hub import Hub
 from loominal.fabric.hub.project import Project
 from loominal.fabric.hub.timings import Timings
+from loominal.model.work import ENDED
 
 LOADING = 8  # projects read at once
 LOAD_SECONDS = 10.0  # after that the next one begins to load beside a slow one
@@ -73,6 +74,13 @@ class Projects:
         hub = self._hubs.get(project)
         return hub is not None and hub.ready.is_set()
 
+    def activity(self) -> tuple[int, int] | None:
+        """Return how many agents are online and how many items are open; None while a project is not served."""
+        hubs = [hub for hub in self._hubs.values() if hub is not None]
+        if self.not_ready():
+            return None
+        return sum(map(_online, hubs)), sum(map(_open_work, hubs))
+
     def not_ready(self) -> list[str]:
         """Return the ids of the projects that are loaded and not served at the moment."""
         return [project for project in sorted(self._hubs) if not self.is_ready(project)]
@@ -106,3 +114,13 @@ class Projects:
                 if hub.ready.is_set():
                     self._went_back.discard(project)
                 ready.cancel()
+
+
+def _online(hub: Hub) -> int:
+    project = hub.project
+    return project.presence.online_count(project.clock.monotonic(), project.timings)
+
+
+def _open_work(hub: Hub) -> int:
+    counts = hub.project.book.counts()
+    return sum(counts.values()) - sum(counts[status] for status in ENDED)

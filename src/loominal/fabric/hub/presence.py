@@ -173,6 +173,10 @@ class Presence:
         process = self._processes.get(agent)
         return process is not None and process.draining
 
+    def online_count(self, now: float, timings: Timings) -> int:
+        """Return how many agents are online, registered or not."""
+        return sum(self.is_online(agent, now, timings) for agent in self._online)
+
     def offline_now(self, now: float, timings: Timings) -> list[str]:
         """Return the agents that went offline since they were last reported; each is reported once."""
         gone = [agent for agent in self._online if not self.is_online(agent, now, timings)]

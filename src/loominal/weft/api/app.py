@@ -34,6 +34,13 @@ class Ready(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     reasons: list[str]
 
 
+class Activity(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """Who uses the fabric now."""
+
+    agents: int  # online
+    open_work: int  # items that have not ended
+
+
 class ProjectView(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     """A project in a list."""
 
@@ -62,6 +69,15 @@ def ready(state: State) -> Response[Ready]:
     return Response(Ready(ready=not reasons, reasons=reasons), status_code=503 if reasons else 200)
 
 
+@get("/activity", sync_to_thread=False)
+def activity(state: State) -> Response[Activity]:
+    """Return who uses the fabric; 503 while that is not known."""
+    fabric: Fabric = state.fabric
+    known = fabric.activity()
+    agents, open_work = known or (0, 0)
+    return Response(Activity(agents=agents, open_work=open_work), status_code=503 if known is None else 200)
+
+
 @get("/projects", sync_to_thread=False)
 def projects(state: State) -> ProjectList:
     """Return every project that the fabric knows."""
@@ -72,7 +88,7 @@ def projects(state: State) -> ProjectList:
 
 def application(fabric: Fabric, bearer_token: str) -> Litestar:
     """Return the application; whoever brings `bearer_token` may ask for everything."""
-    guarded = Router(path="/api", route_handlers=[projects], guards=[_bearer(bearer_token)])
+    guarded = Router(path="/api", route_handlers=[activity, projects], guards=[_bearer(bearer_token)])
     return Litestar(
         route_handlers=[health, ready, guarded],
         state=State({"fabric": fabric}),
