@@ -5,11 +5,17 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import signal
 import sys
+from typing import TYPE_CHECKING
 
 import loominal
-from loominal.fabric.client.settings import ClientSettings
-from loominal.model.errors import LoominalError
+
+if TYPE_CHECKING:
+    from loominal.warp.link import Link
+    from loominal.warp.rpc import Call, Json
+    from loominal.warp.server import Server
+    from loominal.warp.settings import WarpSettings
 
 HELP = """Usage: warp
 
@@ -21,6 +27,12 @@ Options:
   --version   Show the version and exit.
   -h, --help  Show this message and exit.
 """
+
+log = logging.getLogger("loominal.warp")
+
+
+class Stop(Exception):
+    """The client is gone, or a signal said so; raised in the task group, it ends every task."""
 
 
 def main() -> None:
@@ -38,29 +50,72 @@ def main() -> None:
 
 
 def run() -> int:
-    """Serve until stdin is closed and return the exit code."""
-    logging.basicConfig(stream=sys.stderr, level=os.environ.get("LOG_LEVEL", "WARNING").upper())
+    """Serve until stdin is closed or a signal comes, and return the exit code."""
+    from loominal.model.errors import LoominalError
+    from loominal.warp.settings import WarpSettings
+
     try:
-        settings = ClientSettings.from_env(os.environ, client="mcp")
+        settings = WarpSettings.from_env(os.environ)
     except LoominalError as error:
         print(f"warp: {error.message}" + (f" ({error.hint})" if error.hint else ""), file=sys.stderr)
         return 2
+    logging.basicConfig(stream=sys.stderr, level=settings.log_level)
     asyncio.run(serve(settings))
     return 0
 
 
-async def serve(settings: ClientSettings) -> None:
+async def serve(settings: WarpSettings) -> None:
     """Serve one client on stdin and stdout."""
+    from loominal.warp.link import Link
     from loominal.warp.rpc import Rpc
     from loominal.warp.server import Server
+    from loominal.warp.stdio import Stdio
+    from loominal.warp.subscriptions import Subscriptions
 
-    server = Server(settings)
-    async with asyncio.TaskGroup() as group:
-        connection = group.create_task(server.keep_connected(), name="connection")
-        try:
-            await Rpc(server.methods).serve()
-        finally:
-            connection.cancel()
+    async def answer(call: Call) -> Json:
+        return await guarded(server, call)
+
+    link = Link(settings)
+    rpc = Rpc(Stdio.take(), answer)
+    subscriptions = Subscriptions(link, rpc.notify)
+    server = Server(link, rpc, subscriptions)
+    try:
+        async with asyncio.TaskGroup() as group:
+            group.create_task(_stop_on_signal(link), name="stop")
+            group.create_task(link.keep(), name="link")
+            group.create_task(subscriptions.keep(), name="subscriptions")
+            await rpc.serve()
+            raise Stop
+    except* Stop:
+        log.info("stopped")
+
+
+async def guarded(server: Server, call: Call) -> Json:
+    """Return the server's answer; a bug in one of them does not end the others. Raises: RpcError."""
+    from loominal.warp.rpc import INTERNAL_ERROR, RpcError
+
+    try:
+        return await server.answer(call)
+    except RpcError:
+        raise
+    except Exception as error:  # the last line of defence
+        log.exception("%s failed", call.method)
+        raise RpcError(INTERNAL_ERROR, f"a bug: {type(error).__name__}; warp's log on stderr has it") from error
+
+
+async def _stop_on_signal(link: Link) -> None:
+    """Hand back all claims and raise Stop at the first signal to end; the second ends the process at once."""
+    loop = asyncio.get_running_loop()
+    told = asyncio.Event()
+    signals = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+    for number in signals:
+        loop.add_signal_handler(number, told.set)
+    await told.wait()
+    for number in signals:
+        loop.remove_signal_handler(number)
+        signal.signal(number, signal.SIG_DFL)
+    await link.hand_back()
+    raise Stop
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Arguments as JSON Schema and back: one plain type each for the model, leniently read from what it sends."""
+"""Arguments and answers as JSON Schema, one plain type each; arguments leniently read from what a model sends."""
 
 from __future__ import annotations
 
@@ -7,12 +7,14 @@ from enum import Enum
 import msgspec
 from msgspec import inspect
 
-from loominal.fabric.operations.types import Arguments
+from loominal.fabric.operations.types import Arguments, View
 from loominal.fabric.protocol import arguments
 from loominal.model.errors import InvalidArgument
 from loominal.model.names import nearest
+from loominal.model.times import duration_seconds
 
 Json = dict[str, object]
+HIDDEN = frozenset({"leaseToken"})  # Warp keeps the tokens of its claims
 
 
 def input_schema(kind: type[Arguments], hints: dict[str, str]) -> Json:
@@ -28,6 +30,17 @@ def input_schema(kind: type[Arguments], hints: dict[str, str]) -> Json:
     return schema | {"required": required} if required else schema
 
 
+def output_schema(kind: type[View]) -> Json:
+    """Return the schema of a tool's answer; what may be left out is not required, and more may be there."""
+    return _schema_of_answer(_fields(kind), entry=False)
+
+
+def wait_seconds(args: Arguments) -> float:
+    """Return for how long an operation is asked to wait."""
+    seconds = getattr(args, "wait_seconds", 0.0)
+    return float(seconds)
+
+
 def read(kind: type[Arguments], given: Json) -> Arguments:
     """Return what a model sent as arguments of `kind`.
 
@@ -40,14 +53,40 @@ def read(kind: type[Arguments], given: Json) -> Arguments:
         if name not in fields:
             raise InvalidArgument(f"there is no argument {name!r}", f"did you mean {nearest(name, fields)!r}?")
         if value is not None:
-            found[name] = _lenient(_plain(fields[name].type), value)
+            if value == "" and fields[name].default is None:
+                continue  # how some models say null
+            found[name] = _lenient(_plain(fields[name].type), value, name)
     missing = [name for name, field in fields.items() if field.required and name not in found]
     if missing:
         raise InvalidArgument(f"missing: {', '.join(missing)}", "give it and call again")
     return arguments(kind, msgspec.json.encode(found))
 
 
-def _fields(kind: type[Arguments]) -> tuple[inspect.Field, ...]:
+def _schema_of_answer(fields: tuple[inspect.Field, ...], *, entry: bool) -> Json:
+    shown = [field for field in fields if field.encode_name not in HIDDEN]
+    required = [
+        field.encode_name
+        for field in shown
+        if field.required or not (entry or isinstance(field.type, inspect.UnionType))
+    ]
+    properties = {field.encode_name: _answer_schema(_plain(field.type)) for field in shown}
+    return {"type": "object", "properties": properties, "required": required}
+
+
+def _answer_schema(kind: inspect.Type) -> Json:
+    match kind:
+        case inspect.VarTupleType(item_type=item) | inspect.ListType(item_type=item):
+            return {"type": "array", "items": _answer_schema(_plain(item))}
+        case inspect.StructType(fields=fields):
+            return _schema_of_answer(fields, entry=True)
+        case inspect.DateTimeType():
+            return {"type": "string", "format": "date-time"}
+        case inspect.IntType() | inspect.FloatType():
+            return {"type": "integer" if isinstance(kind, inspect.IntType) else "number"}
+    return _schema(kind)
+
+
+def _fields(kind: type[Arguments | View]) -> tuple[inspect.Field, ...]:
     info = inspect.type_info(kind)
     if not isinstance(info, inspect.StructType):
         raise TypeError(f"{kind} is no Struct")
@@ -82,22 +121,30 @@ def _schema(kind: inspect.Type) -> Json:
     return {"type": "string"}
 
 
-def _lenient(kind: inspect.Type, value: object) -> object:
+def _lenient(kind: inspect.Type, value: object, name: str) -> object:
     match kind, value:
+        case inspect.IntType() | inspect.FloatType(), str() if name.endswith("Seconds") and _is_duration(value):
+            return duration_seconds(value)
         case inspect.IntType() | inspect.FloatType() | inspect.BoolType(), str():
             return _decoded(value.strip().lower())
+        case inspect.IntType(), float() if value.is_integer():
+            return int(value)
         case inspect.DictType() | inspect.StructType(), str():
             return _decoded(value)
         case inspect.VarTupleType(item_type=item), str():
             decoded = _decoded(value) if value.lstrip().startswith("[") else [value]
-            return _lenient(kind, decoded) if isinstance(decoded, list) else [_lenient(item, value)]
+            return _lenient(kind, decoded, name) if isinstance(decoded, list) else [_lenient(item, value, name)]
         case inspect.VarTupleType(item_type=item), list():
-            return [_lenient(item, each) for each in value]
+            return [_lenient(item, each, name) for each in value]
         case inspect.EnumType(cls=cls), str():
             return _member(cls, value)
         case inspect.StrType(), int() | float() if not isinstance(value, bool):
             return str(value)
     return value
+
+
+def _is_duration(text: str) -> bool:
+    return text.strip()[:1].isdigit() and text.strip()[-1:].isalpha()
 
 
 def _decoded(text: str) -> object:
@@ -108,5 +155,5 @@ def _decoded(text: str) -> object:
 
 
 def _member(cls: type[Enum], text: str) -> str:
-    folded = text.strip().lower().replace(" ", "-")
+    folded = text.strip().lower().replace(" ", "-").replace("_", "-")
     return next((member.value for member in cls if member.value.lower() == folded), text)

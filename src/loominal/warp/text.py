@@ -1,44 +1,67 @@
-"""Answers as a few lines of text, for clients that show their model only that. A peer's text never starts a line."""
+"""Lines of text for clients that show their model nothing else. What starts a line is ours, never a peer's."""
 
 from __future__ import annotations
 
+import unicodedata
+from collections.abc import Iterable
+from datetime import datetime
+
+from loominal.fabric.protocol import encode
+from loominal.model.times import rfc3339
+
 INDENT = "  "
+UNSHOWN = ("Cc", "Cf", "Cs", "Zl", "Zp")
+NO_CHARACTER = "\N{REPLACEMENT CHARACTER}"
+CUT = "(cut here; the structured content has all of it)"
 
 
-def rendered(value: object, limit_bytes: int) -> str:
-    """Return `value` as indented lines of at most `limit_bytes`; what is left out is said in the last one."""
-    lines, size = [], 0
-    for line in _lines(value, 0):
-        size += len(line.encode("utf-8", "replace")) + 1
-        if size > limit_bytes - 100:
-            lines.append("(more: read on with a cursor, or with id and offset)")
+def quoted(text: str) -> list[str]:
+    """Return a peer's text as lines that are all indented, without control characters."""
+    return [INDENT + "".join(map(_plain, line)) for line in text.splitlines()] or [INDENT]
+
+
+def one_line(text: str) -> str:
+    """Return a name, or our own words, on one line."""
+    return "".join(map(_plain, " ".join(text.splitlines())))
+
+
+def json_line(name: str, value: object) -> list[str]:
+    """Return a peer's object as one indented line, and none for an empty one."""
+    return [f"{INDENT}{name}: {one_line(encode(value).decode())}"] if value else []
+
+
+def at(moment: datetime | None) -> str:
+    """Return a time as answers show it, "" if there is none."""
+    return rfc3339(moment) if moment else ""
+
+
+def listed(names: Iterable[str]) -> str:
+    """Return names with commas, `-` for none."""
+    return ", ".join(map(one_line, names)) or "-"
+
+
+def facts(*pairs: tuple[str, object]) -> str:
+    """Return what is known as `name value; name value`, without what is empty."""
+    return "; ".join(f"{name} {value}".strip() for name, value in pairs if value not in ("", None, 0, False, "-"))
+
+
+def counted(number: int, what: str) -> str:
+    """Return how many there are, in words that agree."""
+    return f"{number or 'no'} {what}{'' if number == 1 else 's'}"
+
+
+def fitted(lines: Iterable[str], room: int) -> str:
+    """Return the lines as one text of at most `room` bytes; the last one says so if some are left out."""
+    kept: list[str] = []
+    left = room - len(CUT)
+    for line in lines:
+        left -= len(line.encode("utf-8", "replace")) + 1
+        if left < 0:
+            kept.append(CUT)
             break
-        lines.append(line)
-    return "\n".join(lines) or "ok"
+        kept.append(line)
+    return "\n".join(kept)
 
 
-def _lines(value: object, depth: int) -> list[str]:
-    pad = INDENT * depth
-    match value:
-        case dict():
-            found = []
-            for name, each in value.items():
-                if isinstance(each, (dict, list)) and each:
-                    found += [f"{pad}{name}:", *_lines(each, depth + 1)]
-                elif each not in ([], {}, ""):
-                    found += _said(f"{pad}{name}: ", each, depth)
-            return found
-        case list():
-            found = []
-            for each in value:
-                inner = _lines(each, depth + 1)
-                found += [f"{pad}- {inner[0].strip()}", *inner[1:]] if inner else []
-            return found
-    return _said(pad, value, depth)
-
-
-def _said(start: str, value: object, depth: int) -> list[str]:
-    """Return a value behind `start`; a text of several lines goes on indented, so that no line of it starts a line."""
-    shown = value if isinstance(value, str) else str(value).lower() if isinstance(value, bool) else str(value)
-    first, *rest = shown.splitlines() or [""]
-    return [start + first, *(f"{INDENT * (depth + 2)}{line}" for line in rest)]
+def _plain(char: str) -> str:
+    return NO_CHARACTER if unicodedata.category(char) in UNSHOWN and char != "\t" else char

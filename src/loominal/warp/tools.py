@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import cache
 
 from loominal.fabric.operations import OPERATIONS, Operation
-from loominal.warp.schema import input_schema
+from loominal.fabric.protocol import encode
+from loominal.warp.schema import input_schema, output_schema
 
 
 @dataclass(frozen=True, slots=True)
@@ -15,16 +17,22 @@ class Tool:
     description: str
     hints: dict[str, str] = field(default_factory=dict)  # argument -> what to put there, where its name does not say
     destructive: bool = False
+    idempotent: bool = False  # the same again has no further effect
 
     def listing(self, operation: Operation) -> dict[str, object]:
         """Return the entry of `tools/list`."""
+        title = operation.name.replace("_", " ").capitalize()
         return {
             "name": operation.name,
             "description": self.description,
             "inputSchema": input_schema(operation.arguments, self.hints),
+            "outputSchema": output_schema(operation.answer),
+            "title": title,
             "annotations": {
+                "title": title,
                 "readOnlyHint": operation.reads,
                 "destructiveHint": self.destructive,
+                "idempotentHint": operation.reads or self.idempotent,
                 "openWorldHint": False,
             },
         }
@@ -109,6 +117,7 @@ TOOLS: dict[str, Tool] = {
 }
 
 
-def listing() -> list[dict[str, object]]:
-    """Return what `tools/list` answers."""
-    return [tool.listing(OPERATIONS[name]) for name, tool in TOOLS.items()]
+@cache
+def listing() -> bytes:
+    """Return what `tools/list` answers, as JSON."""
+    return encode([tool.listing(OPERATIONS[name]) for name, tool in TOOLS.items()])

@@ -1,0 +1,84 @@
+"""How an operation's answer becomes a tool's: a few lines of text, and a structure; either suffices alone."""
+
+from __future__ import annotations
+
+import msgspec
+
+from loominal.fabric.operations.channels import History
+from loominal.fabric.operations.dead_letters import DeadLetters
+from loominal.fabric.operations.identity import Joined
+from loominal.fabric.operations.inbox import NOTICE, Inbox
+from loominal.fabric.operations.registry import AgentView, Discovered
+from loominal.fabric.operations.types import View
+from loominal.fabric.operations.work import Claimed, WorkDetail, WorkPage
+from loominal.fabric.protocol import encode, plain
+from loominal.model.errors import LoominalError
+from loominal.warp.renderers import rendered
+from loominal.warp.rpc import Json
+from loominal.warp.schema import HIDDEN
+from loominal.warp.text import fitted, one_line
+
+LIMIT_BYTES = 24_000  # of an answer, text and structure together: more would crowd a model's context
+STRUCTURED_BYTES = 9_500  # what the hub is asked for; as text, with its lines indented, it takes at most 1.5 times that
+LEAST_BYTES = 500  # of text, whatever the structure takes
+
+
+def answer(view: View) -> Json:
+    """Return what `tools/call` answers."""
+    structured = _without_secrets(plain(view, entry=False))
+    if not isinstance(structured, dict):
+        raise TypeError(f"{type(view).__name__} is no object")
+    if holds_peers_text(view) and not _says_so(view):
+        structured["notice"] = NOTICE
+    room = max(LIMIT_BYTES - len(encode(structured)), LEAST_BYTES)
+    return content(fitted(text_of(view), room), structured)
+
+
+def failure(error: LoominalError) -> Json:
+    """Return what `tools/call` answers when a tool could not do what it was asked."""
+    problem = error.problem()
+    shown = msgspec.to_builtins(problem) | {"retryable": problem.retryable}
+    said = ". ".join(one_line(part).rstrip(".") for part in (problem.message, problem.hint) if part)
+    return content(said + ".", {"error": shown}, is_error=True)
+
+
+def content(said: str, structured: Json, *, is_error: bool = False) -> Json:
+    """Return a tool's result."""
+    return {"content": [{"type": "text", "text": said}], "structuredContent": structured, "isError": is_error}
+
+
+def text_of(view: View) -> list[str]:
+    """Return an answer as lines; of those that hold peers' texts the first says what these are."""
+    lines = rendered(view)
+    return [f"Indented text is {NOTICE}.", *lines] if holds_peers_text(view) else lines
+
+
+def holds_peers_text(view: View) -> bool:
+    """Return whether texts of others are in an answer."""
+    match view:
+        case Inbox(messages=found) | History(messages=found) | Claimed(work=found):
+            return bool(found)
+        case WorkPage(items=found) | DeadLetters(items=found):
+            return bool(found)
+        case Joined(messages=messages, claims=claims, ready=ready):
+            return bool(messages or claims or ready)
+        case WorkDetail():
+            return True
+        case AgentView(metadata=metadata):
+            return bool(metadata)
+        case Discovered(agents=agents):
+            return any(agent.metadata for agent in agents)
+    return False
+
+
+def _says_so(view: View) -> bool:
+    return isinstance(view, Inbox) or (isinstance(view, Joined) and NOTICE in view.note)
+
+
+def _without_secrets(value: object) -> object:
+    match value:
+        case dict():
+            return {name: _without_secrets(each) for name, each in value.items() if name not in HIDDEN}
+        case list():
+            return [_without_secrets(each) for each in value]
+    return value

@@ -1,0 +1,111 @@
+"""The one agent behind this process: connected when it is first needed, and again after whatever went wrong."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from loominal.model.errors import LoominalError
+
+if TYPE_CHECKING:
+    from loominal.fabric.client.agent import Agent
+    from loominal.warp.settings import WarpSettings
+
+HAND_BACK_SECONDS = 3.0  # for all claims of a process that is told to end
+
+log = logging.getLogger(__name__)
+
+
+class Link:
+    """`keep` connects, whoever needs the agent awaits `agent`; `on_agent` hear of each new one."""
+
+    def __init__(self, settings: WarpSettings) -> None:
+        self.on_agent: list[Callable[[Agent], None]] = []
+        self.present: Agent | None = None
+        self._users = 0
+        self._settings = settings
+        self._agent: asyncio.Future[Agent] | None = None  # None: nobody asked for it, or the last try failed
+        self._wanted = asyncio.Event()
+
+    @property
+    def busy(self) -> bool:
+        """Whether the client waits for an answer of the fabric."""
+        return self._users > 0
+
+    @contextmanager
+    def in_use(self) -> Iterator[None]:
+        """Count as busy while the block runs."""
+        self._users += 1
+        try:
+            yield
+        finally:
+            self._users -= 1
+
+    def name_client(self, client: str) -> None:
+        """Let the agent be one of this client's, if it is not connected yet."""
+        if client and self._agent is None:
+            named = msgspec.structs.replace(self._settings.client, client=client)
+            self._settings = msgspec.structs.replace(self._settings, client=named)
+
+    def want(self) -> asyncio.Future[Agent]:
+        """Let `keep` connect, and return what will hold the agent or why there is none."""
+        if self._agent is None:
+            self._agent = asyncio.get_running_loop().create_future()
+            self._wanted.set()
+        return self._agent
+
+    async def agent(self) -> Agent:
+        """Return the agent. Raises: BrokerUnavailable, and whatever else keeps it from connecting."""
+        return await asyncio.shield(self.want())
+
+    async def keep(self) -> None:
+        """Connect when the agent is wanted, and stay so until cancelled: then it leaves."""
+        while True:
+            await self._wanted.wait()
+            self._wanted.clear()
+            waiting = self.want()
+            try:
+                await self._connect(waiting)
+            except LoominalError as error:
+                if waiting.done():
+                    raise
+                log.info("not connected: %s", error)
+                self._agent = None  # the next call tries again
+                waiting.set_exception(error)
+                waiting.exception()  # nobody may be waiting for it
+
+    async def hand_back(self) -> None:
+        """Release every claim: this process was told to end."""
+        if self.present is None:
+            return
+        agent = self.present
+        try:
+            async with asyncio.timeout(HAND_BACK_SECONDS):
+                releases = (agent.release_work(item, reason="its agent's client was ended") for item in agent.holds)
+                await asyncio.gather(*releases, return_exceptions=True)  # what fails lapses
+        except TimeoutError:
+            log.warning("claims could not be handed back: nobody answers")
+
+    async def _connect(self, waiting: asyncio.Future[Agent]) -> None:
+        from loominal.fabric.client.connect import open_agent  # loads the NATS client
+        from loominal.warp.autostart import ensure_fabric
+
+        settings = self._settings.client
+        if self._settings.autostart:
+            await ensure_fabric(settings)
+        async with open_agent(settings) as agent:
+            if settings.handle and agent.handle != settings.handle:
+                await agent.set_handle(settings.handle)
+            self.present = agent
+            for tell in self.on_agent:
+                tell(agent)
+            waiting.set_result(agent)
+            try:
+                await asyncio.Event().wait()
+            finally:
+                self.present = None

@@ -1,0 +1,286 @@
+"""Each kind of answer as lines of text. Peers' texts are indented; ids, cursors and offsets stand where they help."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from loominal.fabric.operations.channels import ChannelMessage, Channels, ChannelView, History, MessageSent
+from loominal.fabric.operations.dead_letters import DeadLetter, DeadLetterMoved, DeadLetters
+from loominal.fabric.operations.events import Events
+from loominal.fabric.operations.identity import HandleSet, Joined, MyHandle
+from loominal.fabric.operations.inbox import NOTICE, DirectSent, Inbox, MessageView
+from loominal.fabric.operations.registry import AgentView, Deregistered, Discovered, PresenceUpdated, Registered
+from loominal.fabric.operations.types import View
+from loominal.fabric.operations.work import (
+    Claimed,
+    FailureView,
+    Offered,
+    ProgressReported,
+    WorkDetail,
+    WorkMoved,
+    WorkPage,
+    WorkView,
+)
+from loominal.warp.text import at, counted, facts, json_line, listed, one_line, quoted
+
+
+def rendered(view: View) -> list[str]:
+    """Return the lines of an answer."""
+    match view:
+        case Joined():
+            return _joined(view)
+        case Inbox():
+            return _inbox(view)
+        case History():
+            return _history(view)
+        case Claimed():
+            return _claimed(view)
+        case WorkDetail():
+            return _detail(view)
+        case WorkPage(items=items, total=total, next_cursor=cursor):
+            return [f"{len(items)} of {total} items.", *_each(map(_entry, items)), *_more(cursor)]
+        case DeadLetters(items=letters, total=total, next_cursor=cursor):
+            return [f"{len(letters)} of {total} dead letters.", *_each(map(_letter, letters)), *_more(cursor)]
+        case Discovered(agents=agents, total=total, next_cursor=cursor):
+            return [f"{len(agents)} of {total} agents.", *_each(map(_agent, agents)), *_more(cursor)]
+        case AgentView():
+            return _agent(view)
+        case Channels(channels=channels):
+            return [counted(len(channels), "channel") + ".", *map(_channel, channels)]
+        case Events():
+            return _events(view)
+    return [_said(view)]
+
+
+def _said(view: View) -> str:
+    """Return an answer that is one sentence."""
+    match view:
+        case HandleSet(handle=handle, guid=guid):
+            return f"You are {handle} ({guid})."
+        case MyHandle(handle=handle, guid=guid, project=project, project_id=project_id, registered=registered):
+            state = "registered" if registered else "not registered yet: call join"
+            return f"You are {handle} ({guid}) in project {one_line(project)} ({project_id}), {state}."
+        case Registered(handle=handle, guid=guid, agent_type=kind, capabilities=able, boundaries=boundaries):
+            known = facts(("capabilities", listed(able)), ("boundaries", listed(boundaries)))
+            return f"Registered as {handle} ({guid}), {one_line(kind)}; {known or 'no capabilities'}."
+        case MessageSent(id=number, channel=channel, timestamp=moment):
+            return f"Sent {number} to #{channel} at {at(moment)}."
+        case DirectSent(id=number, recipient=to, receipt=receipt):
+            return f"Sent {number} to {to.handle} ({to.guid}), who is {to.status}: {receipt} in its inbox."
+        case Offered():
+            return _offered(view)
+        case ProgressReported(work_id=item, percent=percent, cancel_requested=cancelled):
+            how_far = f"{item} is at {percent:g} %." if percent is not None else f"{item} goes on."
+            return how_far + (" Stop: it was called off; release it." if cancelled else "")
+        case WorkMoved(work_id=item, status=status, next_attempt_at=moment):
+            return f"{item} is {status}" + (f"; next attempt at {at(moment)}." if moment else ".")
+        case DeadLetterMoved(id=item, status=status):
+            return f"{item} is {status}."
+        case PresenceUpdated(before=old, after=new):
+            known = facts(("tasks", new.current_task_count), ("capabilities", listed(new.capabilities)))
+            return f"You were {old.status} and are {new.status}" + (f"; {known}." if known else ".")
+        case Deregistered(guid=guid, released=released):
+            return f"{guid} is deregistered; handed back: {listed(released)}."
+    raise TypeError(f"{type(view).__name__} has no text")
+
+
+def _joined(view: Joined) -> list[str]:
+    lines = [one_line(view.note.replace(NOTICE, "").strip())] if view.note else []
+    lines += ["You are:", *_agent(view.agent)]
+    if view.messages:
+        lines += [
+            f"{counted(len(view.messages), 'message')}, {view.unread} more unread:",
+            *_each(map(_message, view.messages)),
+        ]
+    elif view.unread:
+        lines.append(f"{counted(view.unread, 'unread message')}: read_direct_messages")
+    if view.claims:
+        lines += ["You hold:", *_each(map(_work, view.claims))]
+    if view.ready:
+        lines += ["Ready for you:", *_each(map(_entry, view.ready))]
+    return [*lines, f"Channels: {listed(f'#{each.name} ({each.messages})' for each in view.channels)}"]
+
+
+def _offered(view: Offered) -> str:
+    again = " (offered before: nothing new was made)" if view.duplicate else ""
+    note = f" {one_line(view.note)}" if view.note else ""
+    return (
+        f"{view.id} (task {one_line(view.task_id)}) is {view.status}{again}; "
+        f"{view.eligible} live agents could take it.{note}"
+    )
+
+
+def _inbox(view: Inbox) -> list[str]:
+    return [
+        f"{counted(len(view.messages), 'message')}; {view.unread} more unread.",
+        *_each(map(_message, view.messages)),
+        *_more(view.next_cursor),
+    ]
+
+
+def _message(message: MessageView) -> list[str]:
+    about = facts(
+        ("", one_line(message.message_type)),
+        ("importance", "" if message.importance == "normal" else message.importance),
+        ("reply to", message.reply_to),
+        ("wants an", "ack" if message.ack_required else ""),
+        ("shown", "before" if message.redelivered else ""),
+    )
+    who = message.sender.handle + (" (a person)" if message.sender.person else "")
+    return [
+        f"{message.id} from {who} at {at(message.timestamp)}: {about}",
+        *quoted(message.message),
+        *json_line("metadata", message.metadata),
+        *_cut(message.id, message.truncated, message.next_offset, message.chars),
+    ]
+
+
+def _history(view: History) -> list[str]:
+    lines = [f"{counted(len(view.messages), 'message')}, oldest first."]
+    for message in view.messages:
+        about = facts(
+            ("importance", "" if message.importance == "normal" else message.importance),
+            ("reply to", message.reply_to),
+        )
+        lines += [
+            f"{message.id} from {message.handle} at {at(message.timestamp)}{': ' * bool(about)}{about}",
+            *_channel_text(message),
+        ]
+    lines += [f"older: cursor {view.next_cursor}"] if view.next_cursor else []
+    return lines + ([f"only what comes later: cursor {view.new_cursor}"] if view.new_cursor else [])
+
+
+def _channel_text(message: ChannelMessage) -> list[str]:
+    return [
+        *quoted(message.message),
+        *json_line("metadata", message.metadata),
+        *_cut(message.id, message.truncated, message.next_offset, message.chars),
+    ]
+
+
+def _claimed(view: Claimed) -> list[str]:
+    note = [one_line(view.note)] if view.note else []
+    if not view.work:
+        return ["Nothing claimed.", *note]
+    return ["Yours now; do it, then complete_work, fail_work or release_work:", *_each(map(_work, view.work)), *note]
+
+
+def _work(item: WorkView) -> list[str]:
+    """Return an item with everything its holder needs."""
+    return [
+        _headline(item),
+        *quoted(item.description),
+        *json_line("contextData", item.context_data),
+        *_long(item),
+    ]
+
+
+def _entry(item: WorkView) -> list[str]:
+    """Return an item of a list."""
+    progress = item.progress
+    return [
+        _headline(item),
+        *quoted(item.description),
+        *([f"waits: {one_line(item.waits_for)}"] if item.waits_for else []),
+        *([f"progress {progress.percent or 0:g} % at {at(progress.at)}"] if progress else []),
+        *(quoted(progress.message) if progress and progress.message else []),
+    ]
+
+
+def _headline(item: WorkView) -> str:
+    return f"{item.id} " + facts(
+        ("task", one_line(item.task_id)),
+        ("", item.status or ""),
+        ("needs", listed(item.capabilities)),
+        ("boundary", one_line(item.boundary)),
+        ("priority", item.priority),
+        ("attempt", f"{item.attempt}/{item.max_attempts}"),
+        ("offered by", item.offered_by),
+        ("claimed by", item.claimed_by),
+        ("deadline", at(item.deadline)),
+        ("times out", at(item.timeout_at)),
+        ("due", at(item.due_at)),
+        ("depends on", listed(item.depends_on)),
+        ("STOP:", "it was called off" if item.cancel_requested else ""),
+    )
+
+
+def _detail(item: WorkDetail) -> list[str]:
+    lines = [_headline(item), *quoted(item.description), *json_line("contextData", item.context_data)]
+    if item.waits_for:
+        lines.append(f"waits: {one_line(item.waits_for)}")
+    if item.progress:
+        lines += [f"progress {item.progress.percent or 0:g} %", *quoted(item.progress.message)]
+    if item.summary:
+        lines += ["summary:", *quoted(item.summary)]
+    lines += json_line("result", item.result)
+    for artifact in item.artifacts:
+        lines += [f"artifact {artifact.kind}:", *quoted(f"{artifact.value} {artifact.note}".strip())]
+    lines += _failures(item.errors)
+    if item.dead_reason:
+        lines.append(f"dead: {item.dead_reason}")
+    for entry in item.history:
+        lines.append(f"{at(entry.at)} {entry.move} by {entry.by}")
+        lines += quoted(entry.note) if entry.note else []
+    return [*lines, *_long(item)]
+
+
+def _letter(letter: DeadLetter) -> list[str]:
+    about = facts(
+        ("task", one_line(letter.task_id)),
+        ("needs", listed(letter.capabilities)),
+        ("dead:", letter.reason),
+        ("attempts", letter.attempts),
+        ("at", at(letter.failed_at)),
+    )
+    return [f"{letter.id} {about}", *_failures(letter.errors)]
+
+
+def _failures(errors: Iterable[FailureView]) -> list[str]:
+    return [line for each in errors for line in (f"error at {at(each.at)} by {each.by}:", *quoted(each.message))]
+
+
+def _agent(agent: AgentView) -> list[str]:
+    about = facts(
+        ("", one_line(agent.agent_type)),
+        ("", agent.status),
+        ("capabilities", listed(agent.capabilities)),
+        ("boundaries", listed(agent.boundaries)),
+        ("free", agent.free),
+        ("works on", listed(agent.current_work)),
+        ("on", one_line(agent.hostname)),
+        ("project", agent.project_id),
+        ("last seen", at(agent.last_seen)),
+    )
+    return [f"{agent.handle} ({agent.guid}): {about}", *json_line("metadata", agent.metadata)]
+
+
+def _channel(channel: ChannelView) -> str:
+    about = facts(("messages", channel.messages), ("last", at(channel.last_at)), ("", one_line(channel.description)))
+    return f"#{channel.name} {about}".strip()
+
+
+def _events(view: Events) -> list[str]:
+    lines = [f"{each.kind} {each.id}: {one_line(each.summary)}" for each in view.events]
+    state = f"{view.unread} unread, {view.ready} ready"
+    return [
+        *(lines or [f"Nothing happened in {view.waited_seconds:g} s."]),
+        f"{state}; go on with cursor {view.cursor}",
+    ]
+
+
+def _each(entries: Iterable[list[str]]) -> list[str]:
+    return [line for entry in entries for line in entry]
+
+
+def _more(cursor: str | None) -> list[str]:
+    return [f"more: cursor {cursor}"] if cursor else []
+
+
+def _cut(number: str, truncated: bool, next_offset: int, chars: int) -> list[str]:
+    return [f"(read on with id {number} and offset {next_offset}; {chars} characters in all)"] if truncated else []
+
+
+def _long(item: WorkView) -> list[str]:
+    cut = ", ".join(f"{name} ({item.chars.get(name, 0)} characters)" for name in item.truncated)
+    return [f"(cut: {cut}; read on with get_work, field and offset)"] if cut else []

@@ -1,0 +1,34 @@
+"""What warp is told by its environment."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from typing import Self
+
+import msgspec
+
+from loominal.fabric.client.settings import ClientSettings
+from loominal.model.errors import InvalidArgument
+
+CALL_SECONDS = 20.0  # how long a call is repeated while nobody answers: clients give up a tool after 60 s
+
+
+class WarpSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """One process's settings."""
+
+    client: ClientSettings
+    autostart: bool  # LOOMINAL_AUTOSTART: 0 = never start a fabric
+    log_level: int  # LOG_LEVEL: WARNING
+
+    @classmethod
+    def from_env(cls, environ: Mapping[str, str]) -> Self:
+        """Return the settings. Raises: InvalidArgument for a value that cannot be used."""
+        level = logging.getLevelNamesMapping().get(environ.get("LOG_LEVEL", "WARNING").upper())
+        if level is None:
+            raise InvalidArgument("LOG_LEVEL is no level", "use DEBUG, INFO, WARNING or ERROR")
+        return cls(
+            client=ClientSettings.from_env(environ, client="mcp", timeout_seconds=CALL_SECONDS),
+            autostart=environ.get("LOOMINAL_AUTOSTART", "") != "0",
+            log_level=level,
+        )
