@@ -113,7 +113,7 @@ class Cluster:
     def __init__(self, directory: Path, keyring: Keyring, size: int = 3) -> None:
         names = [f"n{number}" for number in range(1, size + 1)]
         self.members = {name: Member(name, directory / name, keyring) for name in names}
-        self._keyring = keyring
+        self.keyring = keyring
 
     @property
     def urls(self) -> str:
@@ -122,7 +122,8 @@ class Cluster:
     def start(self, *names: str) -> None:
         """Start the named servers, or all, and return when they listen."""
         started = [self.members[name] for name in names or self.members]
-        routes = [f"nats://127.0.0.1:{member.route_port}" for member in self.members.values()]
+        there = [member for member in self.members.values() if member in started or member.process is not None]
+        routes = [f"nats://127.0.0.1:{member.route_port}" for member in there]
         for member in started:
             member.start(routes)
         until = time.monotonic() + START_SECONDS
@@ -139,7 +140,7 @@ class Cluster:
 
     async def stream(self, project: str, stream: str) -> StreamInfo | None:
         """Return who keeps a stream of a project, as whichever server answers says; None if nobody does now."""
-        credential = self._keyring.hub_credential(project, "look")
+        credential = self.keyring.hub_credential(project, "look")
         async with Broker.connect(
             self.urls, name="look", inbox=subjects.reply_prefix("look"), credential=lambda: credential
         ) as broker:

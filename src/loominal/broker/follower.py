@@ -18,6 +18,7 @@ from loominal.model.errors import BrokerUnavailable, LoominalError, NotFound
 UP_SECONDS = 30.0  # how long one try waits for the connection
 FIRST_PAUSE_SECONDS = 0.05  # before the next try; doubled up to LAST_PAUSE_SECONDS
 LAST_PAUSE_SECONDS = 1.0
+SETTLE_SECONDS = 1.0  # in a cluster, before a stream that seems to have lost records is believed to have
 
 log = logging.getLogger(__name__)
 
@@ -119,9 +120,9 @@ class Follower:
                     self._reset()
                 self._loaded.set()
             except LoominalError as error:
-                if error.message != told:
+                if error.code != told:  # the message names another consumer each time
                     log.info("cannot follow %s yet: %s", self._log.stream, error)
-                    told = error.message
+                    told = error.code
             with suppress(TimeoutError):
                 async with asyncio.timeout(pause):
                     await self._reconnected.wait()
@@ -148,6 +149,9 @@ class Follower:
         state = await self._log.state()
         if state is None:
             raise NotFound(f"the stream {self._log.stream} is gone")
+        if state.last < self.position and self._log.broker.clustered:  # a new leader may not have all of its log yet
+            await asyncio.sleep(SETTLE_SECONDS)
+            state = await self._log.state() or state
         before, self._created = self._created or state.created, state.created
         if state.created != before or state.last < self.position:
             return True

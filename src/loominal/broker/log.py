@@ -151,9 +151,12 @@ class Log:
     async def state(self) -> StreamState | None:
         """Return what the log holds now, None if there is no such stream. Raises: BrokerUnavailable."""
         try:
-            return (await call(self.broker, _Info, "STREAM", "INFO", self.stream)).as_state()
+            told = await call(self.broker, _Info, "STREAM", "INFO", self.stream)
         except NotFound:
             return None
+        if told.cluster is not None and not told.cluster.leader:  # then any server answers, however far it lags
+            raise BrokerUnavailable(f"the servers that keep {self.stream} have no leader")
+        return told.as_state()
 
     async def append(
         self,
@@ -315,10 +318,15 @@ class _Config(msgspec.Struct, frozen=True):
     num_replicas: int = 1
 
 
+class _Raft(msgspec.Struct, frozen=True):
+    leader: str = ""
+
+
 class _Info(msgspec.Struct, frozen=True):
     created: str
     state: _Held
     config: _Config
+    cluster: _Raft | None = None  # None: it is no cluster
 
     def as_state(self) -> StreamState:
         held = self.state
