@@ -65,6 +65,7 @@ class Speaker:
         self.guid = agent or str(uuid4())
         self.incarnation = incarnation or uuid4().hex
         self.limit_bytes = limit_bytes
+        self._answered: list[str] = []  # of its reads
         hello = Hello(client="codex", hostname="loom-1", directory="/home/ada/loom", user="ada")
         project.presence.hello(self.guid, self.incarnation, hello, project.clock.monotonic())
 
@@ -86,7 +87,7 @@ class Speaker:
             standing=standing,
             limit_bytes=self.limit_bytes,
         )
-        self.project.inboxes.surface(caller.agent, caller.incarnation, caller.op)
+        self.project.inboxes.surface(caller.agent, caller.incarnation, self._answered)
         return caller
 
     async def register(self, handle: str, capability: str = "python") -> Speaker:
@@ -110,8 +111,10 @@ class Speaker:
         return self._fits(await ops_inbox.send_direct_message(self.project, self.request(op), args))
 
     async def inbox(self, op: str = "", **more: object) -> Inbox:
-        args = _arguments(ReadDirectMessages, **more)
-        return self._fits(await ops_inbox.read_direct_messages(self.project, self.request(op), args))
+        args, request = _arguments(ReadDirectMessages, **more), self.request(op)
+        page = self._fits(await ops_inbox.read_direct_messages(self.project, request, args))
+        self._answered.append(request.op)
+        return page
 
     async def wait(self, op: str = "", **more: object) -> Events:
         args = _arguments(WaitForEvents, **more)

@@ -26,6 +26,7 @@ REQUESTS_IN_FLIGHT = 32  # per agent, beside one claim poll and one wait
 FIELD_BYTES = 200_000  # one text or object
 REQUEST_BYTES = 600_000  # the arguments of one request
 NESTED_LEVELS = 64  # objects in objects; what is read anywhere must be readable however deep the reader's own stack is
+MOST_ANSWERED = 8  # pages of messages that a request says have come
 MOST_HOLDS = 1000  # claims that a heartbeat names: an agent holds no more
 
 
@@ -42,6 +43,7 @@ class Request(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_de
     args: msgspec.Raw = msgspec.Raw(b"{}")
     lease_token: LeaseToken = 0
     limit_bytes: Annotated[int, msgspec.Meta(ge=0)] = 0  # the longest answer wanted; 0: whatever the broker carries
+    answered: Annotated[tuple[str, ...], msgspec.Meta(max_length=MOST_ANSWERED)] = ()  # ops of pages that have come
 
 
 class Answer(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True):

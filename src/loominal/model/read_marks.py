@@ -1,7 +1,8 @@
 """How far an agent has read its inbox, as pure rules: what is offered, what counts as shown, what is still unread.
 
 A page is *offered* when a read answers with it, and *shown* (to its reader: surfaced) when the same process asks for
-something else, names it in `ack`, or reads on behind it. Until then another process gets it again.
+something else and says that the answer has come, names it in `ack`, or reads on behind it. Until then another process
+gets it again.
 """
 
 from __future__ import annotations
@@ -94,9 +95,9 @@ def offer(marks: ReadMarks, op: str, to: str, sequences: Iterable[int]) -> ReadM
     return replace(marks, offers=(*marks.offers, made)[-OFFERS_KEPT:])
 
 
-def surface(marks: ReadMarks, to: str, op: str) -> ReadMarks:
-    """Return `marks` after the process `to` asked for something else, `op`: what it was offered before was shown."""
-    due = (offer for offer in marks.offers if offer.to == to and offer.op != op and not offer.shown)
+def surface(marks: ReadMarks, to: str, answered: Collection[str]) -> ReadMarks:
+    """Return `marks` after the process `to` said that its reads `answered` were: what they offered was shown."""
+    due = (offer for offer in marks.offers if offer.to == to and offer.op in answered and not offer.shown)
     return show(marks, [sequence for offer in due for sequence in offer.sequences])
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import uuid
+from collections import deque
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 
@@ -18,12 +19,13 @@ from loominal.fabric.enrolment import ENROL_AGAIN
 from loominal.fabric.operations import OPERATIONS, Operation
 from loominal.fabric.operations.identity import Hello, Welcome
 from loominal.fabric.operations.types import View
-from loominal.fabric.protocol import HEARTBEAT_SECONDS, PROTO, REQUEST_BYTES, Beat, Request, encode
+from loominal.fabric.protocol import HEARTBEAT_SECONDS, MOST_ANSWERED, PROTO, REQUEST_BYTES, Beat, Request, encode
 from loominal.model.errors import Forbidden, Internal, LoominalError, TooLarge
 
 GREET_SECONDS = 10.0  # for one hello in the background
 GREET_AGAIN_SECONDS = 5.0  # after one that failed, unless a new leader announces itself sooner
 HELLO = OPERATIONS["hello"]
+PAGES = frozenset({"read_direct_messages", "join"})  # what shows messages of the inbox
 
 log = logging.getLogger(__name__)
 
@@ -45,6 +47,9 @@ class Session:
         self._hello = hello
         self._enrol_again = enrol_again
         self._asking = Asking(broker)
+        self._pages: deque[str] = deque(maxlen=MOST_ANSWERED)  # ops of pages of messages that have come
+        self._untold: deque[str] = deque(maxlen=MOST_ANSWERED)  # those of them that the hub is yet to be told
+        self._unheard: dict[str, str] = {}  # operation -> the op of its page that did not come
         self._greet_now = asyncio.Event()
         self._beat_now = asyncio.Event()
 
@@ -69,22 +74,48 @@ class Session:
             args=msgspec.Raw(arguments),
             lease_token=lease_token,
             limit_bytes=limit_bytes,
+            answered=tuple(self._pages if operation is HELLO else self._untold),  # a new hub may not know of any
         )
-        subject = subjects.request(self.project, operation.name, self.agent)
-        data = encode(request)
+        came = False
         try:
-            answer, was_alone = await self._asking.answer(subject, data, seconds=seconds, hold_seconds=hold_seconds)
-        except Forbidden as error:
-            if error.hint != ENROL_AGAIN or self._enrol_again is None:
-                raise
-            await self._enrol_again()
-            answer, was_alone = await self._asking.answer(subject, data, seconds=seconds, hold_seconds=hold_seconds)
+            answer, was_alone = await self._send(operation, request, seconds, hold_seconds)
+            came = True
+        finally:
+            self._note(operation, request, came=came)
         if was_alone and operation is not HELLO:
             self._greet_now.set()  # a hub that has just come knows nobody
         try:
             return msgspec.json.decode(answer, type=operation.answer)
         except msgspec.DecodeError as error:
             raise Internal(f"the answer to {operation.name} cannot be read: {error}") from error
+
+    def new_op(self, operation: Operation) -> str:
+        """Return a name for a deed; a page of messages that was asked for and never came is asked for again."""
+        return self._unheard.pop(operation.name, "") or uuid.uuid4().hex
+
+    async def _send(
+        self, operation: Operation, request: Request, seconds: float, hold_seconds: float
+    ) -> tuple[msgspec.Raw, bool]:
+        subject, data = subjects.request(self.project, operation.name, self.agent), encode(request)
+        try:
+            return await self._asking.answer(subject, data, seconds=seconds, hold_seconds=hold_seconds)
+        except Forbidden as error:
+            if error.hint != ENROL_AGAIN or self._enrol_again is None:
+                raise
+            await self._enrol_again()
+            return await self._asking.answer(subject, data, seconds=seconds, hold_seconds=hold_seconds)
+
+    def _note(self, operation: Operation, request: Request, *, came: bool) -> None:
+        """Note whether an answer came: what a page shows is unread until the hub is told that the page has come."""
+        if came:
+            for told in request.answered:
+                with suppress(ValueError):
+                    self._untold.remove(told)
+        if operation.name in PAGES and came:
+            self._pages.append(request.op)
+            self._untold.append(request.op)
+        elif operation.name in PAGES:
+            self._unheard[operation.name] = request.op
 
     async def open(self, seconds: float) -> None:
         """Say hello for the first time, and listen for new leaders. Raises: as `ask`."""

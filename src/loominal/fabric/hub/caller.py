@@ -51,4 +51,5 @@ class Caller(msgspec.Struct, frozen=True, kw_only=True):
     op: str
     standing: Standing
     lease_token: int = 0
+    answered: tuple[str, ...] = ()  # ops of the pages of messages that the process says have come
     limit_bytes: int = 0  # the longest answer wanted, already bounded by what the broker carries

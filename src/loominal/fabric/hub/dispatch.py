@@ -134,6 +134,7 @@ class Dispatcher:
             op=request.op,
             standing=standing,
             lease_token=request.lease_token,
+            answered=request.answered,
             limit_bytes=min(request.limit_bytes or self._room(), self._room()),
         )
 
@@ -153,7 +154,7 @@ class Dispatcher:
             record = project.agents.get(caller.agent)
             if record is None or not record.registered:
                 raise NotRegistered(f"{operation.name} needs a registered agent")
-        project.inboxes.surface(caller.agent, caller.incarnation, caller.op)
+        project.inboxes.surface(caller.agent, caller.incarnation, caller.answered)
 
     def _too_many(self, operation: str, agent: str) -> bool:
         if operation == POLL:

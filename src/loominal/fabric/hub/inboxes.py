@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import defaultdict
+from collections.abc import Collection
 
 import msgspec
 
@@ -92,11 +93,11 @@ class Inboxes:
         box = self._boxes[agent]
         return read_marks.unread_count(box.marks, box.trail.sequences)
 
-    def surface(self, agent: str, incarnation: str, op: str) -> None:
-        """Take from a request that its process has seen what earlier ones of its reads were answered with."""
-        if agent in self._boxes:
+    def surface(self, agent: str, incarnation: str, answered: Collection[str]) -> None:
+        """Take from a request which reads of its process have been answered there: what they showed was seen."""
+        if answered and agent in self._boxes:
             marks = self._boxes[agent].marks
-            self.learn(agent, read_marks.surface(marks, incarnation, op))
+            self.learn(agent, read_marks.surface(marks, incarnation, answered))
 
     def learn(self, agent: str, marks: ReadMarks) -> None:
         """Take marks that are to be written later, and tell the senders."""
