@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from loominal.fabric.hub.caller import Caller
 from loominal.fabric.hub.parts import fitting
 from loominal.fabric.hub.project import Project
-from loominal.fabric.hub.work.finding import resolve
+from loominal.fabric.hub.work.finding import resolve, sees
 from loominal.fabric.hub.work.moving import move
 from loominal.fabric.hub.work.querying import may_end
 from loominal.fabric.operations.dead_letters import (
@@ -33,7 +33,7 @@ async def list_dead_letter_items(project: Project, caller: Caller, args: ListDea
     dead = [
         item
         for item in project.book.newest_first(frozenset({Status.DEAD}), None)
-        if capability is None or capability in item.capabilities
+        if (capability is None or capability in item.capabilities) and sees(project, caller, item)
     ]
     dead.sort(key=_rank, reverse=True)
     behind = _place(args.cursor, query, project.generation)

@@ -6,13 +6,31 @@ from loominal.fabric.hub.caller import Caller
 from loominal.fabric.hub.project import Project
 from loominal.fabric.hub.work.book import Entry
 from loominal.model.errors import NotFound
+from loominal.model.grant import Role, admits, grants_boundary
 from loominal.model.names import shown, work_id
+from loominal.model.work import WorkItem
+
+
+def sees(project: Project, caller: Caller, item: WorkItem) -> bool:
+    """Return whether the caller may read it: who offered or held it, operators, and who is granted its boundary."""
+    standing = caller.standing
+    if standing.role is Role.OPERATOR or caller.agent in (item.submitter, item.claimed_by, item.last_holder):
+        return True
+    record, now = project.agents.get(caller.agent), project.clock.now()
+    agent_type = record.agent_type if record else ""
+    return any(
+        grants_boundary(grant, item.boundary) and admits(grant, project=project.id, agent_type=agent_type, now=now)
+        for grant in standing.grants
+    )
 
 
 def resolve(project: Project, caller: Caller, text: str) -> Entry:
-    """Return the item that `text` names: an id, a task id of the caller's, or of an item it holds. Raises: NotFound."""
+    """Return the item that `text` names: an id, a task id of the caller's, or of an item it holds.
+
+    Raises: NotFound, also for an item that the caller may not see.
+    """
     by_id = project.book.get(text)
-    if by_id is not None and not by_id.item.collected:
+    if by_id is not None and not by_id.item.collected and sees(project, caller, by_id.item):
         return by_id
     own = project.book.get(work_id(project.id, caller.agent, text))
     if own is not None and not own.item.collected:

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from loominal.fabric.hub.caller import Caller
 from loominal.fabric.hub.parts import fitting
 from loominal.fabric.hub.project import Project
-from loominal.fabric.hub.work.finding import resolve
+from loominal.fabric.hub.work.finding import resolve, sees
 from loominal.fabric.hub.work.judging import cancel
 from loominal.fabric.hub.work.views import Why, entry_view
 from loominal.fabric.operations.work import CancelWork, ListWork, WorkMoved, WorkPage, WorkView
@@ -68,7 +68,7 @@ def _matching(
             continue
         if capability is not None and capability not in item.capabilities:
             continue
-        if boundary is not None and item.boundary != boundary:
+        if (boundary is not None and item.boundary != boundary) or not sees(project, caller, item):
             continue
         if args.mine and caller.agent not in (item.submitter, item.claimed_by):
             continue
