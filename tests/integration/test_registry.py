@@ -489,7 +489,9 @@ async def test_hello_of_another_process_takes_the_agent_over(project: Project) -
 
     await ops_identity.hello(project, replace(me, incarnation="process-2"), Hello(hostname="loom-2"))
 
-    await eventually(lambda: [nudge.kind for nudge in nudges] == [ControlKind.SUPERSEDED])
+    await eventually(
+        lambda: [(each.kind, each.incarnation) for each in nudges] == [(ControlKind.SUPERSEDED, "process-1")]
+    )
     assert not project.presence.seen(me.agent, "process-1", project.clock.monotonic())
     assert resolve(project, me, me.agent).hostname == "loom-2"
     await listening.stop()

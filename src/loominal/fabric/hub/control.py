@@ -18,12 +18,16 @@ async def nudge(
     *,
     item_id: str = "",
     token: int = 0,
+    incarnation: str = "",
 ) -> None:
-    """Tell `agent` to look; `item_id` is for an item that the project does not know."""
+    """Tell the agent's process to look: its present one, unless an `incarnation` is named.
+
+    `item_id` is for an item that the project does not know.
+    """
     control = Control(
         proto=PROTO,
         kind=kind,
-        incarnation=project.presence.current(agent),
+        incarnation=incarnation or project.presence.current(agent),
         item=item.id if item else item_id,
         lease_token=token or (item.token if item else 0),
         note=note,

@@ -36,7 +36,8 @@ def take(project: Project, message: Received, group: asyncio.TaskGroup) -> None:
     if project.authority.standing(project.id, agent) is None or not SUBJECT_TOKEN.fullmatch(beat.incarnation):
         return
     if not project.presence.beat(agent, beat.incarnation, now, leaving=beat.leaving):
-        group.create_task(nudge(project, agent, ControlKind.SUPERSEDED), name=f"superseded {agent}")
+        told = nudge(project, agent, ControlKind.SUPERSEDED, incarnation=beat.incarnation)
+        group.create_task(told, name=f"superseded {agent}")
         return
     strange = project.leases.beat(agent, beat, now)
     if strange and not beat.leaving:

@@ -48,8 +48,9 @@ async def hello(project: Project, caller: Caller, args: Hello) -> Welcome:
         user=_one_line(args.user)[:TEXT_CHARACTERS],
         person=args.person,
     )
-    if project.presence.hello(caller.agent, caller.incarnation, said, project.clock.monotonic()):
-        await nudge(project, caller.agent, ControlKind.SUPERSEDED, note="another process speaks for this agent now")
+    if old := project.presence.hello(caller.agent, caller.incarnation, said, project.clock.monotonic()):
+        note = "another process speaks for this agent now"
+        await nudge(project, caller.agent, ControlKind.SUPERSEDED, note=note, incarnation=old)
     if project.agents.get(caller.agent) is not None:
         await save(project, caller.agent, lambda record: _greeted(project, caller, record), op=caller.op)
     return Welcome(
