@@ -9,7 +9,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from loominal.fabric.client import Agent, connect
+    from loominal.fabric.client.agent import Agent
+    from loominal.fabric.client.connect import connect
     from loominal.model.errors import (
         BadCursor,
         BoundaryRefused,
@@ -69,8 +70,8 @@ def __getattr__(name: str) -> object:
     """Return a public name from the module that owns it. Raises: AttributeError if the package exports no such name."""
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    owner = "loominal.fabric.client" if name in ("Agent", "connect") else "loominal.model.errors"
-    return getattr(import_module(owner), name)
+    owners = {"Agent": "loominal.fabric.client.agent", "connect": "loominal.fabric.client.connect"}
+    return getattr(import_module(owners.get(name, "loominal.model.errors")), name)
 
 
 def __dir__() -> list[str]:

@@ -56,7 +56,7 @@ def grant(
 
 
 async def _list() -> None:
-    from loominal.fabric.client import connect  # loads the NATS client
+    from loominal.fabric.client.connect import connect  # loads the NATS client
 
     async with connect(client="loominal", person=True, operator=True) as operator:
         for found in (await operator.list_grants()).grants:
@@ -70,7 +70,7 @@ async def _grant(
     user: str | None,
     expires: str | None,
 ) -> None:
-    from loominal.fabric.client import connect
+    from loominal.fabric.client.connect import connect
 
     async with connect(client="loominal", person=True, operator=True) as operator:
         _show(

@@ -10,7 +10,8 @@ from typing import TypeVar
 import click
 import msgspec
 
-from loominal.fabric.client import Agent, connect
+from loominal.fabric.client.agent import Agent
+from loominal.fabric.client.connect import connect
 from loominal.fabric.operations.types import View
 from loominal.fabric.protocol import encode_answer
 

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from loominal.fabric.client.agent import Agent
     from loominal.warp.settings import WarpSettings
 
+SOON_SECONDS = 0.5
 HAND_BACK_SECONDS = 3.0  # for all claims of a process that is told to end
 
 log = logging.getLogger(__name__)
@@ -58,6 +59,10 @@ class Link:
             self._agent = asyncio.get_running_loop().create_future()
             self._wanted.set()
         return self._agent
+
+    def want_soon(self) -> None:
+        """Connect in the background, after the client has had its first answers: loading what it takes costs 0.2 s."""
+        asyncio.get_running_loop().call_later(SOON_SECONDS, self.want)
 
     async def agent(self) -> Agent:
         """Return the agent. Raises: BrokerUnavailable, and whatever else keeps it from connecting."""

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Coroutine
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import msgspec
 
-from loominal.fabric.client.agent import Agent
 from loominal.fabric.operations.events import EventKind
 from loominal.fabric.operations.inbox import NOTICE
 from loominal.fabric.protocol import encode, plain
@@ -16,6 +15,9 @@ from loominal.warp.answers import LIMIT_BYTES
 from loominal.warp.era import is_modern
 from loominal.warp.rpc import INTERNAL_ERROR, INVALID_PARAMS, Call, Json, RpcError
 from loominal.warp.schema import HIDDEN
+
+if TYPE_CHECKING:
+    from loominal.fabric.client.agent import Agent
 
 INBOX = "loominal://inbox"
 WORK = "loominal://work/"
@@ -42,7 +44,7 @@ TEMPLATES: tuple[Json, ...] = (
 )
 
 # Any: what a coroutine is sent
-Connect = Callable[[], Coroutine[Any, Any, Agent]]
+Connect: TypeAlias = "Callable[[], Coroutine[Any, Any, Agent]]"
 
 
 def is_known(uri: str) -> bool:

@@ -33,6 +33,7 @@ class Server:
         self._link = link
         self._rpc = rpc
         self._subscriptions = subscriptions
+        self._met = False
         self._methods: dict[str, Callable[[Call], Awaitable[Json]]] = {
             "initialize": self._initialize,
             "server/discover": self._discover,
@@ -63,8 +64,12 @@ class Server:
 
     def _meet(self, call: Call) -> None:
         """Connect in the background as soon as it is known who the client is."""
-        self._link.name_client(agent_type(era.client_name(call)) if era.client_name(call) else "")
-        self._link.want()
+        if self._met:
+            return
+        self._met = True
+        if name := era.client_name(call):
+            self._link.name_client(agent_type(name))
+        self._link.want_soon()
 
     async def _initialize(self, call: Call) -> Json:
         version = era.agreed(call.params.get("protocolVersion"))

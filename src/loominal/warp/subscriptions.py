@@ -9,15 +9,18 @@ import asyncio
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from typing import TYPE_CHECKING
 
-from loominal.fabric.client.agent import Agent
-from loominal.fabric.protocol import Control
 from loominal.model.errors import LoominalError
 from loominal.warp import resources
 from loominal.warp.era import SUBSCRIPTION
 from loominal.warp.link import Link
 from loominal.warp.resources import INBOX, WORK
 from loominal.warp.rpc import INVALID_PARAMS, Call, Json, RpcError
+
+if TYPE_CHECKING:
+    from loominal.fabric.client.agent import Agent
+    from loominal.fabric.protocol import Control
 
 COALESCE_SECONDS = 0.5  # what happens within is told once
 REPEAT_SECONDS = 30.0  # while mail waits; what was missed during a reconnect is noticed then, too

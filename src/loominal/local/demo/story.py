@@ -10,8 +10,10 @@ from enum import StrEnum
 
 import msgspec
 
-from loominal.fabric.client import Agent, ClientSettings, open_agent
+from loominal.fabric.client.agent import Agent
 from loominal.fabric.client.background import background
+from loominal.fabric.client.connect import open_agent
+from loominal.fabric.client.settings import ClientSettings
 from loominal.fabric.operations.channels import ChannelMessage
 from loominal.fabric.operations.work import WorkView
 from loominal.local.demo import plan

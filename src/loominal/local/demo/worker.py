@@ -13,7 +13,8 @@ from pathlib import Path
 
 import msgspec
 
-from loominal.fabric.client import Agent, connect
+from loominal.fabric.client.agent import Agent
+from loominal.fabric.client.connect import connect
 from loominal.fabric.operations.inbox import MessageView
 from loominal.fabric.operations.work import WorkView
 from loominal.local.demo.journal import Deed, Entry

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from loominal.fabric.client import Agent
+from loominal.fabric.client.agent import Agent
 from loominal.fabric.operations.registry import Discovered
 from loominal.shuttle.fleet import Fleet
 

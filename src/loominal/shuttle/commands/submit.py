@@ -6,7 +6,7 @@ import sys
 
 import click
 
-from loominal.fabric.client import Agent
+from loominal.fabric.client.agent import Agent
 from loominal.fabric.operations.work import Offered, WorkDetail
 from loominal.model.work import Status
 from loominal.shuttle.fleet import Fleet

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from loominal.fabric.client import Agent
+from loominal.fabric.client.agent import Agent
 from loominal.fabric.operations.work import WorkDetail, WorkMoved, WorkPage, WorkView
 from loominal.model.work import Status
 from loominal.shuttle.commands.submit import ended
