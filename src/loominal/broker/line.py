@@ -215,6 +215,7 @@ class Line(Client):
         except (errors.Error, OSError, TimeoutError):
             pass  # it is gone either way
         finally:
+            self._end_handlers()
             if isinstance(self._transport, TcpTransport):
                 # Closed politely, a socket with unsent data stays until the server takes it; nothing public aborts.
                 writer = self._transport._io_writer  # noqa: SLF001
@@ -226,6 +227,14 @@ class Line(Client):
     def clustered(self) -> bool:
         """Whether the server is one of a cluster."""
         return bool(self._server_info.get("cluster"))
+
+    def _end_handlers(self) -> None:
+        # The client leaves them behind if it fails to send its last bytes, and nothing public ends them then.
+        tasks: list[asyncio.Task[None] | None] = [each._wait_for_msgs_task for each in self._subs.values()]  # noqa: SLF001
+        for task in tasks:
+            if task is not None:
+                task.cancel()
+        self._subs.clear()
 
     @property
     def version(self) -> str:
