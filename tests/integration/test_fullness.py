@@ -13,10 +13,14 @@ from pathlib import Path
 import pytest
 
 import loominal
+from loominal.broker import subjects
+from loominal.broker.accounts import account_use
+from loominal.broker.connection import Broker
+from loominal.broker.log import Log
 from loominal.fabric.client.agent import Agent
 from loominal.fabric.operations.channels import SendMessage
 from loominal.model.errors import BrokerUnavailable, LoominalError, QuotaExceeded
-from tests.integration.conftest import eventually
+from tests.integration.conftest import NatsServer, eventually, work_settings
 from tests.integration.fabric import Fabric
 
 PROJECT = "full"
@@ -79,6 +83,20 @@ async def flood(write: Callable[[], Awaitable[object]], at_once: int = 0) -> Non
         while True:
             await write()
             await asyncio.sleep(0.5)
+
+
+async def test_in_open_mode_the_own_account_tells_how_full_it_is(private_server: NatsServer) -> None:
+    private_server.extra = "accounts { A { jetstream { max_file: 16777216 }, users: [{ user: weft, password: weft }] } }"
+    private_server.start()
+    async with Broker.connect(
+        private_server.url, name="weft", inbox=subjects.reply_prefix("weft"), user="weft", password="weft"
+    ) as broker:
+        log = Log(broker, subjects.work_stream(PROJECT))
+        await log.ensure(work_settings(PROJECT))
+        await log.append(subjects.item(PROJECT, "w"), b"x" * 100_000)
+        told = await account_use(broker)
+    assert told.limit_bytes == STORE_BYTES
+    assert 100_000 < told.stored_bytes < 200_000
 
 
 async def test_a_full_disk_heals_by_itself_once_there_is_room(tmp_path: Path) -> None:
