@@ -92,6 +92,11 @@ async def told_of(cluster: ClusterFabric, project: str, stream: str) -> StreamIn
     return told
 
 
+def generation(agent: Agent) -> str:
+    assert agent._session.welcome is not None
+    return agent._session.welcome.generation
+
+
 async def hand_over(boss: Agent, worker: Agent, word: str) -> None:
     """Let one item and one message pass from `boss` to `worker`."""
     offered = await boss.broadcast_work_offer(word, capabilities=["dig"])
@@ -219,6 +224,7 @@ async def test_with_two_of_three_gone_calls_say_so_and_all_comes_back(cluster: C
         cluster.connect("worker", project=project_id, capabilities=["dig"], timeout_seconds=SOON) as worker,
     ):
         await hand_over(boss, worker, "before")
+        life = generation(boss)
         registry = (await told_of(cluster, subjects.FABRIC, streams_of(subjects.FABRIC)[0])).cluster
         left = registry.replicas[0].name  # a leader that is alone goes on for 10 s before it knows
         gone = cluster.cluster.members.keys() - {left}
@@ -234,6 +240,7 @@ async def test_with_two_of_three_gone_calls_say_so_and_all_comes_back(cluster: C
 
         await eventually(lambda: cluster.reasons() == "", ELECTION_SECONDS)
         await hand_over(worker, worker, "after")
+        assert generation(worker) == life, "a server that lagged was taken for a store that lost records"
 
 
 async def test_streams_of_a_cluster_that_grows_are_kept_three_times(tmp_path: Path) -> None:

@@ -83,14 +83,14 @@ async def run(settings: Settings) -> None:
     from loominal.weft.api.server import bound_socket  # uvicorn need not load for --help
 
     settings.home.mkdir(mode=0o700, parents=True, exist_ok=True)
-    listening = bound_socket(settings.api_host, settings.api_port)
     try:
-        async with _fabric(settings) as (fabric, mode, url), asyncio.TaskGroup() as group:
-            group.create_task(_stop_on_signal(), name="stop")
-            group.create_task(fabric.serve(), name="fabric")
-            group.create_task(_serve_http(settings, listening, fabric, mode, url), name="http")
-            if settings.supervisor_pid is not None:
-                group.create_task(heal(settings.supervisor_pid, settings.home), name="heal")
+        with bound_socket(settings.api_host, settings.api_port) as listening:
+            async with _fabric(settings) as (fabric, mode, url), asyncio.TaskGroup() as group:
+                group.create_task(_stop_on_signal(), name="stop")
+                group.create_task(fabric.serve(), name="fabric")
+                group.create_task(_serve_http(settings, listening, fabric, mode, url), name="http")
+                if settings.supervisor_pid is not None:
+                    group.create_task(heal(settings.supervisor_pid, settings.home), name="heal")
     except* Stop:
         log.info("stopped")
 
