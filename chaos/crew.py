@@ -81,7 +81,7 @@ async def _enter(
     handle = f"weaver-{crew.number}-{place}"
     while True:
         try:
-            agent = await stack.enter_async_context(
+            agent: Agent = await stack.enter_async_context(
                 loominal.connect(
                     handle,
                     "weaver",

@@ -58,7 +58,7 @@ class Weft:
         self._program.start_weft(wait=False)
 
     async def wait_ready(self) -> None:
-        """Return when it serves."""
+        """Return when it serves. Raises: AssertionError with the end of its log if it does not come to that."""
         await asyncio.to_thread(self._program.wait_ready)
 
     def kill(self) -> None:

@@ -163,9 +163,10 @@ def _others(before: WorkItem, after: WorkItem, op: str, delay: float | None) -> 
         case Move.CANCEL:
             return moves.Cancel(by=by, op=op, reason=last.note)
         case Move.RESOLVE:
-            [(parent, outcome)] = after.deps.items() - before.deps.items()
-            assert outcome is not None
-            return moves.Resolve(by=by, op=op, parent=parent, outcome=outcome)
+            for parent, outcome in after.deps.items() - before.deps.items():
+                if outcome is not None:
+                    return moves.Resolve(by=by, op=op, parent=parent, outcome=outcome)
+            raise IllegalMove("it tells of no dependency's end")
         case Move.EXPIRE:
             return moves.Expire(by=by, op=op)
         case Move.EXHAUST:

@@ -279,7 +279,7 @@ def _cancelled(item: WorkItem, event: moves.Cancel, now: Instant) -> WorkItem:
 
 
 def _resolved(item: WorkItem, event: moves.Resolve, now: Instant) -> WorkItem:
-    if event.parent not in item.deps or event.outcome not in work.ENDED:
+    if item.deps.get(event.parent, event.outcome) is not None or event.outcome not in work.ENDED:
         raise IllegalMove(f"{item.id} does not wait for {event.parent} to be {event.outcome}")
     return _unblocked(replace(item, deps=item.deps | {event.parent: event.outcome}), now)
 
