@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -46,6 +45,8 @@ def create_secret(path: Path, text: str) -> bool:
 @contextlib.contextmanager
 def _draft(path: Path, text: str) -> Iterator[Path]:
     """Yield a complete file beside `path`; afterwards it is gone, and what the caller made of it is on disk."""
+    import tempfile  # whoever only reads does not load it
+
     try:
         handle, name = tempfile.mkstemp(dir=path.parent, prefix=".draft-")  # made with mode 0600
         draft = Path(name)

@@ -16,10 +16,9 @@ from loominal.model.errors import LoominalError
 from loominal.warp.renderers import rendered
 from loominal.warp.rpc import Json
 from loominal.warp.schema import HIDDEN
+from loominal.warp.settings import LIMIT_BYTES
 from loominal.warp.text import fitted, one_line
 
-LIMIT_BYTES = 24_000  # of an answer, text and structure together: more would crowd a model's context
-STRUCTURED_BYTES = 9_500  # what the hub is asked for; as text, with its lines indented, it takes at most 1.5 times that
 LEAST_BYTES = 500  # of text, whatever the structure takes
 
 

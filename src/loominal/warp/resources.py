@@ -11,10 +11,10 @@ from loominal.fabric.operations.events import EventKind
 from loominal.fabric.operations.inbox import NOTICE
 from loominal.fabric.protocol import encode, plain
 from loominal.model.errors import LoominalError, NotFound
-from loominal.warp.answers import LIMIT_BYTES
 from loominal.warp.era import is_modern
 from loominal.warp.rpc import INTERNAL_ERROR, INVALID_PARAMS, Call, Json, RpcError
 from loominal.warp.schema import HIDDEN
+from loominal.warp.settings import LIMIT_BYTES
 
 if TYPE_CHECKING:
     from loominal.fabric.client.agent import Agent

@@ -9,11 +9,12 @@ import msgspec
 from loominal.fabric.operations import OPERATIONS
 from loominal.model.errors import LoominalError
 from loominal.model.names import nearest
-from loominal.warp import answers, era, prompts, resources, schema
+from loominal.warp import era, prompts, resources, schema
 from loominal.warp.clients import agent_type
 from loominal.warp.link import Link
 from loominal.warp.progress import Progress
 from loominal.warp.rpc import INVALID_PARAMS, METHOD_NOT_FOUND, Call, Json, Rpc, RpcError
+from loominal.warp.settings import STRUCTURED_BYTES
 from loominal.warp.subscriptions import Subscriptions
 from loominal.warp.tools import TOOLS, listing
 
@@ -87,6 +88,8 @@ class Server:
 
     async def _call_tool(self, call: Call) -> Json:
         """Return what a tool answers; what goes wrong in it is an answer too."""
+        from loominal.warp import answers  # after tools/list
+
         name, given = call.text("name"), call.params.get("arguments")
         if name not in TOOLS:
             raise RpcError(INVALID_PARAMS, f"there is no tool {name[:100]!r}; did you mean {nearest(name, TOOLS)!r}?")
@@ -98,7 +101,7 @@ class Server:
             call.waits = seconds > 0
             with Progress(call, seconds), self._link.in_use():
                 agent = await self._link.agent()
-                return answers.answer(await agent.call(name, args, limit_bytes=answers.STRUCTURED_BYTES))
+                return answers.answer(await agent.call(name, args, limit_bytes=STRUCTURED_BYTES))
         except LoominalError as error:
             return answers.failure(error)
 

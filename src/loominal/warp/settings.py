@@ -11,6 +11,8 @@ import msgspec
 from loominal.fabric.client.settings import ClientSettings
 from loominal.model.errors import InvalidArgument
 
+LIMIT_BYTES = 24_000  # of an answer, text and structure together: more would crowd a model's context
+STRUCTURED_BYTES = 9_500  # what the hub is asked for; as text, with its lines indented, it takes at most 1.5 times that
 CALL_SECONDS = 20.0  # how long a call is repeated while nobody answers: clients give up a tool after 60 s
 
 

@@ -29,7 +29,7 @@ class AgentView(View, frozen=True, kw_only=True):
     agent_type: str = ""
     capabilities: tuple[str, ...] = ()
     boundaries: tuple[str, ...] = ()
-    status: AgentStatus = AgentStatus.OFFLINE
+    status: AgentStatus
     hostname: str = ""
     project_id: str = ""
     current_task_count: int = 0
