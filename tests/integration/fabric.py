@@ -106,9 +106,11 @@ class Fabric:
             runtime = read_runtime(self.home)
             if self.weft is None or runtime is None or runtime.weft_pid != self.weft.pid or not runtime.api_url:
                 return False
-            with contextlib.suppress(urllib.error.URLError, OSError):
-                with urllib.request.urlopen(f"{runtime.api_url}/ready", timeout=2) as answer:
-                    return bool(answer.status == 200)
+            with (
+                contextlib.suppress(urllib.error.URLError, OSError),
+                urllib.request.urlopen(f"{runtime.api_url}/ready", timeout=2) as answer,
+            ):
+                return bool(answer.status == 200)
             return False
 
         _wait(ready, "weft is not ready", self.weft_log)

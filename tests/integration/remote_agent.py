@@ -1,4 +1,4 @@
-"""An agent as a process: connects as its argument says, then calls what each line of stdin asks and prints the answer."""
+"""An agent as a process: connects as its argument says, calls what each line of stdin asks, prints the answers."""
 
 from __future__ import annotations
 

@@ -19,8 +19,9 @@ from loominal.broker.credentials import Credential
 from loominal.broker.keyring import Keyring
 from loominal.broker.server import EmbeddedServer, free_port
 from loominal.broker.server_config import ServerSettings
-from loominal.fabric.client import Agent, connect
 from loominal.fabric.client import agent as client_agent
+from loominal.fabric.client.agent import Agent
+from loominal.fabric.client.connect import connect
 from loominal.fabric.enrolment import ENROL_AGAIN, Enrol, Enrolled
 from loominal.fabric.operations.events import Events, EventView
 from loominal.fabric.operations.identity import HandleSet, MyHandle, Welcome

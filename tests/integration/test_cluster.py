@@ -193,6 +193,7 @@ async def race(cluster: ClusterFabric, boss: Agent, leader: str) -> float:
     expected = {item.id for item in offered}
     assert set(checked.items) == expected
     assert checked.count(Move.COMPLETE) == dict.fromkeys(expected, 1)
+    assert set(checked.count(Move.LAPSE).values()) == {0}, "somebody lost a claim while nobody led"
     assert [end for end in ends if "error" in end] == []
     assert sorted(end["item"] for end in ends) == sorted(expected)
     assert checked.unfounded(End(end["item"], end["agent"], end["leaseToken"]) for end in ends) == []

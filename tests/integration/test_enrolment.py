@@ -37,7 +37,6 @@ from loominal.model.errors import (
     error_from,
 )
 from loominal.model.grant import Grant, Role, own_user_grant
-
 from tests.integration.conftest import eventually
 
 OWNER, GUEST = "ada", "bob"

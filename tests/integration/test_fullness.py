@@ -86,7 +86,8 @@ async def flood(write: Callable[[], Awaitable[object]], at_once: int = 0) -> Non
 
 
 async def test_in_open_mode_the_own_account_tells_how_full_it_is(private_server: NatsServer) -> None:
-    private_server.extra = "accounts { A { jetstream { max_file: 16777216 }, users: [{ user: weft, password: weft }] } }"
+    user = "{ user: weft, password: weft }"
+    private_server.extra = f"accounts {{ A {{ jetstream {{ max_file: 16777216 }}, users: [{user}] }} }}"
     private_server.start()
     async with Broker.connect(
         private_server.url, name="weft", inbox=subjects.reply_prefix("weft"), user="weft", password="weft"

@@ -1,11 +1,10 @@
-"""The broker comes back with another store: empty, or an older copy. Everybody goes on, and nothing of the past passes."""
+"""The broker comes back with another store, empty or an older copy: everybody goes on, nothing of the past passes."""
 
 from __future__ import annotations
 
 import shutil
 from pathlib import Path
 
-import msgspec
 import pytest
 
 from loominal.fabric.client.agent import Agent
@@ -60,7 +59,7 @@ async def test_an_empty_broker_takes_new_work_and_refuses_what_was_before(
         replace_store(fabric, None, weft_runs=weft_runs)
 
         await goes_on(boss, worker, "after")
-        await eventually(lambda: generation(worker) != before and not worker.lost(held.id) or worker.holds == ())
+        await eventually(lambda: (generation(worker) != before and not worker.lost(held.id)) or worker.holds == ())
         assert generation(boss) != before
         assert worker.holds == ()
         seen = await boss.discover_agents(include_offline=True)

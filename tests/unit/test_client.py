@@ -8,10 +8,11 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from loominal.fabric.client import Agent, ClientSettings
+from loominal.fabric.client.agent import Agent
 from loominal.fabric.client.calls.interface import typed
 from loominal.fabric.client.entrance import find_entrance
 from loominal.fabric.client.holds import PAST_KEPT, Holds
+from loominal.fabric.client.settings import ClientSettings
 from loominal.fabric.operations import OPERATIONS
 from loominal.fabric.operations.channels import SendMessage
 from loominal.fabric.operations.work import WorkView
