@@ -18,7 +18,7 @@ define install
 	-$(BIN)/python -m compileall -q src
 endef
 
-.PHONY: demo test power-cut fmt lint types shape bench build lock clean
+.PHONY: demo test power-cut fmt lint types shape bench chaos build lock clean
 
 demo: $(VENV)/.run
 	$(BIN)/loominal demo
@@ -46,6 +46,10 @@ power-cut: $(VENV)/.dev
 
 bench: $(VENV)/.run
 	$(BIN)/python -m bench
+
+# SEED=7 does again what it did before; without one each run is another.
+chaos: $(VENV)/.dev
+	$(BIN)/python -m chaos $(if $(SEED),--seed $(SEED)) $(if $(ROUNDS),--rounds $(ROUNDS)) $(if $(WEFTS),--wefts $(WEFTS))
 
 build: $(VENV)/.dev
 	$(BIN)/python -m build --no-isolation --outdir dist

@@ -108,8 +108,8 @@ def _followed(kept: list[Kept], notes: list[Note]) -> Iterator[str]:
     for (agent, life, place), sequences in shown.items():
         expected = [each for each in stored[place] if sequences[0] <= each <= sequences[-1]]
         if sequences != expected:
-            missing, extra = set(expected) - set(sequences), set(sequences) - set(expected)
-            yield f"{agent} ({life}) followed {place}, missed {sorted(missing)}, saw besides {sorted(extra)}, or in disorder"
+            missed, extra = sorted(set(expected) - set(sequences)), sorted(set(sequences) - set(expected))
+            yield f"{agent} ({life}) followed {place}, missed {missed}, saw besides {extra}, or in disorder"
 
 
 def _submissions(work: Checked, notes: dict[What, list[Note]]) -> Iterator[str]:

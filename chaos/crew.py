@@ -16,9 +16,12 @@ import loominal
 from chaos.items import CAPABILITIES, tasks
 from chaos.notes import Notebook, What
 from chaos.weaver import AT_ONCE, CHANNELS, Weaver
+from loominal.fabric.client.agent import Agent
 from loominal.model.errors import LoominalError
 
 CALL_SECONDS = 40.0  # how long a call is repeated: no fault lasts so long
+PAUSE_SECONDS = 0.3  # between two tries to connect
+ADOPTING_SHARE = 0.5  # of the agents that come back: they go on with what they held
 TICK_SECONDS = 0.1
 LATE_SECONDS = 0.4  # a loop that was late by more says so: its claims may lapse
 
@@ -79,9 +82,24 @@ async def _enter(
     chance = random.Random(f"{crew.seed} {crew.number} {crew.life} {place}")
     able = [each for number, each in enumerate(CAPABILITIES) if number != (crew.number + place) % len(CAPABILITIES)]
     handle = f"weaver-{crew.number}-{place}"
+    agent = await _connected(stack, crew, place, handle, able, notebook)
+    weaver = Weaver(agent, notebook, crew.peers, crew.life)
+    if crew.life and chance.random() < ADOPTING_SHARE:
+        with contextlib.suppress(LoominalError):
+            joined = await agent.join(handle, agent_type="weaver", capabilities=able)
+            for view in joined.claims:
+                weaver.hold(view, group)
+            for message in joined.messages:
+                weaver.take(message, group)
+    return weaver
+
+
+async def _connected(
+    stack: contextlib.AsyncExitStack, crew: Crew, place: int, handle: str, able: list[str], notebook: Notebook
+) -> Agent:
     while True:
         try:
-            agent: Agent = await stack.enter_async_context(
+            return await stack.enter_async_context(
                 loominal.connect(
                     handle,
                     "weaver",
@@ -93,19 +111,9 @@ async def _enter(
                     timeout_seconds=CALL_SECONDS,
                 )
             )
-            break
         except LoominalError as error:
             notebook.write(What.REFUSED, crew.agents[place], code=error.code, text=error.message[:200])
-            await asyncio.sleep(0.3)
-    weaver = Weaver(agent, notebook, crew.peers, crew.life)
-    if crew.life and chance.random() < 0.5:
-        with contextlib.suppress(LoominalError):
-            joined = await agent.join(handle, agent_type="weaver", capabilities=able)
-            for view in joined.claims:
-                weaver.hold(view, group)
-            for message in joined.messages:
-                weaver.take(message, group)
-    return weaver
+            await asyncio.sleep(PAUSE_SECONDS)
 
 
 async def _carry_out(crew: Crew, order: Order, weavers: list[Weaver], readers: list[asyncio.Task[None]]) -> None:

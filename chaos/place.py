@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -26,6 +27,8 @@ from tests.integration.fabric import Fabric
 REPEATED_SHARE = 0.3  # of requests, while they are sent twice
 SLOW_SECONDS = 0.15
 LEAVE_SECONDS = 10.0
+SHOWN = 3000  # characters of a log
+BUG = re.compile(r" (ERROR|CRITICAL) |Traceback|Error: ")
 
 
 class Weft:
@@ -130,7 +133,7 @@ class CrewProcess:
 
     def complaints(self) -> str:
         """Return what it said in its log: nothing, if all is well."""
-        return self._log.read_text()[-3000:] if self._log.exists() else ""
+        return self._log.read_text()[-SHOWN:] if self._log.exists() else ""
 
     async def _listen(self, process: asyncio.subprocess.Process) -> None:
         assert process.stdout is not None
@@ -227,6 +230,18 @@ class Place:
             yield
         finally:
             _signal(frozen, signal.SIGCONT)
+
+    def ended(self) -> list[str]:
+        """Return which processes have ended by themselves."""
+        wefts = [f"weft: {weft.log.read_text()[-SHOWN:]}" for weft in self.wefts if weft.process.poll() is not None]
+        crews = [f"crew {crew.crew.number}: {crew.complaints()}" for crew in self.crews if not crew.alive]
+        return [f"ended by itself: {each}" for each in wefts + crews]
+
+    def complaints(self) -> list[str]:
+        """Return what the processes logged that nothing excuses."""
+        wefts = [line for weft in self.wefts for line in weft.log.read_text().splitlines() if BUG.search(line)]
+        crews = [said for crew in self.crews if (said := crew.complaints())]
+        return [f"logged: {each}" for each in wefts + crews]
 
     @contextlib.asynccontextmanager
     async def hub_rights(self) -> AsyncIterator[Broker]:

@@ -117,6 +117,7 @@ class Line:
         frames = Frames()
         with contextlib.suppress(OSError):
             while data := await source.read(CHUNK):
+                await self._lag()
                 for frame in frames.feed(data):
                     await self._pass(sink, frame)
                     self._repeat(sink, frame)
@@ -127,12 +128,15 @@ class Line:
     ) -> None:
         with contextlib.suppress(OSError):
             while data := await source.read(CHUNK):
+                await self._lag()
                 await self._pass(sink, data)
         self._end(sink, back)
 
-    async def _pass(self, sink: asyncio.StreamWriter, data: bytes) -> None:
+    async def _lag(self) -> None:
         if self.delay_seconds:
             await asyncio.sleep(self.delay_seconds * self._random.uniform(0.5, 1.5))
+
+    async def _pass(self, sink: asyncio.StreamWriter, data: bytes) -> None:
         await self._flows.wait()
         if self._swallows:
             self._swallowed.add(sink)

@@ -13,7 +13,7 @@ import msgspec
 from chaos.books import quiet, read_books
 from chaos.checker import Harm, violations
 from chaos.crew import Deed, Order
-from chaos.faults import Fault, Target, faults
+from chaos.faults import Fault, Target, Way, faults
 from chaos.notes import What, read_notes
 from chaos.place import Place, open_place
 
@@ -65,7 +65,7 @@ async def run(settings: Settings, directory: Path, tell: Callable[[str], None]) 
         books = await read_books(place)
         await place.leave()
         notes = read_notes(Path(crew.crew.record) for crew in place.crews)
-        found += [f"crew {each.crew.number} said: {said}" for each in place.crews if (said := each.complaints())]
+        found += place.complaints()
     found += violations(books, notes, harms)
     sent = sum(note.what is What.SENT for note in notes)
     return Outcome(found, len(books.work.items), sent, time.monotonic() - began)
@@ -79,7 +79,8 @@ async def _round(settings: Settings, place: Place, number: int, fault: Fault, ha
     await asyncio.sleep(fault.after_seconds)
     harmed_at = time.time()
     await place.befall(fault)
-    harms.append(Harm(fault.target, fault.number, harmed_at, time.time() + RECOVERY_SECONDS))
+    if fault.way is not Way.REPEAT:  # which harms nobody
+        harms.append(Harm(fault.target, fault.number, harmed_at, time.time() + RECOVERY_SECONDS))
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(began + ROUND_SECONDS - time.monotonic()):
             await asyncio.gather(*(crew.done() for crew in place.crews))
@@ -90,6 +91,8 @@ async def _settle(place: Place, rounds: int) -> list[str]:
     """Wait until all is ended and read; return what is not."""
     for line in place.lines:
         line.mend()
+    if ended := place.ended():
+        return ended
     for weft in place.wefts:
         await weft.wait_ready()
     try:

@@ -1,0 +1,20 @@
+"""A short run of `make chaos`: ten faults among working agents, and nothing accepted is lost or doubled."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from chaos.run import Settings, run
+
+SEED = 41  # its ten faults are of nine kinds, each of agents, weft and broker killed among them
+
+
+@pytest.mark.timeout(240)
+async def test_nothing_accepted_is_lost_or_doubled_whatever_dies(tmp_path: Path) -> None:
+    outcome = await run(Settings(seed=SEED, rounds=10), tmp_path, print)
+
+    assert outcome.violations == []
+    assert outcome.items >= 200
+    assert outcome.messages >= 900
