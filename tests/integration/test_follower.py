@@ -238,7 +238,6 @@ async def test_a_consumer_that_fell_silent_is_replaced(
     work_log: Log, broker: Broker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(consumers, "HEARTBEAT_SECONDS", 0.2)
-    monkeypatch.setattr(consumers, "SILENCE_SECONDS", 0.5)
     reader = Reader(work_log, every(work_log))
     async with following(reader.follower):
         await reader.follower.caught_up(5)

@@ -22,7 +22,8 @@ from loominal.model.errors import BrokerUnavailable
 PULL = 512  # records asked for at a time; the next pull is sent when half of them are here
 PULL_SECONDS = 30.0  # how long one pull stands
 HEARTBEAT_SECONDS = 5.0  # of the server while it has nothing for us
-SILENCE_SECONDS = 12.0  # two heartbeats missed: the consumer may be gone
+CLUSTER_HEARTBEAT_SECONDS = 2.0  # there a consumer is lost with its server while our connection stands
+MISSED_HEARTBEATS = 2.4  # so many heartbeats of silence: the consumer may be gone
 FORGOTTEN_SECONDS = 30.0  # the server removes a consumer nobody pulled from for so long
 IDLE, PULL_ENDED = 100, 408  # statuses of the server; any other ends the consumer
 
@@ -44,6 +45,7 @@ class Consumer:
         self._inbox = broker.new_inbox()
         self._subscription: Subscription | None = None
         self._lost = False
+        self._heartbeat_seconds = CLUSTER_HEARTBEAT_SECONDS if broker.clustered else HEARTBEAT_SECONDS
         self._wake = asyncio.Event()
         self._heard_at = time.monotonic()
         self._asked = 0  # records that standing pulls may still bring
@@ -76,12 +78,12 @@ class Consumer:
             self._wake.clear()
             try:
                 await self._ask()
-                async with asyncio.timeout(HEARTBEAT_SECONDS):
+                async with asyncio.timeout(self._heartbeat_seconds):
                     await self._wake.wait()
             except BrokerUnavailable:
                 return
             except TimeoutError:
-                if time.monotonic() - self._heard_at > SILENCE_SECONDS:
+                if time.monotonic() - self._heard_at > self._heartbeat_seconds * MISSED_HEARTBEATS:
                     return
 
     def lose(self) -> None:
@@ -105,7 +107,7 @@ class Consumer:
         body = {
             "batch": PULL,
             "expires": int(PULL_SECONDS * NANOSECONDS),
-            "idle_heartbeat": int(HEARTBEAT_SECONDS * NANOSECONDS),
+            "idle_heartbeat": int(self._heartbeat_seconds * NANOSECONDS),
         }
         subject = subjects.api("CONSUMER", "MSG", "NEXT", self._stream, self._name)
         await self._broker.publish(subject, msgspec.json.encode(body), reply=self._inbox)
