@@ -129,13 +129,21 @@ def _lenient(kind: inspect.Type, value: object, name: str) -> object:
             return _decoded(value.strip().lower())
         case inspect.IntType(), float() if value.is_integer():
             return int(value)
-        case inspect.DictType() | inspect.StructType(), str():
+        case inspect.StructType(fields=fields), dict():
+            known = {field.encode_name: _plain(field.type) for field in fields}
+            return {key: _lenient(known[key], each, key) if key in known else each for key, each in value.items()}
+        case inspect.DictType(), str():
             return _decoded(value)
+        case inspect.StructType(), str():
+            decoded = _decoded(value)
+            return _lenient(kind, decoded, name) if isinstance(decoded, dict) else decoded
         case inspect.VarTupleType(item_type=item), str():
             decoded = _decoded(value) if value.lstrip().startswith("[") else [value]
             return _lenient(kind, decoded, name) if isinstance(decoded, list) else [_lenient(item, value, name)]
         case inspect.VarTupleType(item_type=item), list():
             return [_lenient(item, each, name) for each in value]
+        case inspect.VarTupleType(item_type=item), dict():
+            return [_lenient(item, value, name)]
         case inspect.EnumType(cls=cls), str():
             return _member(cls, value)
         case inspect.StrType(), int() | float() if not isinstance(value, bool):
@@ -156,4 +164,4 @@ def _decoded(text: str) -> object:
 
 def _member(cls: type[Enum], text: str) -> str:
     folded = text.strip().lower().replace(" ", "-").replace("_", "-")
-    return next((member.value for member in cls if member.value.lower() == folded), text)
+    return next((member.value for member in cls if member.value.lower().replace("_", "-") == folded), text)
