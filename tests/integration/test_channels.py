@@ -10,6 +10,7 @@ import pytest
 
 from loominal.broker import subjects
 from loominal.fabric.hub.project import Project
+from loominal.fabric.hub.recent import Recent
 from loominal.fabric.operations.channels import History
 from loominal.fabric.protocol import FIELD_BYTES
 from loominal.model import cursor as cursors
@@ -294,9 +295,10 @@ async def test_a_thousand_channels_are_enough_and_are_listed_within_the_limit(ad
     assert len(listed.channels) > 100
 
 
-async def test_fifty_messages_are_read_in_one_round_trip(ada: Speaker, project: Project) -> None:
+async def test_fifty_messages_are_read_in_one_round_trip_and_then_from_memory(ada: Speaker, project: Project) -> None:
     for number in range(60):
         await ada.say("general", str(number))
+    project.channels.recent = Recent()
     asked: list[str] = []
     request_all = project.broker.request_all
 
@@ -306,6 +308,24 @@ async def test_fifty_messages_are_read_in_one_round_trip(ada: Speaker, project: 
 
     project.broker.request_all = counting  # type: ignore[assignment, method-assign]  # counts, changes nothing
     page: History = await ada.history("general")
+    again: History = await ada.history("general")
 
     assert (len(page.messages), len(asked)) == (50, 1)
+    assert again == page
     assert page.messages[0].timestamp <= datetime.now(UTC)
+
+
+async def test_a_message_is_read_alike_from_memory_and_from_the_log(ada: Speaker, project: Project) -> None:
+    await ada.say("general", "short", metadata={"n": 1.5, "list": [1, None, "ü"]}, importance="high")
+    await ada.say("general", "much beside it", metadata={"notes": "x" * 1500})
+    await ada.say("general", "long " * 1000)
+    limits = (200_000, 24_000, 4_000)
+
+    async def pages() -> list[History]:
+        speakers = [Speaker(project, ada.guid, limit_bytes=limit) for limit in limits]
+        return [await speaker.history("general") for speaker in speakers]
+
+    sent = await pages()
+    project.channels.recent = Recent()
+
+    assert sent == await pages()

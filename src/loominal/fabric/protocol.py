@@ -171,6 +171,8 @@ def encode_answer(value: msgspec.Struct) -> bytes:
 def plain(value: object, *, entry: bool) -> object:
     """Return `value` as what JSON knows; `entry`: it stands in a list, so its defaults are left out."""
     if isinstance(value, msgspec.Struct):
+        if value.__struct_config__.omit_defaults:  # always an entry: msgspec does the same in a tenth of the time
+            return msgspec.to_builtins(value)
         out: dict[str, object] = {}
         for field in _fields(type(value)):
             item = getattr(value, field.name)

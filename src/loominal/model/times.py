@@ -48,4 +48,4 @@ def duration_seconds(text: str) -> float:
 
 def rfc3339(at: datetime) -> str:
     """Return `at` as answers show it: RFC 3339, UTC, whole seconds, ending in `Z`."""
-    return at.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ").rjust(20, "0")
+    return at.astimezone(UTC).isoformat()[:19] + "Z"  # strftime takes ten times as long

@@ -8,6 +8,7 @@ from loominal.broker import subjects
 from loominal.broker.bucket import Deleted, Entry
 from loominal.broker.log import Record
 from loominal.fabric.hub.intake import Intake
+from loominal.fabric.hub.recent import Recent
 from loominal.fabric.hub.trail import Trail, sent_at
 from loominal.fabric.hub.wakes import ANY_CHANNEL, Wakes
 from loominal.model.message import FIRST_CHANNELS, ChannelRecord
@@ -21,6 +22,7 @@ class ChannelIndex:
 
     def __init__(self, wakes: Wakes) -> None:
         self.intake = Intake()
+        self.recent = Recent()
         self._wakes = wakes
         self._trails: defaultdict[str, Trail] = defaultdict(Trail)
         self._silent = Trail()  # of every channel in which nobody has said anything

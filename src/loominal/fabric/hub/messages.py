@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import TYPE_CHECKING, TypeVar
 
 from msgspec.structs import replace
 
 from loominal.broker.log import Record
-from loominal.fabric.hub.parts import entry_bytes, part, readable, room_for_entries
+from loominal.fabric.hub.parts import LEAST_BYTES, METADATA_SHARE, entry_bytes, part, readable, room_for_entries
+from loominal.fabric.hub.recent import Shown
 from loominal.fabric.hub.trail import sent_at
 from loominal.fabric.operations.channels import ChannelMessage
 from loominal.fabric.operations.inbox import MessageView, SenderView
@@ -17,6 +19,8 @@ from loominal.model.record import decode
 
 if TYPE_CHECKING:
     from loominal.fabric.hub.project import Project
+
+SHORT_BYTES = LEAST_BYTES // METADATA_SHARE  # metadata in so short an entry stands in it whatever the limit
 
 M = TypeVar("M", ChannelMessage, MessageView)
 
@@ -30,18 +34,25 @@ def read(project: Project, record: Record) -> Message | None:
         return None
 
 
-def channel_message(project: Project, record: Record, message: Message, limit_bytes: int) -> ChannelMessage:
-    """Return a channel message with its whole text, for an answer of `limit_bytes`."""
+def channel_message(project: Project, sequence: int, at: datetime, message: Message, limit_bytes: int) -> Shown:
+    """Return a channel message with its whole text, for an answer of `limit_bytes`, and keep it for other readers.
+
+    `at` is when it was sent, in whole seconds.
+    """
     text, metadata = readable(message.text, message.metadata, limit_bytes)
-    return ChannelMessage(
-        id=str(MessageId(Kind.CHANNEL, project.generation, record.sequence)),
+    view = ChannelMessage(
+        id=str(MessageId(Kind.CHANNEL, project.generation, sequence)),
         handle=message.sender.handle,
         message=text,
-        timestamp=sent_at(record),
+        timestamp=at,
         reply_to=message.reply_to or None,
         importance=message.importance,
         metadata=metadata,
     )
+    shown = Shown(sequence, view, message.sender.guid, entry_bytes(view))
+    if not message.metadata or shown.size <= SHORT_BYTES:
+        project.channels.recent.keep(shown)
+    return shown
 
 
 def direct_message(

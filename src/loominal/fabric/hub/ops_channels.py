@@ -8,12 +8,13 @@ import msgspec
 
 from loominal.broker import subjects
 from loominal.broker.bucket import Entry
-from loominal.broker.log import Record
 from loominal.fabric.hub import messages
 from loominal.fabric.hub.channels import MOST_CHANNELS
 from loominal.fabric.hub.handles import ensure_handle
 from loominal.fabric.hub.parts import entry_bytes, fitting
 from loominal.fabric.hub.posting import checked_reply, dedupe_of, post, sender_of
+from loominal.fabric.hub.recent import Shown
+from loominal.fabric.hub.trail import sent_at
 from loominal.fabric.operations.channels import (
     ChannelMessage,
     Channels,
@@ -82,6 +83,8 @@ async def send_message(project: Project, caller: Caller, args: SendMessage) -> M
     )
     subject = subjects.channel(project.id, name)
     posted = await post(project, project.channel_log, project.channels, subject, message, dedupe)
+    if posted.fresh:
+        messages.channel_message(project, posted.sequence, posted.at, message, caller.limit_bytes)
     place = MessageId(Kind.CHANNEL, project.generation, posted.sequence)
     return MessageSent(id=str(place), channel=name, timestamp=posted.at)
 
@@ -95,16 +98,21 @@ async def read_messages(project: Project, caller: Caller, args: ReadMessages) ->
     if args.id is not None:
         return await _one(project, caller, name, args.id, args.offset)
     span = _span(project, name, args)
-    records, reached = await _fetch(project, name, span, args.limit, caller.limit_bytes)
-    found = [(record, message) for record in records if (message := messages.read(project, record))]
-    views = [messages.channel_message(project, *each, caller.limit_bytes) for each in found]
-    page = list(fitting(views, caller.limit_bytes, cut=messages.shorten, weigh=_weight))
+    found, reached = await _fetch(project, name, span, args.limit, caller.limit_bytes)
+    sizes = {each.view.id: each.size for each in found}
+
+    def weigh(view: ChannelMessage) -> int:
+        size = entry_bytes(view) if view.truncated else sizes[view.id]  # known since it was sent or first read
+        return size + len(view.handle) + SENDER_BYTES
+
+    views = (each.view for each in found)
+    page = list(fitting(views, caller.limit_bytes, cut=messages.shorten, weigh=weigh))
     shown = found[: len(page)]
-    if len(page) < len(views):
-        reached = shown[-1][0].sequence
+    if len(shown) < len(found):
+        reached = shown[-1].sequence
     return History(
         messages=tuple(reversed(page) if span.way == OLDER else page),
-        senders={message.sender.handle: message.sender.guid for _, message in shown},
+        senders={each.view.handle: each.sender for each in shown},
         next_cursor=_older(project, name, span, reached),
         new_cursor=_newer(project, name, span, reached),
     )
@@ -117,9 +125,9 @@ async def _one(project: Project, caller: Caller, name: str, text: str, offset: i
     message = messages.read(project, record) if record else None
     if record is None or message is None:
         raise NotFound(f"there is no message {names.shown(text)} in channel {name!r}")
-    view = messages.channel_message(project, record, message, caller.limit_bytes)
-    page = messages.from_offset(view, offset, caller.limit_bytes)
-    return History(messages=(page,), senders={message.sender.handle: message.sender.guid})
+    shown = messages.channel_message(project, record.sequence, sent_at(record), message, caller.limit_bytes)
+    page = messages.from_offset(shown.view, offset, caller.limit_bytes)
+    return History(messages=(page,), senders={page.handle: shown.sender})
 
 
 def _name(text: str) -> str:
@@ -175,9 +183,9 @@ def _span(project: Project, name: str, args: ReadMessages) -> Span:
     raise BadCursor("this cursor belongs to a read with another `since`")
 
 
-async def _fetch(project: Project, name: str, span: Span, limit: int, limit_bytes: int) -> tuple[list[Record], int]:
-    """Return the records to show, in the span's order, and the sequence up to which it was walked (0: not at all)."""
-    trail, subject = project.channels.trail(name), subjects.channel(project.id, name)
+async def _fetch(project: Project, name: str, span: Span, limit: int, limit_bytes: int) -> tuple[list[Shown], int]:
+    """Return the messages to show, in the span's order, and the sequence up to which it was walked (0: not at all)."""
+    trail = project.channels.trail(name)
     older = span.way == OLDER
     first, end = (
         (max(span.start, span.end - limit), span.end) if older else (span.start, min(span.end, span.start + limit))
@@ -185,21 +193,37 @@ async def _fetch(project: Project, name: str, span: Span, limit: int, limit_byte
     wanted = list(trail.sequences[first:end])
     if older:
         wanted.reverse()
-    found: list[Record] = []
+    found: list[Shown] = []
     reached = size = 0
     for start in range(0, len(wanted), ROUND_TRIP):
         chunk = wanted[start : start + ROUND_TRIP]
-        read = {each.sequence: each for each in await project.channel_log.page(subject, min(chunk), len(chunk))}
-        for sequence in chunk:
-            if record := read.get(sequence) or await project.channel_log.at(sequence):  # a copy may lag
-                found.append(record)
-                size += len(record.data)
-            else:
-                trail.forget(sequence)
+        known = {sequence: project.channels.recent.get(sequence) for sequence in chunk}
+        if None in known.values():
+            known |= await _read(project, name, chunk, limit_bytes)
+        shown = [each for sequence in chunk if (each := known[sequence])]
+        found += shown
+        size += sum(each.size for each in shown)
         reached = chunk[-1]
         if size >= limit_bytes:
             break
     return found, reached
+
+
+async def _read(project: Project, name: str, chunk: list[int], limit_bytes: int) -> dict[int, Shown | None]:
+    """Return the messages of `chunk`, neighbours in a channel, as the log has them; None for one that is unreadable.
+
+    One that is gone from the log is forgotten.
+    """
+    page = await project.channel_log.page(subjects.channel(project.id, name), min(chunk), len(chunk))
+    read = {record.sequence: record for record in page}
+    found: dict[int, Shown | None] = dict.fromkeys(chunk)
+    for sequence in chunk:
+        record = read.get(sequence) or await project.channel_log.at(sequence)  # a copy may lag
+        if record is None:
+            project.channels.trail(name).forget(sequence)
+        elif message := messages.read(project, record):
+            found[sequence] = messages.channel_message(project, sequence, sent_at(record), message, limit_bytes)
+    return found
 
 
 def _older(project: Project, name: str, span: Span, reached: int) -> str | None:
@@ -217,7 +241,3 @@ def _newer(project: Project, name: str, span: Span, reached: int) -> str:
 
 def _query(name: str) -> str:
     return f"channel {name}"
-
-
-def _weight(view: ChannelMessage) -> int:
-    return entry_bytes(view) + len(view.handle) + SENDER_BYTES

@@ -15,6 +15,7 @@ from loominal.model.agent import JsonObject
 ENVELOPE_BYTES = 1000  # kept free for what surrounds a list: names, cursors, counts
 LEAST_BYTES = 4000  # room for entries that every answer has, so that every page shows something
 SCRAP_BYTES = 1000  # room that is not worth a piece of a long text
+METADATA_SHARE = 4  # metadata over a quarter of an answer follows the text
 
 V = TypeVar("V", bound=View)
 
@@ -91,6 +92,6 @@ def readable(text: str, metadata: JsonObject, limit_bytes: int) -> tuple[str, Js
     """
     if not metadata:
         return text, metadata
-    if len(encode(metadata)) <= room_for_entries(limit_bytes) // 4:
+    if len(encode(metadata)) <= room_for_entries(limit_bytes) // METADATA_SHARE:
         return text, metadata
     return f"{text}\n\nmetadata: {encode(metadata).decode()}", {}

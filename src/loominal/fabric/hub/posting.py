@@ -32,10 +32,11 @@ class Shelf(Protocol):
 
 
 class Posted(NamedTuple):
-    """Where a message is, and when it was sent."""
+    """Where a message is, and when it was sent; a `fresh` one was stored by this very call."""
 
     sequence: int
     at: datetime
+    fresh: bool = False
 
 
 async def post(project: Project, log: Log, shelf: Shelf, subject: str, message: Message, dedupe: str) -> Posted:
@@ -52,7 +53,7 @@ async def post(project: Project, log: Log, shelf: Shelf, subject: str, message: 
             kept = marked | {DEDUPE: dedupe}
             shelf.written(Record(subject=subject, sequence=stored.sequence, data=b"", headers=kept, stored_at=at))
             await shelf.intake.reach(stored.sequence)
-            return Posted(stored.sequence, at)
+            return Posted(stored.sequence, at, fresh=True)
         sequence = stored.sequence
     record = await log.at(sequence)
     if record is None:  # dropped since, by the log's limits

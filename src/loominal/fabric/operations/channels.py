@@ -58,8 +58,8 @@ class ReadMessages(Arguments, frozen=True, kw_only=True):
     offset: Offset = 0
 
 
-class ChannelMessage(View, frozen=True, kw_only=True):
-    """A channel message as read."""
+class ChannelMessage(View, frozen=True, kw_only=True, omit_defaults=True):
+    """A channel message as read: an entry of a list only, its time a whole second."""
 
     id: str
     handle: str
