@@ -76,7 +76,7 @@ class Line(Client):
         async def note(error: Exception) -> None:
             if not line.opened:
                 reasons.append(error)
-            elif isinstance(error, errors.UnexpectedEOF) or (line.gone.is_set() and isinstance(error, OSError)):
+            elif isinstance(error, (errors.UnexpectedEOF, OSError)):  # handlers touch no socket and no file
                 pass  # the end, which `gone` and `last_error` tell
             elif isinstance(error, errors.Error):
                 failed(error)
