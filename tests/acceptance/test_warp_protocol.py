@@ -126,9 +126,11 @@ def test_notifications_and_answers_to_nothing_get_no_answer() -> None:
 
 def test_the_one_version_that_has_batches_gets_them_answered_as_one() -> None:
     batch = [request("ping", 1), {"jsonrpc": "2.0", "method": "notifications/initialized"}, 5, request("no/such", 2)]
-    hello, answers, empty = talk(request("initialize", 0, protocolVersion="2025-03-26"), batch, [])
+    hello, *others = talk(request("initialize", 0, protocolVersion="2025-03-26"), batch, [])
 
     assert hello["id"] == 0
+    [answers] = [each for each in others if isinstance(each, list)]
+    [empty] = [each for each in others if not isinstance(each, list)]
     assert sorted((each["id"] or 0, each.get("error", {}).get("code", 0)) for each in answers) == [
         (0, -32600),
         (1, 0),
@@ -238,3 +240,27 @@ async def test_a_client_that_does_not_read_blocks_nothing_but_itself(tmp_path: P
 
         for number in numbers:
             assert len((await started.answer(number))["result"]["tools"]) == 26
+
+
+def test_it_serves_plain_files_and_ends_where_there_is_no_stdin(tmp_path: Path) -> None:
+    environment = os.environ | {"LOOMINAL_HOME": str(tmp_path), "LOOMINAL_AUTOSTART": "0"}
+    (tmp_path / "in").write_text(json.dumps(request("ping")) + "\n")
+    with (tmp_path / "in").open() as source, (tmp_path / "out").open("w") as sink:
+        subprocess.run(COMMAND, stdin=source, stdout=sink, env=environment, timeout=30, check=True)
+    assert json.loads((tmp_path / "out").read_text())["result"] == {}
+
+    subprocess.run(COMMAND, stdin=subprocess.DEVNULL, env=environment, timeout=30, check=True)
+    closed = ["sh", "-c", 'exec "$@" <&- >&- 2>&-', "sh", *COMMAND]
+    assert subprocess.run(closed, env=environment, timeout=30, check=False).returncode == 0
+
+
+def test_a_client_that_is_gone_ends_it(tmp_path: Path) -> None:
+    environment = os.environ | {"LOOMINAL_HOME": str(tmp_path), "LOOMINAL_AUTOSTART": "0"}
+    with subprocess.Popen(COMMAND, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        process.stdout.close()
+        process.stdin.write(json.dumps(request("tools/list")).encode() + b"\n")
+        process.stdin.flush()
+
+        assert process.wait(30) == 0

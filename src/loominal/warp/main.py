@@ -53,7 +53,9 @@ def run() -> int:
     """Serve until stdin is closed or a signal comes, and return the exit code."""
     from loominal.model.errors import LoominalError
     from loominal.warp.settings import WarpSettings
+    from loominal.warp.stdio import open_closed_files
 
+    open_closed_files()
     try:
         settings = WarpSettings.from_env(os.environ)
     except LoominalError as error:

@@ -73,6 +73,7 @@ class Rpc:
             async with asyncio.TaskGroup() as group:
                 while (line := await self._stdio.line()) is not None:
                     self._take(line, group)
+                    await asyncio.sleep(0)  # what is done at once is done before the next message: a handshake, say
                 running = dict(self._running)
                 for task, call in running.values():
                     if call.waits:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from enum import Enum
+from functools import cache
 
 import msgspec
 from msgspec import inspect
@@ -86,6 +87,7 @@ def _answer_schema(kind: inspect.Type) -> Json:
     return _schema(kind)
 
 
+@cache  # it evaluates the annotations of a type each time
 def _fields(kind: type[Arguments | View]) -> tuple[inspect.Field, ...]:
     info = inspect.type_info(kind)
     if not isinstance(info, inspect.StructType):

@@ -1,4 +1,4 @@
-"""stdin and stdout as lines of bytes. Each has a thread: so any kind of file will do, and none is made non-blocking.
+"""stdin and stdout as lines of bytes, whatever kind of file each is; none is made non-blocking: others may share it.
 
 From `Stdio.take` on only its lines reach the real stdout: whatever else in this process prints, prints to stderr.
 """
@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import os
 import queue
+import select
 import sys
 import threading
 from typing import Self
@@ -15,6 +16,15 @@ from typing import Self
 LINE_BYTES = 8 << 20  # what a tool takes is far below, also when every character of it is escaped
 READ_BYTES = 1 << 16
 FLUSH_SECONDS = 2.0  # for a client that does not read any more
+
+
+def open_closed_files() -> None:
+    """Let stdin, stdout and stderr be /dev/null where they were closed; nothing else may have been opened before."""
+    for number in (0, 1, 2):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # is given the lowest free number: this one
 
 
 class Stdio:
@@ -25,21 +35,23 @@ class Stdio:
         self._sink = sink
         self._loop = asyncio.get_running_loop()
         self._lines: asyncio.Queue[bytes | None] = asyncio.Queue()
+        self._kept = bytearray()  # the beginning of a line whose end has not come
+        self._skipping = False  # the rest of a line that is too long
+        self._writable = select.poll()
+        self._writable.register(sink, select.POLLOUT)
         self._unwritten: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
-        self._writer = threading.Thread(target=self._write_all, name="stdout", daemon=True)
-        self._writer.start()
-        threading.Thread(target=self._read_all, name="stdin", daemon=True).start()
+        self._behind = 0  # lines given to the writer and not written yet
+        self._writer: threading.Thread | None = None
+        try:
+            self._loop.add_reader(source, self._readable)
+        except PermissionError:  # a plain file, or /dev/null: nothing tells when these can be read
+            threading.Thread(target=self._read_all, name="stdin", daemon=True).start()
 
     @classmethod
     def take(cls) -> Self:
         """Take stdin and stdout of this process; file 1 and `sys.stdout` are stderr from now on."""
         sink = os.dup(1)
-        try:
-            os.dup2(2, 1)
-        except OSError:  # there is no stderr
-            nowhere = os.open(os.devnull, os.O_WRONLY)
-            os.dup2(nowhere, 1)
-            os.close(nowhere)
+        os.dup2(2, 1)
         sys.stdout = sys.stderr
         return cls(0, sink)
 
@@ -51,32 +63,38 @@ class Stdio:
         return await self._lines.get()
 
     def write(self, line: bytes) -> None:
-        """Write a line as soon as the client reads."""
-        self._unwritten.put(line)
+        """Write a line as soon as the client reads; a short one at once if that cannot block."""
+        data = line + b"\n"
+        if not self._behind and len(data) <= select.PIPE_BUF and self._writable.poll(0):
+            self._write(data)
+            return
+        if self._writer is None:
+            self._writer = threading.Thread(target=self._write_all, name="stdout", daemon=True)
+            self._writer.start()
+        self._behind += 1
+        self._unwritten.put(data)
 
     def close(self) -> None:
         """Return when everything is written, or the client has not read for a while."""
-        self._unwritten.put(None)
-        self._writer.join(FLUSH_SECONDS)
+        self._loop.remove_reader(self._source)
+        if self._writer is not None:
+            self._unwritten.put(None)
+            self._writer.join(FLUSH_SECONDS)
+
+    def _readable(self) -> None:
+        data = self._read()
+        self._cut(data)
+        if not data:
+            self._loop.remove_reader(self._source)
 
     def _read_all(self) -> None:
-        kept, skipping = bytearray(), False
         while data := self._read():
-            *ends, rest = data.split(b"\n")
-            for end in ends:
-                if not skipping:
-                    self._take(bytes(kept + end)[: LINE_BYTES + 1])
-                kept.clear()
-                skipping = False
-            if not skipping:
-                kept += rest
-            if len(kept) > LINE_BYTES:
-                self._take(bytes(kept[: LINE_BYTES + 1]))
-                kept.clear()
-                skipping = True
-        if kept:
-            self._take(bytes(kept))
-        self._take(None)
+            self._in_loop(data)
+        self._in_loop(b"")
+
+    def _in_loop(self, data: bytes) -> None:
+        if not self._loop.is_closed():
+            self._loop.call_soon_threadsafe(self._cut, data)
 
     def _read(self) -> bytes:
         try:
@@ -84,16 +102,40 @@ class Stdio:
         except OSError:
             return b""
 
-    def _take(self, line: bytes | None) -> None:
-        if not self._loop.is_closed():
-            self._loop.call_soon_threadsafe(self._lines.put_nowait, line)
+    def _cut(self, data: bytes) -> None:
+        """Cut what was read into lines; nothing read is the end."""
+        *ends, rest = data.split(b"\n")
+        for end in ends:
+            if not self._skipping:
+                self._lines.put_nowait(bytes(self._kept + end)[: LINE_BYTES + 1])
+            self._kept.clear()
+            self._skipping = False
+        if not self._skipping:
+            self._kept += rest
+        if len(self._kept) > LINE_BYTES:
+            self._lines.put_nowait(bytes(self._kept[: LINE_BYTES + 1]))
+            self._kept.clear()
+            self._skipping = True
+        if not data:
+            if self._kept:
+                self._lines.put_nowait(bytes(self._kept))
+            self._lines.put_nowait(None)
 
     def _write_all(self) -> None:
-        while (line := self._unwritten.get()) is not None:
-            left = memoryview(line + b"\n")
-            while left:
-                try:
-                    left = left[os.write(self._sink, left) :]
-                except OSError:
-                    self._take(None)
-                    return
+        while (data := self._unwritten.get()) is not None and self._write(data):
+            if not self._loop.is_closed():
+                self._loop.call_soon_threadsafe(self._caught_up)
+
+    def _caught_up(self) -> None:
+        self._behind -= 1
+
+    def _write(self, data: bytes) -> bool:
+        """Write all of it; return whether somebody is there to read."""
+        left = memoryview(data)
+        while left:
+            try:
+                left = left[os.write(self._sink, left) :]
+            except OSError:
+                self._in_loop(b"")
+                return False
+        return True
