@@ -121,8 +121,8 @@ def test_a_fabric_comes_up_says_where_it_is_and_goes_down(home: Home) -> None:
     assert "weft" in home.run("logs").stdout
 
     assert home.run("down").returncode == 0
-    for pid in (runtime.nats_pid, runtime.weft_pid, runtime.supervisor_pid):
-        eventually(lambda pid=pid: not alive(pid), home)
+    pids = (runtime.nats_pid, runtime.weft_pid, runtime.supervisor_pid)
+    eventually(lambda: not any(map(alive, pids)), home)
     assert home.run("down").returncode == 0
     assert home.run("status").returncode == 5
     assert json.loads(home.run("status", "--json").stdout)["running"] is False
