@@ -47,6 +47,7 @@ class Fabric:
         self.weft_environment: dict[str, str] = {}
         self.broker: subprocess.Popen[bytes] | None = None
         self.weft: subprocess.Popen[bytes] | None = None
+        self.others: dict[str, subprocess.Popen[bytes]] = {}  # wefts beside that one, by name
         if not machine_credential_path(home).exists():
             self.keyring.machine_credential("test-machine").write(machine_credential_path(home))
 
@@ -97,6 +98,29 @@ class Fabric:
         if wait:
             self.wait_ready()
 
+    def start_another(self, name: str, source: Path | None = None) -> subprocess.Popen[bytes]:
+        """Start a weft as on another machine, whose id is `name`; `source` is the code that it runs."""
+        home = self.home / "machines" / name
+        home.mkdir(parents=True)
+        (home / "keys").symlink_to(self.home / "keys")
+        shutil.copy(machine_credential_path(self.home), machine_credential_path(home))
+        shutil.copy(self.home / "fabric.json", home / "fabric.json")
+        environment = {
+            "PATH": os.environ["PATH"],
+            "HOME": os.environ["HOME"],
+            "LOOMINAL_HOME": str(home),
+            "LOOMINAL_WEFT_ID": name,
+            "LOOMINAL_TIMINGS_SCALE": str(self.scale),
+            "API_PORT": str(free_port()),
+            **({"PYTHONPATH": str(source)} if source else {}),
+            **self.weft_environment,
+        }
+        command = [sys.executable, "-m", "loominal.weft.main"]
+        with (home / "weft.log").open("ab") as log:
+            process = subprocess.Popen(command, stdout=log, stderr=log, stdin=subprocess.DEVNULL, env=environment)
+        self.others[name] = process
+        return process
+
     def wait_ready(self) -> None:
         """Return when weft serves."""
         import urllib.error
@@ -126,8 +150,8 @@ class Fabric:
         _end(self.weft)
 
     def stop(self) -> None:
-        _end(self.weft)
-        _end(self.broker)
+        for process in (self.weft, *self.others.values(), self.broker):
+            _end(process)
 
     def freeze(self, *processes: subprocess.Popen[bytes] | None) -> None:
         for process in processes:

@@ -26,6 +26,7 @@ from loominal.fabric.operations.registry import RegisterAgent
 from loominal.fabric.operations.types import View
 from loominal.fabric.protocol import arguments, encode, encode_answer
 from loominal.model.grant import Role, own_user_grant
+from tests.integration.alone import Alone
 
 LIMIT_BYTES = 24_000  # what warp asks for
 LOAD_SECONDS = 20.0
@@ -38,7 +39,7 @@ V = TypeVar("V", bound=View)
 async def loaded(url: str, project_id: str) -> AsyncIterator[Project]:
     """Load the project into a hub of its own, as a restart or a takeover would, and keep it following its logs."""
     async with Broker.connect(url, name="hub", inbox=subjects.reply_prefix(f"hub-{uuid4().hex[:8]}")) as broker:
-        project = Project(project_id, "/home/ada/loom", broker, OpenAuthority(), Timings(), "weft-1")
+        project = Project(project_id, "/home/ada/loom", broker, OpenAuthority(), Timings(), Alone())
         await streams.ensure(project)
         ready = asyncio.Event()
 

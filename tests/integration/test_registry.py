@@ -45,6 +45,7 @@ from loominal.model.errors import (
 )
 from loominal.model.grant import Grant, Role, Visibility, own_user_grant
 from loominal.model.record import encode
+from tests.integration.alone import Alone
 from tests.integration.conftest import NatsServer, eventually
 
 Open = Callable[[], Awaitable[Project]]
@@ -56,7 +57,7 @@ async def open_hub(nats_server: NatsServer, project_id: str) -> AsyncIterator[Op
     async with Broker.connect(nats_server.url, name="hub", inbox=subjects.reply_prefix("hub")) as broker:
 
         async def load() -> Project:
-            project = Project(project_id, "/home/ada/loom", broker, OpenAuthority(), Timings(), "weft-1")
+            project = Project(project_id, "/home/ada/loom", broker, OpenAuthority(), Timings(), Alone())
             await streams.ensure(project)
             for entry in await project.bucket.entries():
                 remember(project, entry)

@@ -29,6 +29,7 @@ from loominal.fabric.operations.inbox import SendDirectMessage
 from loominal.fabric.operations.registry import RegisterAgent
 from loominal.fabric.operations.types import Arguments, View
 from loominal.fabric.operations.work import BroadcastWorkOffer, ClaimWork, CompleteWork, FailWork, Offered, ReleaseWork
+from tests.integration.alone import Alone
 from tests.integration.conftest import NatsServer, eventually
 from tests.integration.fabric import SCALE, Fabric, RemoteAgent
 
@@ -267,7 +268,7 @@ async def test_loading_a_project_over_and_over_leaves_nothing_behind(nats_server
 
         async def served_once() -> None:
             timings = Timings().scaled(SCALE)
-            hub = Hub(Project(project_id, "", broker, OpenAuthority(), timings, "weft-1"))
+            hub = Hub(Project(project_id, "", broker, OpenAuthority(), timings, Alone()))
             serving = asyncio.create_task(hub.serve())
             await asyncio.wait_for(hub.ready.wait(), 10)
             serving.cancel()
@@ -293,17 +294,21 @@ async def test_losing_the_connection_over_and_over_leaves_nothing_behind(
     inbox = subjects.reply_prefix("weft")
     async with Broker.connect(nats_server.url, name="weft", inbox=inbox) as broker:
         timings = Timings().scaled(SCALE)
-        hub = Hub(Project(project_id, "", broker, OpenAuthority(), timings, "weft-1"))
+        hub = Hub(Project(project_id, "", broker, OpenAuthority(), timings, Alone()))
         serving = asyncio.create_task(hub.serve())
         await asyncio.wait_for(hub.ready.wait(), 10)
         await eventually(lambda: consumers(broker, project_id, 1))
-        before = len(broker._subscriptions), len(broker._callbacks), len(asyncio.all_tasks())
 
+        def there() -> tuple[int, int, int]:
+            listening = [each for each in broker._subscriptions if not each.stopped]
+            return len(listening), len(broker._callbacks), len(asyncio.all_tasks())
+
+        before = there()
         for _ in range(100):
             await cut(broker)
 
         await eventually(lambda: consumers(broker, project_id, 1))
-        assert (len(broker._subscriptions), len(broker._callbacks), len(asyncio.all_tasks())) == before
+        assert there() == before
         serving.cancel()
         await asyncio.wait([serving])
 

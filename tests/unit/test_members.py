@@ -25,7 +25,7 @@ def test_a_weft_whose_record_stands_still_is_dead_after_four_renewals_of_two_sec
         assert sightings.alive(tick * RENEW_SECONDS) == {"me", "you"}
     sightings.renewed({"me": 4, "you": 7}, 2.0)
 
-    assert sightings.dead(2.0) == {"you"}
+    assert sightings.is_dead("you", 2.0)
     assert sightings.alive(2.0) == {"me"}
 
 
@@ -35,7 +35,7 @@ def test_one_that_moves_again_is_alive_again() -> None:
         sightings.renewed({"you": 7}, tick * RENEW_SECONDS)
     sightings.renewed({"you": 8}, 3.0)
 
-    assert sightings.dead(3.0) == set()
+    assert not sightings.is_dead("you", 3.0)
 
 
 def test_whoever_could_not_renew_judges_nobody_from_before() -> None:
@@ -46,7 +46,7 @@ def test_whoever_could_not_renew_judges_nobody_from_before() -> None:
     sightings.renewed({"you": 7}, 60.0)
 
     assert not sightings.sure(63.0)
-    assert sightings.dead(63.0) == set()
+    assert not sightings.is_dead("you", 63.0)
 
 
 def test_few_renewals_over_a_long_time_are_not_enough() -> None:
@@ -54,7 +54,19 @@ def test_few_renewals_over_a_long_time_are_not_enough() -> None:
     sightings.renewed({"you": 7}, 0.0)
     sightings.renewed({"you": 7}, 30.0)
 
-    assert sightings.dead(30.0) == set()
+    assert not sightings.is_dead("you", 30.0)
+
+
+def test_a_weft_that_has_no_record_is_dead_only_after_as_long() -> None:
+    sightings = Sightings("me")
+    for tick in range(4):
+        sightings.renewed({"me": tick}, tick * RENEW_SECONDS)
+        assert not sightings.is_dead("you", tick * RENEW_SECONDS)
+    sightings.renewed({"me": 4}, 2.0)
+
+    assert sightings.is_dead("you", 2.0)
+    sightings.restart()
+    assert not sightings.is_dead("you", 60.0)
 
 
 def test_a_record_that_is_gone_is_no_weft() -> None:

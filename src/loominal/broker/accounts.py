@@ -19,6 +19,8 @@ from loominal.model.errors import BrokerUnavailable, Forbidden, InvalidArgument
 
 PUSH_SECONDS = 5.0  # a broker takes 5 ms; a cluster may be electing
 ACCEPTED = 200
+CONNECTIONS_PAGE = 1000
+LIST_SECONDS = 1.0  # the servers of a cluster answer within milliseconds; how many there are nobody tells
 CLOSED_BY_CLIENT = frozenset({"Client Closed", "Read Error", "Write Error"})  # a killed process: a FIN, or a reset
 
 
@@ -97,14 +99,49 @@ def connection_gone(event: bytes) -> Connection | None:
     """
     try:
         told = _read(event, _Event)
-        claims = user_claims(told.client.jwt)
-    except (BrokerUnavailable, InvalidArgument):
+    except BrokerUnavailable:
         return None
     who = told.client
-    if claims.sub != who.user or not is_public_key(who.acc, Kind.ACCOUNT):
+    client = _Open(cid=who.id, account=who.acc, authorized_user=who.user, jwt=who.jwt)
+    return _connection(client, told.server, told.reason)
+
+
+async def list_connections(broker: Broker) -> list[Connection]:
+    """Return every open connection of an authenticated user, on all servers that answer.
+
+    Raises: BrokerUnavailable, HubUnavailable if nobody listens.
+    """
+    found: list[Connection] = []
+    offset, more = 0, True
+    while more:
+        question = msgspec.json.encode({"auth": True, "limit": CONNECTIONS_PAGE, "offset": offset})
+        if broker.clustered:
+            answers = await broker.survey(subjects.connections(), question, seconds=LIST_SECONDS)
+        else:
+            answers = [await broker.request(subjects.connections(), question, seconds=PUSH_SECONDS)]
+        lists = [_read(answer.data, _Listing) for answer in answers]
+        told = (_connection(open_, each.server) for each in lists for open_ in each.data.connections)
+        found += [connection for connection in told if connection is not None]
+        offset += CONNECTIONS_PAGE
+        more = any(each.data.total > offset for each in lists)
+    return found
+
+
+def _connection(client: _Open, server: _Server, reason: str = "") -> Connection | None:
+    """Return a connection as its JWT names it; None if it is not authenticated by one."""
+    try:
+        claims = user_claims(client.jwt)
+    except InvalidArgument:
+        return None
+    if claims.sub != client.authorized_user or not is_public_key(client.account, Kind.ACCOUNT):
         return None
     return Connection(
-        account=who.acc, name=claims.name, user_public=who.user, cid=who.id, server=told.server.id, reason=told.reason
+        account=client.account,
+        name=claims.name,
+        user_public=claims.sub,
+        cid=client.cid,
+        server=server.id,
+        reason=reason,
     )
 
 
@@ -182,6 +219,29 @@ class _Event(msgspec.Struct, frozen=True, kw_only=True):
     reason: str = ""
 
 
+class _Open(msgspec.Struct, frozen=True, kw_only=True):
+    """A connection in a list; one that was not authenticated by a JWT has none."""
+
+    cid: int
+    account: str = ""
+    authorized_user: str = ""
+    jwt: str = ""
+
+
+class _Page(msgspec.Struct, frozen=True, kw_only=True):
+    """A part of a server's connections."""
+
+    total: int
+    connections: list[_Open] = []
+
+
+class _Listing(msgspec.Struct, frozen=True, kw_only=True):
+    """The answer with a server's connections."""
+
+    data: _Page
+    server: _Server = _Server()
+
+
 class _Config(msgspec.Struct, frozen=True, kw_only=True):
     """The limits in a server's statistics."""
 
@@ -202,7 +262,7 @@ class _Use(msgspec.Struct, frozen=True, kw_only=True):
     data: _Stats
 
 
-_Told = TypeVar("_Told", _Outcome, _Event, _Use)
+_Told = TypeVar("_Told", _Outcome, _Event, _Listing, _Use)
 
 
 def _read(body: bytes, kind: type[_Told]) -> _Told:

@@ -12,6 +12,7 @@ import msgspec
 from loominal.broker import subjects
 from loominal.broker.connection import Broker
 from loominal.broker.follower import Follower
+from loominal.broker.jetstream import API_SECONDS
 from loominal.broker.log import Log, Record, StreamSettings, StreamState
 from loominal.model.errors import Conflict, InvalidArgument
 
@@ -41,12 +42,17 @@ class Bucket:
         self.name = name
         self.log = Log(broker, subjects.bucket_stream(name))
 
-    async def ensure(self) -> StreamState:
-        """Create the bucket if it is not there; return the state of its stream. Raises: BrokerUnavailable."""
+    async def ensure(self, *, in_memory: bool = False, max_age_seconds: float = 0) -> StreamState:
+        """Create the bucket if it is not there; return the state of its stream.
+
+        A key is removed `max_age_seconds` after its last write (0: never). Raises: BrokerUnavailable.
+        """
         return await self.log.ensure(
             StreamSettings(
                 subjects=(subjects.bucket_filter(self.name),),
                 max_per_subject=1,
+                max_age_seconds=max_age_seconds,
+                in_memory=in_memory,
                 allow_msg_ttl=True,
                 allow_rollup=True,
                 deny_delete=True,
@@ -71,6 +77,10 @@ class Bucket:
             if marker is None or not _is_deletion(marker):
                 raise
         return (await self.log.append(subject, value, expect=marker.sequence)).sequence
+
+    async def put(self, key: str, value: bytes, *, seconds: float = API_SECONDS) -> int:
+        """Store `value`, whatever the key held, and return its revision. Raises: BrokerUnavailable."""
+        return (await self.log.append(self._subject(key), value, seconds=seconds)).sequence
 
     async def delete(self, key: str, *, revision: int) -> int:
         """Delete `key`, which is at `revision`; return the deletion's revision. Raises: as `write`."""

@@ -99,6 +99,16 @@ class Follower:
         finally:
             self._waiting.remove(waiter)
 
+    async def up_to_date(self, seconds: float) -> None:
+        """Return when all that is in the stream now has been handled; its filters must match every record.
+
+        Raises: BrokerUnavailable after `seconds`.
+        """
+        state = await self._log.state()
+        if state is None or self.position >= state.last or await self._log.at(state.last) is None:
+            return  # the newest record goes last, by age: then nothing is left
+        await self.passed(state.last, seconds)
+
     async def _attach(self) -> Consumer:
         """Return a new consumer behind the cursor, however long that takes."""
         pause, told = FIRST_PAUSE_SECONDS, ""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import math
 import secrets
 from collections.abc import Callable, Sequence
 from datetime import datetime
@@ -76,6 +77,7 @@ class StreamSettings(msgspec.Struct, frozen=True, kw_only=True):
     allow_msg_ttl: bool = False
     allow_rollup: bool = False
     deny_delete: bool = False
+    in_memory: bool = False  # gone when the broker ends
     duplicate_window_seconds: float = 120
     republish: tuple[str, str] | None = None
 
@@ -84,7 +86,7 @@ class StreamSettings(msgspec.Struct, frozen=True, kw_only=True):
         config: dict[str, object] = {
             "name": stream,
             "subjects": self.subjects,
-            "storage": "file",
+            "storage": "memory" if self.in_memory else "file",
             "retention": "limits",
             "max_msgs_per_subject": self.max_per_subject,
             "max_age": int(self.max_age_seconds * NANOSECONDS),
@@ -95,7 +97,7 @@ class StreamSettings(msgspec.Struct, frozen=True, kw_only=True):
             "allow_msg_ttl": self.allow_msg_ttl,
             "allow_rollup_hdrs": self.allow_rollup,
             "deny_delete": self.deny_delete,
-            "duplicate_window": int(self.duplicate_window_seconds * NANOSECONDS),
+            "duplicate_window": int(min(self.duplicate_window_seconds, self.max_age_seconds or math.inf) * NANOSECONDS),
         }
         if self.republish:
             source, destination = self.republish

@@ -9,6 +9,7 @@ from __future__ import annotations
 from loominal.model.names import subject_token
 
 FABRIC = "_fabric"  # the fabric's own registry; no project can be called so
+WEFTS = "_wefts"  # the bucket in which the wefts of a fabric say that they live
 QUEUE = "hub"
 TOKEN_CHARACTERS = 64  # of what a user or a program names
 
@@ -54,6 +55,11 @@ def registry_bucket(project: str) -> str:
 def bucket_stream(bucket: str) -> str:
     """Return the stream behind a bucket."""
     return f"KV_{_bounded(bucket)}"
+
+
+def due_key(project: str) -> str:
+    """Return the key, in the fabric's own registry, that says when a project must be loaded."""
+    return f"due.{_t(project)}"
 
 
 def bucket_subject(bucket: str, key: str) -> str:
@@ -174,6 +180,16 @@ def leader_wake(project: str) -> str:
     return f"ev.{_t(project)}.lead"
 
 
+def warm(project: str) -> str:
+    """Return the subject on which a weft tells the leader that it could lead the project at once."""
+    return f"wm.{_t(project)}"
+
+
+def reminder(weft: str) -> str:
+    """Return the subject, in the fabric's own account, on which a weft is told what it leads."""
+    return f"wf.{_t(weft, 'weft')}"
+
+
 def reply_prefix(name: str) -> str:
     """Return the inbox prefix of an agent, machine or weft, without the trailing dot."""
     return f"_IB.{_t(name, 'agent')}"
@@ -219,6 +235,11 @@ def system_disconnects(account: str | None = None) -> str:
 def claims_update() -> str:
     """Return the subject that takes a new or changed account JWT."""
     return "$SYS.REQ.CLAIMS.UPDATE"
+
+
+def connections() -> str:
+    """Return the subject on which every server lists its connections."""
+    return "$SYS.REQ.SERVER.PING.CONNZ"
 
 
 def store_use() -> str:

@@ -12,6 +12,7 @@ from collections.abc import Iterable, Mapping
 RENEW_SECONDS = 0.5
 STILL_RENEWALS = 4  # consecutive ones of mine
 STILL_SECONDS = 2.0
+STALL_SECONDS = 1.0  # a weft that stood still for longer may have been thought dead
 
 
 def order(project: str, wefts: Iterable[str]) -> list[str]:
@@ -28,18 +29,24 @@ class Sightings:
     def __init__(self, me: str) -> None:
         self.me = me
         self._seen: dict[str, _Seen] = {}
+        self._absent: _Seen | None = None  # how long those have been missing whose record is not there
         self._renewed_at: float | None = None
 
     def restart(self) -> None:
         """Count from the beginning: the connection is new, a renewal failed, or this weft stood still."""
-        self._renewed_at = None
+        self._renewed_at = self._absent = None
         for seen in self._seen.values():
             seen.still_since, seen.renewals = None, 0
 
     def renewed(self, revisions: Mapping[str, int], now: float) -> None:
         """Take what every weft's record says, read with a successful renewal of one's own at `now` (monotonic)."""
         self._renewed_at = now
-        for weft in [weft for weft in self._seen if weft not in revisions]:
+        gone = [weft for weft in self._seen if weft not in revisions]
+        if self._absent is None or gone:
+            self._absent = _Seen(0, now)
+        else:
+            self._absent.renewals += 1
+        for weft in gone:
             del self._seen[weft]
         for weft, revision in revisions.items():
             seen = self._seen.get(weft)
@@ -52,9 +59,10 @@ class Sightings:
         """Return the wefts that are not known to be dead, this one among them."""
         return {self.me, *(weft for weft, seen in self._seen.items() if not seen.dead(now))}
 
-    def dead(self, now: float) -> set[str]:
-        """Return the wefts whose record stood still for too long."""
-        return {weft for weft, seen in self._seen.items() if weft != self.me and seen.dead(now)}
+    def is_dead(self, weft: str, now: float) -> bool:
+        """Return whether `weft` is known to be dead: its record stood still, or was missing, for too long."""
+        seen = self._seen.get(weft, self._absent)
+        return weft != self.me and seen is not None and seen.dead(now)
 
     def sure(self, now: float) -> bool:
         """Return whether this weft has renewed lately: else others may think it dead, and it judges nobody."""

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Protocol
 
 from loominal.broker import subjects
-from loominal.broker.accounts import Accounts, Connection, account_use, connection_gone, server_use
+from loominal.broker.accounts import Accounts, account_use, server_use
 from loominal.broker.bucket import Bucket
 from loominal.broker.connection import Broker, Received
 from loominal.broker.credentials import Credential
@@ -26,20 +26,24 @@ from loominal.broker.keyring import Keyring
 from loominal.fabric.hub.authority import FabricRegistry, OpenAuthority
 from loominal.fabric.hub.enrolment import Enrolments
 from loominal.fabric.hub.fabric_records import Machine
+from loominal.fabric.hub.membership import Membership
+from loominal.fabric.hub.streams import FORMAT
 from loominal.fabric.hub.timings import Timings
 from loominal.fabric.protocol import PROTO, Answer, encode
 from loominal.model.errors import HubUnavailable, LoominalError
 from loominal.model.grant import Role
 from loominal.model.names import PROJECT_NAME, SUBJECT_TOKEN
 from loominal.weft.cluster import LOOK_SECONDS, SPREAD_SECONDS, Quorum, spread
+from loominal.weft.connections import HUB_NAME, Connections
 from loominal.weft.duties import every
+from loominal.weft.living import Living
 from loominal.weft.projects import Projects
 from loominal.weft.store import MEASURE_SECONDS, StoreWatch, use_of
 
-HUB_NAME = "weft"
 ANSWER_SECONDS = 3.0
 SURVEY_SECONDS = 1.0  # for all servers of a cluster; those that are down never answer
 READ_SECONDS = 60.0  # the fabric's registry is small; a broker that needs longer to send it is in trouble
+REVIEW_SECONDS = 5.0  # between two looks at what is needed no longer, and at what is due
 RETRY_SECONDS = 0.3  # between two tries to open the registry while the broker is not there
 
 log = logging.getLogger(__name__)
@@ -57,6 +61,9 @@ class Fabric(Protocol):
     def activity(self) -> tuple[int, int] | None:
         """Return how many agents are online and how many items are open; None while that is not known."""
 
+    def leaders(self) -> dict[str, str]:
+        """Return the weft that leads each project loaded here, "" where nobody does."""
+
 
 class OperatorFabric:
     """A broker under our own keys: an account per project, a registry and enrolment in the fabric's own."""
@@ -68,6 +75,7 @@ class OperatorFabric:
         machine: Credential | None,
         owner: str,
         timings: Timings,
+        here: Living,
         store: Path,
         tls: ssl.SSLContext | None = None,
         restart: Callable[[], bool] = lambda: False,  # the broker; returns whether somebody will
@@ -77,6 +85,7 @@ class OperatorFabric:
         self._machine = machine
         self._owner = owner
         self._timings = timings
+        self._here = here
         self._store = store  # the broker's directory, if it is on this machine
         self._tls = tls
         self._restart = restart
@@ -85,18 +94,26 @@ class OperatorFabric:
         self._registry: FabricRegistry | None = None
         self._projects: Projects | None = None  # None until the registry is read
         self._quorum: Quorum | None = None
-        self._connections: dict[tuple[str, str], set[tuple[str, int]]] = {}  # of an agent in a project: server, cid
+        self._members: Membership | None = None
 
     def reasons(self) -> list[str]:
         """Return what keeps the fabric from serving everybody, one line each; nothing if it serves."""
         if self._broker is None or not self._broker.up:
             why = self._broker.last_error if self._broker else "not connected yet"
             return [f"broker: {self._url} does not answer ({why or 'connecting'})"]
-        if self._projects is None:
+        if self._projects is None or self._members is None:
             return ["registry: it is not read yet"]
         if self._quorum is not None and self._quorum.trouble:
             return [f"broker: {self._quorum.trouble}"]
-        return [f"leadership: project {project} is not served yet" for project in self._projects.not_ready()]
+        return _reasons(self._members, self._projects)
+
+    def leaders(self) -> dict[str, str]:
+        """Return the weft that leads each project loaded here, "" where nobody does."""
+        return self._projects.leaders() if self._projects else {}
+
+    async def leave(self, seconds: float) -> None:
+        """Hand every project on, for at most `seconds`."""
+        await _leave(self._members, self._projects, seconds)
 
     def titles(self) -> dict[str, str]:
         """Return how lists show each known project, by id."""
@@ -122,6 +139,8 @@ class OperatorFabric:
             asyncio.TaskGroup() as group,
         ):
             self._broker = broker
+            members = self._members = Membership(broker, self._here.weft, FORMAT, self._here.has_ended)
+            group.create_task(members.run(), name="membership")
             bucket = Bucket(broker, subjects.registry_bucket(subjects.FABRIC))
             accounts = Accounts(system)
             registry = FabricRegistry(bucket, self._keyring, accounts, self._owner)
@@ -132,12 +151,13 @@ class OperatorFabric:
             self._registry = registry
             group.create_task(self._reopen(bucket, registry, follower, lost), name="registry anew")
             group.create_task(self._keep_accounts(system, accounts, registry), name="accounts")
-            projects = Projects(self._connect, self._title, registry, self._timings, group)
-            await system.subscribe(subjects.system_connects(), self._came)
-            await system.subscribe(subjects.system_disconnects(), self._went)
-            for project in sorted({*registry.project_ids(), *self._keyring.projects()}):
-                projects.load(project)
+            await members.joined()
+            projects = Projects(self._connect, self._title, registry, self._timings, members, group)
+            await members.heed(projects.load)
             self._projects = projects
+            connections = Connections(system, registry, self._keyring, projects)
+            group.create_task(connections.follow(), name="connections")
+            group.create_task(_look_through(projects, self._timings, registry), name="what is needed")
             watch = StoreWatch(projects.fullness, lambda: [*projects.logs(), bucket.log], self._restart)
             measure = functools.partial(self._measure, system, watch)
             group.create_task(every(MEASURE_SECONDS, measure, "fullness", self.failures), name="fullness")
@@ -145,7 +165,7 @@ class OperatorFabric:
             group.create_task(every(LOOK_SECONDS, quorum.look, "quorum", self.failures), name="quorum")
             copies = functools.partial(spread, lambda: [*projects.logs(), bucket.log])
             group.create_task(every(SPREAD_SECONDS, copies, "copies", self.failures), name="copies")
-            await Enrolments(broker, registry, self._keyring, projects.load).serve()
+            await Enrolments(broker, registry, self._keyring, projects.need).serve()
 
     async def _measure(self, system: Broker, watch: StoreWatch) -> None:
         """Let `watch` know how full the broker's store is. Raises: BrokerUnavailable, HubUnavailable."""
@@ -222,55 +242,31 @@ class OperatorFabric:
     def _title(self, project: str) -> str:
         return self.titles().get(project, project)
 
-    def _came(self, message: Received) -> None:
-        if (found := self._agent_of(message)) is None:
-            return
-        project, connection = found
-        before = self._connections.get((project, connection.name), set())
-        # One server at a time: what another saw of this agent may never be told to have ended, if that server died.
-        here = {known for known in before if known[0] == connection.server}
-        self._connections[project, connection.name] = here | {(connection.server, connection.cid)}
-        if self._projects and (hub := self._projects.get(project)):
-            hub.project.presence.connected(connection.name, hub.project.clock.monotonic())
-
-    def _went(self, message: Received) -> None:
-        """Tell the hub that an agent's last connection ended; a new one may have come before the old one went."""
-        if (found := self._agent_of(message)) is None:
-            return
-        project, connection = found
-        left = self._connections.get((project, connection.name), set())
-        left.discard((connection.server, connection.cid))
-        if left:
-            return
-        self._connections.pop((project, connection.name), None)
-        if self._projects and (hub := self._projects.get(project)):
-            now, closed = hub.project.clock.monotonic(), connection.closed_by_client
-            hub.project.presence.disconnected(connection.name, now, closed=closed)
-
-    def _agent_of(self, message: Received) -> tuple[str, Connection] | None:
-        """Return the project and the connection of an agent that enrolled; None for everybody else."""
-        connection = connection_gone(message.data)
-        bound = self._registry.enrolment(connection.name) if connection and self._registry else None
-        if connection is None or bound is None or self._keyring.project_public(bound.project) != connection.account:
-            return None
-        return bound.project, connection
-
 
 class OpenFabric:
     """Somebody else's broker: one account and connection for everything; a project is loaded at its first request."""
 
-    def __init__(self, broker: Broker, url: str, timings: Timings) -> None:
+    def __init__(self, broker: Broker, url: str, timings: Timings, here: Living) -> None:
         self._broker = broker
         self._url = url
         self._timings = timings
         self.failures: Counter[str] = Counter()  # of duties, by name
+        self._members = Membership(broker, here.weft, FORMAT, here.has_ended)
         self._projects: Projects | None = None
 
     def reasons(self) -> list[str]:
         """Return what keeps the fabric from serving everybody, one line each; nothing if it serves."""
         if not self._broker.up or self._projects is None:
             return [f"broker: {self._url} does not answer ({self._broker.last_error or 'connecting'})"]
-        return [f"leadership: project {project} is not served yet" for project in self._projects.not_ready()]
+        return _reasons(self._members, self._projects)
+
+    def leaders(self) -> dict[str, str]:
+        """Return the weft that leads each project loaded here, "" where nobody does."""
+        return self._projects.leaders() if self._projects else {}
+
+    async def leave(self, seconds: float) -> None:
+        """Hand every project on, for at most `seconds`."""
+        await _leave(self._members, self._projects, seconds)
 
     def titles(self) -> dict[str, str]:
         """Return how lists show each known project, by id; in open mode only those that were heard of."""
@@ -283,7 +279,12 @@ class OpenFabric:
     async def serve(self) -> None:
         """Serve until cancelled."""
         async with asyncio.TaskGroup() as group:
-            projects = self._projects = Projects(self._connect, str, OpenAuthority(), self._timings, group)
+            members = self._members
+            group.create_task(members.run(), name="membership")
+            await members.joined()
+            projects = self._projects = Projects(self._connect, str, OpenAuthority(), self._timings, members, group)
+            await members.heed(projects.load)
+            group.create_task(_look_through(projects, self._timings, None), name="what is needed")
             watch = StoreWatch(projects.fullness, projects.logs, lambda: False)
             measure = functools.partial(self._measure, watch)
             group.create_task(every(MEASURE_SECONDS, measure, "fullness", self.failures), name="fullness")
@@ -304,11 +305,11 @@ class OpenFabric:
     def _heard(self, message: Received, group: asyncio.TaskGroup) -> None:
         """Load the project of a request; until it is served tell the asker to come again."""
         _, project, _, agent = message.subject.split(".")
-        if self._projects is None or self._projects.is_ready(project):
+        if self._projects is None or not PROJECT_NAME.fullmatch(project) or not SUBJECT_TOKEN.fullmatch(agent):
             return
-        if not PROJECT_NAME.fullmatch(project) or not SUBJECT_TOKEN.fullmatch(agent):
+        self._projects.need(project)
+        if self._projects.is_served(project):
             return
-        self._projects.load(project)
         if message.reply.startswith(subjects.reply_prefix(agent) + ".") and not set(message.reply) & set("*> "):
             group.create_task(self._put_off(project, message.reply), name=f"put off {agent}")
 
@@ -316,3 +317,32 @@ class OpenFabric:
         problem = HubUnavailable(f"project {project} is being loaded", "it is asked again by itself").problem()
         with contextlib.suppress(LoominalError):  # the asker asks again anyway
             await self._broker.publish(reply, encode(Answer(proto=PROTO, error=problem)))
+
+
+def _reasons(members: Membership, projects: Projects) -> list[str]:
+    if not members.sure():
+        return ["membership: this weft cannot tell the others that it lives"]
+    return [f"leadership: project {project} is not served yet" for project in projects.not_ready()]
+
+
+async def _leave(members: Membership | None, projects: Projects | None, seconds: float) -> None:
+    """Let the others know that this weft ends, and hand every project on."""
+    if members is None or projects is None:
+        return
+    try:
+        await members.leave()
+    except LoominalError as error:
+        log.info("the other wefts are not told that this one ends: %s", error)
+    await projects.leave(seconds)
+
+
+async def _look_through(projects: Projects, timings: Timings, registry: FabricRegistry | None) -> None:
+    """Load what is due and leave what nobody needs, until cancelled."""
+    met: dict[str, datetime] = {}  # project -> the time for which it was loaded
+    while True:
+        for record in registry.due(datetime.now(UTC)) if registry else ():
+            if met.get(record.project) != record.at:
+                met[record.project] = record.at
+                projects.need(record.project)
+        projects.review_all()
+        await asyncio.sleep(min(REVIEW_SECONDS, timings.unload_seconds / 5))

@@ -39,7 +39,9 @@ from loominal.fabric.runtime_file import (
 )
 from loominal.model.errors import InvalidArgument, LoominalError
 from loominal.model.names import handle_like
-from loominal.weft.fabric import HUB_NAME, OpenFabric, OperatorFabric
+from loominal.weft.connections import HUB_NAME
+from loominal.weft.fabric import OpenFabric, OperatorFabric
+from loominal.weft.living import Living, living
 from loominal.weft.log_limit import LogLimit
 from loominal.weft.settings import Settings, broker_of
 from loominal.weft.supervised import ask_broker_restart, heal
@@ -47,6 +49,7 @@ from loominal.weft.supervised import ask_broker_restart, heal
 log = logging.getLogger("loominal.weft")
 
 COLLECT_AFTER = (50_000, 20, 100)  # with Python's own numbers a third of loading 100 000 items is looking for garbage
+LEAVE_SECONDS = 3.0  # for handing the projects on
 STOP_SECONDS = 5.0  # for what is in flight after the signal to stop; then the process ends anyway
 
 
@@ -86,7 +89,7 @@ async def run(settings: Settings) -> None:
     try:
         with bound_socket(settings.api_host, settings.api_port) as listening:
             async with _fabric(settings) as (fabric, mode, url), asyncio.TaskGroup() as group:
-                group.create_task(_stop_on_signal(), name="stop")
+                group.create_task(_stop_on_signal(fabric), name="stop")
                 group.create_task(fabric.serve(), name="fabric")
                 group.create_task(_serve_http(settings, listening, fabric, mode, url), name="http")
                 if settings.supervisor_pid is not None:
@@ -98,6 +101,13 @@ async def run(settings: Settings) -> None:
 @contextlib.asynccontextmanager
 async def _fabric(settings: Settings) -> AsyncIterator[tuple[OperatorFabric | OpenFabric, Mode, str]]:
     """Yield the fabric that the settings mean, how it is connected, and the broker's URL."""
+    with living(settings.home, settings.weft_id) as here:
+        async with _connected(settings, here) as fabric:
+            yield fabric
+
+
+@contextlib.asynccontextmanager
+async def _connected(settings: Settings, here: Living) -> AsyncIterator[tuple[OperatorFabric | OpenFabric, Mode, str]]:
     runtime = read_runtime(settings.home)
     mode, url = broker_of(settings, runtime)
     if mode is not Mode.OPEN:
@@ -106,7 +116,7 @@ async def _fabric(settings: Settings) -> AsyncIterator[tuple[OperatorFabric | Op
         store = settings.home / "broker"
         restart = functools.partial(ask_broker_restart, settings.supervisor_pid)
         user, timings = _unix_user(), settings.timings
-        yield OperatorFabric(url, keyring, machine, user, timings, store, _tls(settings), restart), mode, url
+        yield OperatorFabric(url, keyring, machine, user, timings, here, store, _tls(settings), restart), mode, url
         return
     log.warning("open mode: nobody is authenticated, boundaries and users are on trust (%s)", shown_url(url))
     creds = settings.nats_creds
@@ -120,7 +130,7 @@ async def _fabric(settings: Settings) -> AsyncIterator[tuple[OperatorFabric | Op
         tls=_tls(settings),
         wait_seconds=0,
     ) as broker:
-        yield OpenFabric(broker, url, settings.timings), Mode.OPEN, url
+        yield OpenFabric(broker, url, settings.timings, here), Mode.OPEN, url
 
 
 def _keyring(home: Path, mode: Mode) -> Keyring:
@@ -193,8 +203,8 @@ def _unix_user() -> str:
         return str(os.getuid())
 
 
-async def _stop_on_signal() -> None:
-    """Raise Stop at the first SIGTERM or SIGINT; the second ends the process at once."""
+async def _stop_on_signal(fabric: OperatorFabric | OpenFabric) -> None:
+    """Hand the projects on and raise Stop at the first SIGTERM or SIGINT; the second ends the process at once."""
     loop = asyncio.get_running_loop()
     told = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -204,6 +214,7 @@ async def _stop_on_signal() -> None:
         loop.remove_signal_handler(number)
         signal.signal(number, signal.SIG_DFL)
     loop.call_later(STOP_SECONDS, os._exit, 0)  # whatever hangs: the logs are the truth, nothing is lost by leaving
+    await fabric.leave(LEAVE_SECONDS)
     raise Stop
 
 

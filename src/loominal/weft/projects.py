@@ -1,10 +1,14 @@
-"""The projects that this weft has loaded, each served by a hub that is started again when it fails."""
+"""The projects that this weft has loaded: those it leads, and those it would lead next.
+
+Each is served by a hub that is started again when it fails. What nobody needs is not loaded.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import logging
-import secrets
+import time
+from collections import defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import AbstractAsyncContextManager
 
@@ -13,6 +17,7 @@ from loominal.broker.log import Log
 from loominal.fabric.hub.caller import Authority
 from loominal.fabric.hub.fullness import Fullness
 from loominal.fabric.hub.hub import Hub
+from loominal.fabric.hub.leadership import Members
 from loominal.fabric.hub.project import Project
 from loominal.fabric.hub.timings import Timings
 from loominal.model.work import ENDED
@@ -21,6 +26,7 @@ LOADING = 8  # projects read at once
 LOAD_SECONDS = 10.0  # after that the next one begins to load beside a slow one
 FIRST_PAUSE_SECONDS = 0.2  # before a hub that failed is started again; doubled up to LAST_PAUSE_SECONDS
 LAST_PAUSE_SECONDS = 10.0
+LOADED_BY = 2  # wefts: the leader, and who follows warm
 
 log = logging.getLogger(__name__)
 
@@ -36,24 +42,55 @@ class Projects:
         title: Callable[[str], str],
         authority: Authority,
         timings: Timings,
+        members: Members,
         group: asyncio.TaskGroup,
     ) -> None:
+        self.fullness = Fullness()  # of the store: one for all
         self._connect = connect
         self._title = title
         self._authority = authority
         self._timings = timings
+        self._members = members
         self._group = group
-        self._weft = f"weft-{secrets.token_hex(4)}"  # how the logs tell this process from any other
         self._gate = asyncio.Semaphore(LOADING)
-        self.fullness = Fullness()  # of the store: one for all
         self._hubs: dict[str, Hub | None] = {}  # None: about to be made
+        self._keeping: set[asyncio.Task[None]] = set()
+        self._online: defaultdict[str, set[str]] = defaultdict(set)  # project -> agents that are connected
+        self._needed_at: dict[str, float] = {}  # monotonic
+        self._left_open: dict[str, int] = {}  # project that was left -> items that had not ended
         self._went_back: set[str] = set()  # projects whose streams lost records: their next life has another name
+        self._leaving = False
+        members.on_change(self.review_all)
+
+    # who needs what
+
+    def need(self, project: str) -> None:
+        """See to it that `project` is served for a while: somebody asks for it, or its time has come."""
+        self._needed_at[project] = time.monotonic()
+        self._review(project)
 
     def load(self, project: str) -> None:
-        """See to it that `project` is served from now on."""
-        if project not in self._hubs:
-            self._hubs[project] = None
-            self._group.create_task(self._keep(project), name=f"hub of {project}")
+        """Load `project` whoever is to lead it: its last leader record names this weft."""
+        self._needed_at[project] = time.monotonic()
+        self._start(project)
+
+    def came(self, project: str, agent: str) -> None:
+        """Take that `agent` has connected."""
+        self._online[project].add(agent)
+        self.need(project)
+        if hub := self.get(project):
+            hub.project.presence.connected(agent, time.monotonic())
+
+    def went(self, project: str, agent: str, *, closed: bool) -> None:
+        """Take that the last connection of `agent` has ended; `closed`: by its own side."""
+        self._online[project].discard(agent)
+        if not self._online[project]:
+            del self._online[project]
+        self._needed_at[project] = time.monotonic()
+        if hub := self.get(project):
+            hub.project.presence.disconnected(agent, time.monotonic(), closed=closed)
+
+    # what there is
 
     def known(self) -> list[str]:
         """Return the ids of the projects that are loaded or about to be."""
@@ -69,51 +106,109 @@ class Projects:
             if hub is not None:
                 yield from hub.project.logs()
 
-    def is_ready(self, project: str) -> bool:
-        """Return whether `project` is served now."""
+    def is_served(self, project: str) -> bool:
+        """Return whether `project` is answered now, or that is another weft's business."""
         hub = self._hubs.get(project)
-        return hub is not None and hub.ready.is_set()
+        return hub.is_served if hub is not None else self._members.order(project)[:1] != [self._members.me]
 
     def activity(self) -> tuple[int, int] | None:
         """Return how many agents are online and how many items are open; None while a project is not served."""
         hubs = [hub for hub in self._hubs.values() if hub is not None]
         if self.not_ready():
             return None
-        return sum(map(_online, hubs)), sum(map(_open_work, hubs))
+        return sum(map(_online, hubs)), sum(map(_open_work, hubs)) + sum(self._left_open.values())
 
     def not_ready(self) -> list[str]:
-        """Return the ids of the projects that are loaded and not served at the moment."""
-        return [project for project in sorted(self._hubs) if not self.is_ready(project)]
+        """Return the ids of the projects that are to be served and are not at the moment."""
+        return [project for project in sorted(self._hubs) if not self.is_served(project)]
+
+    def leaders(self) -> dict[str, str]:
+        """Return the weft that leads each loaded project, "" where nobody does."""
+        return {project: hub.project.leadership.holder for project, hub in self._hubs.items() if hub is not None}
+
+    # how it comes and goes
+
+    def review_all(self) -> None:
+        """Load what this weft is to lead or to follow now, and leave what nobody needs here any more."""
+        for project in {*self._needed_at, *self._hubs}:
+            self._review(project)
+
+    async def leave(self, seconds: float) -> None:
+        """Hand every project on, for at most `seconds`; nothing is loaded any more."""
+        self._leaving = True
+        for hub in self._hubs.values():
+            if hub is not None:
+                hub.leave()
+        if self._keeping:
+            await asyncio.wait(list(self._keeping), timeout=seconds)
+
+    def _review(self, project: str) -> None:
+        hub = self._hubs.get(project)
+        if project not in self._hubs:
+            if self._is_mine(project):
+                self._start(project)
+            elif not self._is_needed(project):
+                self._needed_at.pop(project, None)
+        elif hub is not None and not hub.ready.is_set():
+            if hub.loaded.is_set() and not self._is_mine(project):
+                hub.leave()
+        elif hub is not None and not self._is_needed(project) and hub.is_idle:
+            hub.leave(unload=True)
+
+    def _is_needed(self, project: str) -> bool:
+        unneeded = time.monotonic() - self._needed_at.get(project, float("-inf"))
+        return project in self._online or unneeded < self._timings.unload_seconds
+
+    def _is_mine(self, project: str) -> bool:
+        return self._is_needed(project) and self._members.me in self._members.order(project)[:LOADED_BY]
+
+    def _start(self, project: str) -> None:
+        if project in self._hubs or self._leaving:
+            return
+        self._hubs[project] = None
+        self._left_open.pop(project, None)
+        task = self._group.create_task(self._keep(project), name=f"hub of {project}")
+        self._keeping.add(task)
+        task.add_done_callback(self._keeping.discard)
 
     async def _keep(self, project: str) -> None:
-        pause = FIRST_PAUSE_SECONDS
-        loop = asyncio.get_running_loop()
-        while True:
+        """Serve `project` until it is left; begin again after whatever breaks it."""
+        pause, loop = FIRST_PAUSE_SECONDS, asyncio.get_running_loop()
+        while not self._leaving:
             began = loop.time()
             # gathered, so that whatever breaks one project is told and ends no other
             [failure] = await asyncio.gather(self._serve(project), return_exceptions=True)
             if (hub := self._hubs[project]) is not None and hub.went_back:
                 self._went_back.add(project)
             self._hubs[project] = None
-            log.error("the hub of %s ended and is started again", project, exc_info=failure)
+            if failure is None:
+                if not self._is_mine(project):
+                    if hub is not None:
+                        self._left_open[project] = _open_work(hub)
+                    break
+            else:
+                log.error("the hub of %s ended and is started again", project, exc_info=failure)
             if loop.time() - began > LAST_PAUSE_SECONDS:
                 pause = FIRST_PAUSE_SECONDS
             await asyncio.sleep(pause)
             pause = min(2 * pause, LAST_PAUSE_SECONDS)
+        del self._hubs[project]
 
     async def _serve(self, project: str) -> None:
         async with self._connect(project) as broker, asyncio.TaskGroup() as group:
             title = self._title(project)
-            state = Project(project, title, broker, self._authority, self._timings, self._weft, self.fullness)
+            state = Project(project, title, broker, self._authority, self._timings, self._members, self.fullness)
             hub = Hub(state, new_life=project in self._went_back)
             self._hubs[project] = hub
+            if self._leaving:
+                return
             async with self._gate:
                 serving = group.create_task(hub.serve(), name=f"serve {project}")
-                ready = group.create_task(hub.ready.wait(), name=f"ready {project}")
-                await asyncio.wait({serving, ready}, timeout=LOAD_SECONDS, return_when=asyncio.FIRST_COMPLETED)
-                if hub.ready.is_set():
-                    self._went_back.discard(project)
-                ready.cancel()
+                settled = group.create_task(hub.settled.wait(), name=f"settled {project}")
+                await asyncio.wait({serving, settled}, timeout=LOAD_SECONDS, return_when=asyncio.FIRST_COMPLETED)
+                settled.cancel()
+            if hub.is_served:
+                self._went_back.discard(project)
 
 
 def _online(hub: Hub) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import msgspec
 from loominal.fabric.hub.timings import Timings
 from loominal.fabric.runtime_file import Mode, Runtime, home_directory
 from loominal.model.errors import InvalidArgument
+from loominal.model.names import SUBJECT_TOKEN
 
 API_HOST = "127.0.0.1"
 API_PORT = 4280
@@ -26,6 +28,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     nats_user: str = ""  # NATS_USER
     nats_password: str = ""  # NATS_PASS
     nats_ca: Path | None = None  # NATS_CA
+    weft_id: str = ""  # LOOMINAL_WEFT_ID: what other wefts and the logs call this process; one of its own by default
     api_host: str = API_HOST  # API_HOST
     api_port: int | None = None  # API_PORT; None: 4280 or the next free one
     log_level: str = "INFO"  # LOG_LEVEL
@@ -42,6 +45,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         level = environ.get("LOG_LEVEL", "INFO").upper()
         if level not in LEVELS:
             problems.append(f"LOG_LEVEL={level!r} must be one of {', '.join(LEVELS)}")
+        weft_id = environ.get("LOOMINAL_WEFT_ID") or f"weft-{secrets.token_hex(6)}"
+        if not SUBJECT_TOKEN.fullmatch(weft_id):
+            problems.append(f"LOOMINAL_WEFT_ID={weft_id!r} must be 1-64 letters, digits, '_' or '-'")
         mode = environ.get("LOOMINAL_MODE", "")
         if mode not in ("", Mode.EXTERNAL, Mode.OPEN):
             problems.append(f"LOOMINAL_MODE={mode!r} must be {Mode.EXTERNAL} or {Mode.OPEN}")
@@ -57,6 +63,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
             nats_user=environ.get("NATS_USER", ""),
             nats_password=environ.get("NATS_PASS", ""),
             nats_ca=_path(environ, "NATS_CA"),
+            weft_id=weft_id,
             api_host=environ.get("API_HOST") or API_HOST,
             api_port=int(port) if port is not None else None,
             log_level=level,

@@ -13,12 +13,21 @@ from typing import TypeVar
 
 import msgspec
 
+from loominal.broker import subjects
 from loominal.broker.accounts import Accounts
 from loominal.broker.bucket import Bucket, Deleted, Entry
 from loominal.broker.follower import Follower
 from loominal.broker.keyring import Keyring
 from loominal.fabric.hub.caller import Standing
-from loominal.fabric.hub.fabric_records import KINDS, Enrolment, FabricRecord, Machine, ProjectRecord, name_of
+from loominal.fabric.hub.fabric_records import (
+    KINDS,
+    DueRecord,
+    Enrolment,
+    FabricRecord,
+    Machine,
+    ProjectRecord,
+    name_of,
+)
 from loominal.model.errors import Conflict, CorruptRecord, Forbidden, NotFound
 from loominal.model.grant import Grant, Role, in_force, narrower, own_user_grant
 from loominal.model.names import PROJECT_NAME, SUBJECT_TOKEN, shown
@@ -29,7 +38,7 @@ log = logging.getLogger(__name__)
 TRIES = 5  # compare-and-set writes to one key before somebody else's pace is too much
 OPEN_HINT = "in open mode the broker tells nobody apart; grants come from weft's own file alone"
 
-Kind = TypeVar("Kind", Machine, Enrolment, ProjectRecord, Grant)
+Kind = TypeVar("Kind", Machine, Enrolment, ProjectRecord, DueRecord, Grant)
 
 
 class FabricRegistry:
@@ -224,6 +233,28 @@ class FabricRegistry:
                 await self._read(key)
         await self.push_account(project)
 
+    def due_at(self, project: str) -> datetime | None:
+        """Return when `project` must be loaded if it is not."""
+        record = self._get(DueRecord, subjects.due_key(project))
+        return record.at if record else None
+
+    def due(self, now: datetime) -> list[DueRecord]:
+        """Return the projects whose time has come."""
+        return [record for record in self._all(DueRecord) if record.at <= now]
+
+    async def set_due(self, project: str, at: datetime | None) -> None:
+        """Write down when `project` must be loaded; None: there is no such time. Raises: Conflict, BrokerUnavailable.
+
+        Only its leader writes it; a conflict is gone at the next try.
+        """
+        key = subjects.due_key(project)
+        if at is not None:
+            value = encode(DueRecord(project=project, at=at))
+            revision = await self._bucket.put(key, value)
+            self.apply(Entry(key=key, value=value, revision=revision))
+        elif self._get(DueRecord, key) is not None:
+            self.apply(Deleted(key=key, revision=await self._bucket.delete(key, revision=self._revisions[key])))
+
     async def push_account(self, project: str) -> None:
         """Make the broker know the account of `project`, and who is cut off from it. Raises: BrokerUnavailable."""
         await self._accounts.push(self._keyring.account_jwt(project, self.revocations(project)))
@@ -301,6 +332,13 @@ class OpenAuthority:
     async def revoke_agent(self, project: str, agent: str) -> None:  # noqa: ARG002 - the protocol's
         """Refuse. Raises: Forbidden."""
         raise Forbidden(f"agent {agent!r} cannot be cut off in open mode", "its broker's settings can")
+
+    def due_at(self, project: str) -> datetime | None:  # noqa: ARG002 - the protocol's
+        """Return None: nothing is written down in open mode."""
+        return None
+
+    async def set_due(self, project: str, at: datetime | None) -> None:
+        """Do nothing: a project with a deadline stays loaded in open mode."""
 
 
 def _concerns(grant: Grant, project: str) -> bool:

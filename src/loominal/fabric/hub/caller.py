@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Protocol
 
 import msgspec
@@ -41,6 +42,12 @@ class Authority(Protocol):
 
     async def revoke_agent(self, project: str, agent: str) -> None:
         """Cut `agent` off for good."""
+
+    def due_at(self, project: str) -> datetime | None:
+        """Return when `project` must be loaded if it is not, as far as that is written down."""
+
+    async def set_due(self, project: str, at: datetime | None) -> None:
+        """Write down when `project` must be loaded; None: there is no such time."""
 
 
 class Caller(msgspec.Struct, frozen=True, kw_only=True):

@@ -60,6 +60,7 @@ class Dispatcher:
         self._waited = _Answers()  # apart, so that idle polls push no deed out
         self._in_flight: defaultdict[str, int] = defaultdict(int)
         self._polling: set[str] = set()
+        self._tasks: dict[asyncio.Task[None], str] = {}  # each answers a request for that operation
 
     def receive(self, message: Received) -> None:
         """Take one request off the wire; a reply subject that is not the asker's own inbox is never answered."""
@@ -67,7 +68,25 @@ class Dispatcher:
         if not _own_reply(message.reply, agent):
             log.warning("request of %s with a foreign reply subject ignored", shown(agent))
             return
-        self._group.create_task(self._take(operation, agent, message), name=f"{operation} {agent}")
+        task = self._group.create_task(self._take(operation, agent, message), name=f"{operation} {agent}")
+        self._tasks[task] = operation
+        task.add_done_callback(self._tasks.pop)
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether no request is in flight."""
+        return not self._tasks
+
+    async def finish(self, seconds: float) -> None:
+        """Answer what is in flight, for at most `seconds`; what waits is dropped, for the next leader is asked again.
+
+        Nothing may be received any more.
+        """
+        for task, operation in list(self._tasks.items()):
+            if operation in OPERATIONS and OPERATIONS[operation].waits:
+                task.cancel()
+        if self._tasks:
+            await asyncio.wait(list(self._tasks), timeout=seconds)
 
     async def _take(self, operation: str, agent: str, message: Received) -> None:
         try:

@@ -1,4 +1,4 @@
-"""What the fabric's own bucket stores beside grants: machines, enrolments, projects. FabricRegistry keeps it."""
+"""What the fabric's own bucket stores beside grants; `FabricRegistry` keeps it."""
 
 from __future__ import annotations
 
@@ -47,11 +47,20 @@ class ProjectRecord(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     created_at: Instant
 
 
-FabricRecord = Machine | Enrolment | ProjectRecord | Grant
+class DueRecord(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """When a project must be loaded although nobody asks for it."""
+
+    v: int = version(1)
+    project: str
+    at: Instant
+
+
+FabricRecord = Machine | Enrolment | ProjectRecord | DueRecord | Grant
 KINDS: dict[str, type[FabricRecord]] = {
     "machine": Machine,
     "agent": Enrolment,
     "project": ProjectRecord,
+    "due": DueRecord,
     "grant": Grant,
 }  # first token of the key -> what is stored there
 
@@ -63,6 +72,8 @@ def name_of(record: FabricRecord) -> str:
             return record.name
         case Enrolment():
             return record.agent
+        case DueRecord():
+            return record.project
     return record.id
 
 

@@ -1,65 +1,252 @@
-"""One project's hub, from loading to leaving: reads the logs, takes the lead, answers, and judges round by round."""
+"""One project's hub: follows the logs, leads when that falls to this weft, and hands the lead on when it leaves.
+
+A weft keeps a hub for each project that it leads or is to lead next: that one is warm, it only follows.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import logging
+from contextlib import AsyncExitStack, suppress
 
 from loominal.broker import subjects
 from loominal.broker.connection import Received
-from loominal.fabric.hub import heartbeats, streams
+from loominal.fabric.hub import due, heartbeats, streams
 from loominal.fabric.hub.dispatch import Dispatcher
 from loominal.fabric.hub.handlers import HANDLERS
+from loominal.fabric.hub.leadership import NOBODY
 from loominal.fabric.hub.loading import Loading
+from loominal.fabric.hub.ops_inbox import flush
 from loominal.fabric.hub.project import Project
 from loominal.fabric.hub.pulse import Pulse
 from loominal.fabric.hub.rounds import rounds
+from loominal.fabric.hub.vigil import Vigil
 from loominal.fabric.protocol import PROTO, encode
-from loominal.model.errors import BrokerUnavailable, Replaced
+from loominal.model.errors import BrokerUnavailable, Conflict, LoominalError, Replaced
 
 log = logging.getLogger(__name__)
 
 CONNECT_SECONDS = 30.0
+FINISH_SECONDS = 2.0  # for what is in flight when the lead is handed on
+SETTLED_SECONDS = 10.0  # a new leader keeps the lead for so long, unless it ends
+TAKEN_SECONDS = 2.0  # for which the next hand-over waits for this one's successor
+
+
+class _Over(Exception):
+    """The hub is done; raised in its task group, it ends every task."""
 
 
 class Hub:
-    """Serves one project on its broker connection until cancelled; `project` and nothing else holds its state."""
+    """Serves one project on its broker connection; `project` and nothing else holds its state."""
 
     def __init__(self, project: Project, *, new_life: bool = False) -> None:
         self.project = project
-        self.ready = asyncio.Event()
+        self.ready = asyncio.Event()  # it leads and answers
+        self.loaded = asyncio.Event()
+        self.settled = asyncio.Event()  # it is ready, or follows another weft's lead
         self.went_back = False  # the streams are others now, or lost records that were read
         self._new_life = new_life  # that happened to the hub before this one
+        self._ensured = False
+        self._leaving = False
+        self._unload = False
+        self._warm: set[str] = set()  # other wefts that could lead at once
+        self._dispatcher: Dispatcher | None = None
+
+    @property
+    def is_served(self) -> bool:
+        """Whether the project is answered here, or that is another weft's business."""
+        lead = self.project.leadership
+        others = lead.holder != lead.members.me and lead.members.order(self.project.id)[:1] != [lead.members.me]
+        return self.ready.is_set() or lead.elsewhere or others
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether nobody would miss the project: no agent, no claim, nothing in flight or to be told."""
+        p = self.project
+        nothing = not (len(p.leases) or p.book.untold or p.presence.anyone_online or p.ended.is_set())
+        at = p.book.next_deadline()
+        timely = at is None or not (p.authority.open_mode or at <= p.clock.now())  # in open mode nobody remembers it
+        return nothing and timely and (self._dispatcher is None or self._dispatcher.is_idle)
+
+    def leave(self, *, unload: bool = False) -> None:
+        """Let `serve` return soon, after the lead was handed on; with `unload` to nobody."""
+        self._leaving, self._unload = True, unload
+        self.project.leadership.news.set()
 
     async def serve(self) -> None:
-        """Load, lead, answer and judge. Raises: Replaced when the project must be loaded anew, BrokerUnavailable."""
-        project = self.project
+        """Follow, and lead when it falls to this weft; return when it has left or another weft leads.
+
+        Raises: Replaced when the project must be loaded anew, UpgradeNeeded, BrokerUnavailable.
+        """
+        project, lead = self.project, self.project.leadership
         await project.broker.wait_up(CONNECT_SECONDS)
-        await streams.ensure(project, new_life=self._new_life)
+        await lead.read(project)
+        off = lead.members.on_change(lead.news.set)
         try:
             async with asyncio.TaskGroup() as group:
+                if lead.falls_to_me(project.id):
+                    await self._ensure()
                 loading = Loading(project, group)
                 await loading.load()
-                await project.leadership.take(project)
-                dispatcher = Dispatcher(project, HANDLERS, group)
-                beating = await project.broker.subscribe(subjects.heartbeats(project.id), self._beat(group))
-                asking = await project.broker.subscribe(subjects.requests(project.id), dispatcher.receive)
-                try:
-                    await self._announce()
-                    self.ready.set()
-                    log.info("project %s is served, %d items", project.id, len(project.book))
-                    pulse = Pulse(project)
-                    group.create_task(pulse.run(), name=f"pulse of {project.id}")
-                    group.create_task(rounds(project, pulse), name=f"rounds of {project.id}")
-                    await loading.replaced.wait()
-                    self.went_back = True
-                    raise Replaced(f"the streams of project {project.id} were replaced")
-                finally:
-                    self.ready.clear()
-                    await asking.stop()
-                    await beating.stop()
+                group.create_task(self._watch(loading), name=f"streams of {project.id}")
+                self.loaded.set()
+                if await self._wait_for_lead(group):
+                    await self._lead(group, loading)
+                raise _Over
+        except* _Over:
+            pass
         except* BrokerUnavailable as group_error:
             raise group_error.exceptions[0] from None
+        finally:
+            off()
+
+    async def _ensure(self) -> None:
+        if not self._ensured:
+            await streams.ensure(self.project, new_life=self._new_life)
+            self._ensured = True
+
+    async def _watch(self, loading: Loading) -> None:
+        await loading.replaced.wait()
+        self.went_back = True
+        raise Replaced(f"the streams of project {self.project.id} were replaced")
+
+    async def _wait_for_lead(self, group: asyncio.TaskGroup) -> bool:
+        """Return True when this weft has become the leader, False when it is to leave."""
+        project, lead = self.project, self.project.leadership
+
+        def say_warm() -> None:
+            group.create_task(self._say_warm(), name=f"warm {project.id}")
+
+        waking = await project.broker.subscribe(subjects.leader_wake(project.id), lambda _: say_warm())
+        off = lead.members.on_change(say_warm)
+        say_warm()
+        try:
+            while True:
+                lead.news.clear()
+                if lead.falls_to_me(project.id):
+                    if await self._take():
+                        return True
+                elif self._leaving:
+                    return False
+                else:
+                    if not self.settled.is_set():
+                        log.info("project %s is followed behind %s", project.id, lead.holder or "nobody")
+                    self.settled.set()
+                    await lead.news.wait()
+        finally:
+            off()
+            await waking.stop()
+
+    async def _say_warm(self) -> None:
+        """Tell the leader that it may hand over, or wake it if it does not know that it leads."""
+        project, lead = self.project, self.project.leadership
+        if lead.elsewhere:
+            with suppress(LoominalError):  # it is said again at the next occasion
+                await project.broker.publish(subjects.warm(project.id), lead.members.me.encode())
+                await lead.members.remind(lead.holder, project.id)
+
+    async def _take(self) -> bool:
+        await self._ensure()
+        try:
+            await self.project.leadership.take(self.project)
+        except Conflict:  # another was quicker, or a former leader's last guarded write
+            await self.project.leadership.read(self.project)
+            return False
+        return True
+
+    async def _lead(self, group: asyncio.TaskGroup, loading: Loading) -> None:
+        """Answer and judge until the lead goes to another weft, or is to go: then hand it on."""
+        project = self.project
+        await loading.take_over()
+        now = project.clock.monotonic()
+        project.presence.clear(now)
+        project.leases.renew_all(now)
+        pulse = Pulse(project)
+        self._dispatcher = dispatcher = Dispatcher(project, HANDLERS, group)
+        vigil = Vigil(project, dispatcher.receive)
+        broker = project.broker
+        async with AsyncExitStack() as turn, AsyncExitStack() as heard:
+            for subject, take in (
+                (subjects.warm(project.id), self._other_is_warm),
+                (subjects.heartbeats(project.id), self._beat(group)),
+                (subjects.requests(project.id), vigil.take),
+            ):
+                heard.push_async_callback((await broker.subscribe(subject, take)).stop)
+            heard.callback(self.ready.clear)
+            await self._announce()
+            self.ready.set()
+            self.settled.set()
+            log.info("project %s is served, %d items", project.id, len(project.book))
+            duties = [
+                group.create_task(pulse.run(), name=f"pulse of {project.id}"),
+                group.create_task(rounds(project, pulse), name=f"rounds of {project.id}"),
+                group.create_task(vigil.run(), name=f"vigil of {project.id}"),
+            ]
+            successor = await self._successor(turn)
+            await heard.aclose()
+            if successor is None:
+                log.info("project %s is led by %s now", project.id, project.leadership.holder)
+                return
+            for duty in duties:
+                duty.cancel()
+            await asyncio.wait(duties)
+            await dispatcher.finish(FINISH_SECONDS)
+            await self._hand_over(successor)
+
+    async def _successor(self, turn: AsyncExitStack) -> str | None:
+        """Return to whom the lead is to go, NOBODY if no weft needs it; None if another weft has it already.
+
+        `turn` then holds this project's turn, if it is not for this weft's leaving.
+        """
+        project, lead = self.project, self.project.leadership
+        until, has_turn = project.clock.monotonic() + SETTLED_SECONDS, False
+        while True:
+            lead.news.clear()
+            if not lead.leads:
+                return None
+            ranked = [weft for weft in lead.members.order(project.id) if not self._unload]
+            if self._leaving:
+                others = [weft for weft in ranked if weft != lead.members.me]
+                return next((weft for weft in others if weft in self._warm), (others or [NOBODY])[0])
+            left = until - project.clock.monotonic()
+            other_is_first = bool(ranked) and ranked[0] != lead.members.me and ranked[0] in self._warm
+            if other_is_first and has_turn:
+                return ranked[0]
+            if has_turn:
+                await turn.aclose()
+                has_turn = False
+            if other_is_first and left <= 0:
+                await turn.enter_async_context(lead.members.handing_over)
+                has_turn = True
+                continue
+            with suppress(TimeoutError):
+                async with asyncio.timeout(left if other_is_first else None):
+                    await lead.news.wait()
+
+    async def _hand_over(self, successor: str) -> None:
+        """Leave the lead to `successor`; nothing is answered any more."""
+        project, lead = self.project, self.project.leadership
+        try:
+            await flush(project, at_once=True)
+            await due.settle(project)
+        except LoominalError as error:  # soft, or found out again
+            log.info("project %s: %s", project.id, error)
+        try:
+            await lead.name(project, successor)
+        except Conflict:
+            return
+        log.info("project %s is left to %s", project.id, successor or "whoever comes")
+        epoch = lead.epoch
+        if successor != NOBODY and not self._leaving:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(TAKEN_SECONDS):
+                    while lead.epoch < epoch + 2:  # the naming, and the taking
+                        lead.news.clear()
+                        await lead.news.wait()
+
+    def _other_is_warm(self, message: Received) -> None:
+        self._warm.add(message.data.decode("ascii", "replace"))
+        self.project.leadership.news.set()
 
     async def _announce(self) -> None:
         lead = {"proto": PROTO, "epoch": self.project.leadership.epoch, "generation": self.project.generation}

@@ -18,6 +18,7 @@ from loominal.model.errors import CorruptRecord
 from loominal.model.policy import Policy
 from loominal.model.work import Submission
 
+CATCH_UP_SECONDS = 10.0  # with what was stored while the lead changed hands: milliseconds, unless the broker is ill
 LOAD_SECONDS = 120.0  # 100 000 items take a few; a slow disk is given time
 
 
@@ -29,6 +30,8 @@ class Loading:
         self._project = project
         self._group = group
         self._submitted: set[str] = set()
+        self._work: Follower | None = None
+        self._others: tuple[Follower, ...] = ()
 
     async def load(self) -> None:
         """Return when all that is stored is in memory. Raises: BrokerUnavailable."""
@@ -36,11 +39,22 @@ class Loading:
         bucket = p.bucket.follow(self._entry, on_reset=self.replaced.set)
         channels = self._follower(p.channel_log, "ch", p.channels.apply, headers_only=True)
         inboxes = self._follower(p.inbox_log, "in", p.inboxes.apply, headers_only=True)
-        work = self._follower(p.work_log, "wk", self._item, last_per_subject=True)
-        for follower in (bucket, channels, inboxes, work):
+        work = self._follower(p.work_log, "wk", self._work_record, beside=subjects.leader(p.id), last_per_subject=True)
+        self._work, self._others = work, (bucket, channels, inboxes)
+        for follower in (*self._others, work):
             self._group.create_task(follower.run(), name=f"follow {p.id}")
-        for follower in (bucket, channels, inboxes, work):
+        for follower in (*self._others, work):
             await follower.caught_up(LOAD_SECONDS)
+
+    async def take_over(self) -> None:
+        """Return when all that a former leader has stored is in memory, and what it left half done is finished.
+
+        To be called by the new leader. Raises: BrokerUnavailable.
+        """
+        assert self._work is not None
+        await self._work.passed(self._project.leadership.sequence, CATCH_UP_SECONDS)
+        for follower in self._others:
+            await follower.up_to_date(CATCH_UP_SECONDS)
         await self._start_unstarted()
 
     def _follower(
@@ -49,6 +63,7 @@ class Loading:
         kind: str,
         handler: Callable[[Record], None],
         *,
+        beside: str = "",
         headers_only: bool = False,
         last_per_subject: bool = False,
     ) -> Follower:
@@ -60,12 +75,18 @@ class Loading:
 
         return Follower(
             source,
-            subjects.every(kind, self._project.id),
+            (subjects.every(kind, self._project.id), *((beside,) if beside else ())),
             guarded,
             headers_only=headers_only,
             last_per_subject=last_per_subject,
             on_reset=self.replaced.set,
         )
+
+    def _work_record(self, record: Record) -> None:
+        if record.subject == subjects.leader(self._project.id):
+            self._project.leadership.apply(self._project, record)
+        else:
+            self._item(record)
 
     def _item(self, record: Record) -> None:
         known = self._project.book.get(subjects.last_token(record.subject))

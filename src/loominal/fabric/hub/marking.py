@@ -42,10 +42,10 @@ async def change_marks(project: Project, agent: str, change: Callable[[ReadMarks
     raise BrokerUnavailable(f"the read marks of agent {agent} change faster than they can be written")
 
 
-async def flush(project: Project) -> None:
+async def flush(project: Project, *, at_once: bool = False) -> None:
     """Write the marks that requests told, every FLUSH_SECONDS; every round calls it. Raises: BrokerUnavailable."""
     now, inboxes = project.clock.monotonic(), project.inboxes
-    if now - inboxes.flushed_at < FLUSH_SECONDS:
+    if not at_once and now - inboxes.flushed_at < FLUSH_SECONDS:
         return
     inboxes.flushed_at = now
     for agent in inboxes.unwritten():

@@ -177,6 +177,11 @@ class Presence:
         """Return how many agents are online, registered or not."""
         return sum(self.is_online(agent, now, timings) for agent in self._online)
 
+    @property
+    def anyone_online(self) -> bool:
+        """Whether there is an agent whose going offline was not reported yet."""
+        return bool(self._online)
+
     def offline_now(self, now: float, timings: Timings) -> list[str]:
         """Return the agents that went offline since they were last reported; each is reported once."""
         gone = [agent for agent in self._online if not self.is_online(agent, now, timings)]

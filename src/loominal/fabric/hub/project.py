@@ -1,4 +1,4 @@
-"""One project in the leader's memory: its logs, what was read from them, and what is soft."""
+"""One project in memory, its leader's or the next one's: its logs, what was read from them, and what is soft."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from loominal.fabric.hub.channels import ChannelIndex
 from loominal.fabric.hub.clock import Clock
 from loominal.fabric.hub.fullness import Fullness
 from loominal.fabric.hub.inboxes import Inboxes
-from loominal.fabric.hub.leadership import Leadership
+from loominal.fabric.hub.leadership import Leadership, Members
 from loominal.fabric.hub.presence import Presence
 from loominal.fabric.hub.registry import Agents
 from loominal.fabric.hub.timings import Timings
@@ -49,7 +49,7 @@ class Project:
         broker: Broker,
         authority: Authority,
         timings: Timings,
-        weft: str,
+        members: Members,
         fullness: Fullness | None = None,
     ) -> None:
         self.id = project_id
@@ -65,7 +65,7 @@ class Project:
         self.work_log = Log(broker, subjects.work_stream(project_id))
         self.event_log = Log(broker, subjects.events_stream(project_id))
         self.bucket = Bucket(broker, subjects.registry_bucket(project_id))
-        self.leadership = Leadership(weft)
+        self.leadership = Leadership(members)
         self.policy: Policy = OPEN_POLICY if authority.open_mode else DEFAULT_POLICY
         self.agents = Agents()
         self.presence = Presence()

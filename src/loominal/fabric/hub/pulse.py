@@ -16,7 +16,8 @@ class Pulse:
     """Beats in a task of its own, so that a round that takes long is not mistaken for a leader that stood still.
 
     `heard_until` (monotonic seconds): whatever reached the broker before it has been taken, and back to when leases
-    were last granted anew the leader was awake, connected and answered without delay. None: nobody may be judged.
+    were last granted anew the leader was awake, connected, answered without delay and sure that others see it alive.
+    None: nobody may be judged.
     """
 
     def __init__(self, project: Project) -> None:
@@ -52,7 +53,7 @@ class Pulse:
         except LoominalError:
             self._deaf = True
         self._beat_at = now = clock.monotonic()
-        if not project.broker.up:
+        if not project.broker.up or not project.leadership.members.sure():
             self._deaf, self.heard_until = True, None
             return
         if now - asked_at > project.timings.stall_seconds or project.broker.connects != self._connects:

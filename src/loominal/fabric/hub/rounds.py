@@ -6,7 +6,7 @@ import asyncio
 import logging
 from contextlib import suppress
 
-from loominal.fabric.hub import events_log, ops_inbox
+from loominal.fabric.hub import due, events_log, ops_inbox
 from loominal.fabric.hub.project import Project
 from loominal.fabric.hub.pulse import Pulse
 from loominal.fabric.hub.work import collecting, judging, settling, telling
@@ -25,13 +25,13 @@ async def rounds(project: Project, pulse: Pulse) -> None:
                 await project.ended.wait()
         project.ended.clear()
         try:
-            due = now() >= due_at  # an end alone calls for no judgement
-            if due:
+            is_due = now() >= due_at  # an end alone calls for no judgement
+            if is_due:
                 due_at = now() + seconds
                 await _judge(project, pulse)
             await settling.settle_all(project)
             await telling.tell_all(project)
-            if due:
+            if is_due:
                 await _tidy(project, pulse)
         except LoominalError as error:
             log.warning("project %s: a round was spoilt: %s", project.id, error)
@@ -45,6 +45,7 @@ async def _judge(project: Project, pulse: Pulse) -> None:
 
 async def _tidy(project: Project, pulse: Pulse) -> None:
     await ops_inbox.flush(project)
+    await due.keep(project)
     await collecting.collect(project)
     if pulse.heard_until is None:
         return

@@ -94,6 +94,8 @@ async def _check_format(project: Project) -> None:
     except CorruptRecord as error:
         project.note_corrupt(FORMAT_KEY, error)
         return
+    if stored < FORMAT:
+        await project.bucket.write(FORMAT_KEY, records.encode(FormatRecord(format=FORMAT)), revision=entry.revision)
     if stored > FORMAT:
         raise UpgradeNeeded(
             f"project {project.id} is stored in format {stored}, this weft writes {FORMAT}",

@@ -139,6 +139,16 @@ class WorkBook:
                 found.append(item_id)
         return found
 
+    def next_deadline(self) -> datetime | None:
+        """Return the earliest deadline of an item that waits, None if there is none."""
+        while self._deadlines:
+            at, item_id = self._deadlines[0]
+            entry = self._entries.get(item_id)
+            if entry and entry.item.status in WAITING and entry.item.deadline == at:
+                return at
+            heapq.heappop(self._deadlines)
+        return None
+
     def watch_deadline(self, item_id: str) -> None:
         """Look at an item's deadline again later: the judgement could not be written."""
         entry = self._entries.get(item_id)

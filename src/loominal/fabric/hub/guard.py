@@ -1,0 +1,42 @@
+"""Guarded writes: what only the leader may store, such as launches. A former leader's are refused by the broker."""
+
+from __future__ import annotations
+
+from loominal.broker import subjects
+from loominal.broker.log import Entry
+from loominal.fabric.hub.leadership import LeaderRecord
+from loominal.fabric.hub.project import Project
+from loominal.model import record as records
+from loominal.model.errors import BrokerUnavailable, Conflict
+
+
+async def guarded(project: Project, subject: str, data: bytes, expect: int) -> int:
+    """Store `data` on `subject`, whose last record is at `expect` (0: there is none), and return its sequence.
+
+    Raises: Conflict if `subject` is elsewhere or another weft has taken the lead; BrokerUnavailable: it may or may not
+    be stored, so read again.
+    """
+    lead = project.leadership
+    async with lead.writing:
+        mark = LeaderRecord(weft=lead.members.me, epoch=lead.epoch, at=project.clock.now())
+        fence = Entry(subject=subjects.fence(project.id), data=records.encode(mark), expect=lead.fence)
+        try:
+            stored, lead.fence = await project.work_log.append_all(
+                [Entry(subject=subject, data=data, expect=expect), fence]
+            )
+        except BrokerUnavailable:
+            await _find_fence(project)
+            raise
+        return stored
+
+
+async def _find_fence(project: Project) -> None:
+    """Know where the fence stands after a write of which nobody knows whether it was stored.
+
+    Raises: Conflict if another weft has taken the lead, BrokerUnavailable.
+    """
+    lead = project.leadership
+    last = await project.work_log.last(subjects.fence(project.id))
+    if last is None or records.decode(LeaderRecord, last.data).value.epoch != lead.epoch:
+        raise Conflict(f"another weft leads project {project.id}")
+    lead.fence = last.sequence

@@ -1,0 +1,72 @@
+"""Whether the leader has been awake: one that stood still may have been replaced, and learns it only by looking.
+
+While it does not know, requests are kept and not answered: another weft may have answered them meanwhile.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+
+from loominal.broker.connection import Received
+from loominal.fabric.hub.project import Project
+from loominal.model.errors import LoominalError, Replaced
+from loominal.model.members import STALL_SECONDS
+
+TICK_SECONDS = 0.25
+MOST_KEPT = 10_000  # requests; of more the askers ask again
+
+log = logging.getLogger(__name__)
+
+
+class Vigil:
+    """Stands before `receive`, which gets every request while this weft certainly leads."""
+
+    def __init__(self, project: Project, receive: Callable[[Received], None]) -> None:
+        self._project = project
+        self._receive = receive
+        self._awake_at = project.clock.monotonic()
+        self._doubtful = asyncio.Event()
+        self._kept: list[Received] = []
+
+    def take(self, message: Received) -> None:
+        """Hand a request on, or keep it until the lead is confirmed."""
+        self._look()
+        if not self._doubtful.is_set():
+            self._receive(message)
+        elif len(self._kept) < MOST_KEPT:
+            self._kept.append(message)
+
+    async def run(self) -> None:
+        """Look at the clock until cancelled. Raises: Replaced if another weft took the lead meanwhile."""
+        while True:
+            try:
+                async with asyncio.timeout(TICK_SECONDS):
+                    await self._doubtful.wait()
+            except TimeoutError:
+                self._look()
+                continue
+            await self._confirm()
+
+    def _look(self) -> None:
+        now = self._project.clock.monotonic()
+        if now - self._awake_at > STALL_SECONDS:
+            self._doubtful.set()
+        self._awake_at = now
+
+    async def _confirm(self) -> None:
+        """Return when the lead is confirmed and what was kept has been handed on."""
+        try:
+            if not await self._project.leadership.confirmed(self._project):
+                raise Replaced(f"another weft took project {self._project.id} while this one stood still")
+        except Replaced:
+            raise
+        except LoominalError as error:
+            log.info("project %s: whether this weft still leads is not known yet: %s", self._project.id, error)
+            await asyncio.sleep(TICK_SECONDS)
+            return
+        kept, self._kept = self._kept, []
+        self._doubtful.clear()
+        for message in kept:
+            self._receive(message)

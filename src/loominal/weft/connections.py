@@ -1,0 +1,105 @@
+"""Which agents are connected, as the broker's system account tells: as it happens, and all of them after a connect."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+
+from loominal.broker import subjects
+from loominal.broker.accounts import Connection, connection_gone, list_connections
+from loominal.broker.connection import Broker, Received
+from loominal.broker.keyring import Keyring
+from loominal.fabric.hub.authority import FabricRegistry
+from loominal.model.errors import LoominalError
+from loominal.weft.projects import Projects
+
+HUB_NAME = "weft"
+AGAIN_SECONDS = 1.0  # between two tries; and a connection of somebody unknown is looked at again: it may be a new one
+
+log = logging.getLogger(__name__)
+
+
+class Connections:
+    """Tells `projects` of the agents that come and go. `system` is connected to the system account."""
+
+    def __init__(self, system: Broker, registry: FabricRegistry, keyring: Keyring, projects: Projects) -> None:
+        self._system = system
+        self._registry = registry
+        self._keyring = keyring
+        self._projects = projects
+        self._open: dict[tuple[str, str], set[tuple[str, int]]] = {}  # of an agent in a project: server, cid
+        self._accounts: dict[str, str] = {}  # public key -> project
+        self._connected = asyncio.Event()
+
+    async def follow(self) -> None:
+        """Follow until cancelled."""
+        await self._system.subscribe(subjects.system_connects(), self._hear_coming)
+        await self._system.subscribe(subjects.system_disconnects(), self._hear_going)
+        self._system.on_connect(self._connected.set)
+        while True:
+            await self._connected.wait()
+            self._connected.clear()
+            try:
+                await self._list()
+            except LoominalError as error:
+                log.info("who is connected is not known yet: %s", error)
+                await asyncio.sleep(AGAIN_SECONDS)
+                self._connected.set()
+
+    async def _list(self) -> None:
+        """Know all connections there are; those that went while nobody listened are gone now."""
+        before = [(place, which) for place, open_ in self._open.items() for which in open_]
+        found = await list_connections(self._system)
+        for connection in found:
+            self._came(connection, again=False)
+        there = {(connection.server, connection.cid) for connection in found}
+        for (project, agent), which in before:
+            if which not in there:
+                self._close(project, agent, which, closed=False)
+
+    def _hear_coming(self, message: Received) -> None:
+        if connection := connection_gone(message.data):
+            self._came(connection, again=True)
+
+    def _hear_going(self, message: Received) -> None:
+        """Tell the hub that an agent's last connection ended; a new one may have come before the old one went."""
+        connection = connection_gone(message.data)
+        if connection and (project := self._project_of(connection)):
+            which = (connection.server, connection.cid)
+            self._close(project, connection.name, which, closed=connection.closed_by_client)
+
+    def _came(self, connection: Connection, *, again: bool) -> None:
+        project = self._project_of(connection)
+        if project:
+            before = self._open.get((project, connection.name), set())
+            # One server at a time: what another saw of this agent may never be told to have ended, if that server died.
+            here = {known for known in before if known[0] == connection.server}
+            self._open[project, connection.name] = here | {(connection.server, connection.cid)}
+            self._projects.came(project, connection.name)
+            return
+        if project := self._account(connection):  # its enrolment is new, or was lost: it enrols again
+            self._projects.need(project)
+        if again:
+            asyncio.get_running_loop().call_later(AGAIN_SECONDS, lambda: self._came(connection, again=False))
+
+    def _close(self, project: str, agent: str, which: tuple[str, int], *, closed: bool) -> None:
+        left = self._open.get((project, agent), set())
+        left.discard(which)
+        if not left:
+            self._open.pop((project, agent), None)
+            self._projects.went(project, agent, closed=closed)
+
+    def _account(self, connection: Connection) -> str:
+        """Return the project in whose account an agent is; "" for wefts and for who is in none."""
+        if connection.name == HUB_NAME:
+            return ""
+        if connection.account not in self._accounts:
+            self._accounts = {self._keyring.project_public(each): each for each in self._keyring.projects()}
+        return self._accounts.get(connection.account, "")
+
+    def _project_of(self, connection: Connection) -> str:
+        """Return the project of an agent that enrolled; "" for everybody else."""
+        bound = self._registry.enrolment(connection.name)
+        if bound is None or self._keyring.project_public(bound.project) != connection.account:
+            return ""
+        return bound.project

@@ -1,0 +1,321 @@
+"""Several wefts on one fabric: one leads each project, and when it dies, freezes or leaves, work goes on."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import shutil
+import signal
+import subprocess
+import sys
+import time
+import uuid
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+
+import loominal
+from loominal.broker import subjects
+from loominal.broker.connection import Broker
+from loominal.broker.log import Log
+from loominal.fabric.client.agent import Agent
+from loominal.fabric.hub import streams
+from loominal.fabric.hub.authority import OpenAuthority
+from loominal.fabric.hub.guard import guarded
+from loominal.fabric.hub.leadership import LeaderRecord
+from loominal.fabric.hub.project import Project
+from loominal.fabric.hub.timings import Timings
+from loominal.fabric.operations.work import BroadcastWorkOffer
+from loominal.model import record
+from loominal.model.errors import Conflict, HubUnavailable, LoominalError
+from loominal.model.members import order
+from loominal.model.work import Move
+from tests.checker import End
+from tests.integration.alone import Alone
+from tests.integration.fabric import Fabric
+from tests.integration.workshop import Workshop, open_workshop
+
+CROWD = Path(__file__).with_name("crowd.py")
+ITEMS = 300
+FLOWS_AGAIN_SECONDS = 4.0
+HANDED_OVER_SECONDS = 1.0
+SOON = 20.0
+
+
+class Crew:
+    """Agents in processes of their own that take and finish work; when each end came is kept."""
+
+    def __init__(self, fabric: Fabric, project: str, patience_seconds: float = 4) -> None:
+        self.ended: list[tuple[float, dict[str, object]]] = []
+        self._settings = [
+            {
+                "home": str(fabric.home),
+                "project": project,
+                "handles": [f"racer-{process}-{agent}" for agent in range(4)],
+                "patience_seconds": patience_seconds,
+            }
+            for process in range(2)
+        ]
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[Crew]:
+        """Yield while they work; they leave when there is nothing to do for a while."""
+        processes = [
+            await asyncio.create_subprocess_exec(
+                sys.executable, CROWD, json.dumps(settings), stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
+            )
+            for settings in self._settings
+        ]
+        try:
+            async with asyncio.TaskGroup() as group:
+                for process in processes:
+                    assert process.stdout is not None
+                    group.create_task(self._read(process.stdout))
+                yield self
+                async with asyncio.timeout(60):
+                    await asyncio.gather(*(process.wait() for process in processes))
+        finally:
+            for process in processes:
+                if process.returncode is None:
+                    process.kill()
+                    await process.wait()
+
+    async def until(self, count: int) -> None:
+        """Return when `count` items were ended."""
+        async with asyncio.timeout(60):
+            while len(self.ended) < count:  # noqa: ASYNC110 - the lines come from other processes
+                await asyncio.sleep(0.01)
+
+    def gap(self, since: float, until: float = float("inf")) -> float:
+        """Return the longest time without an end after `since`."""
+        times = [since, *(at for at, _ in self.ended if since < at < until)]
+        return max((after - before for before, after in pairwise(times)), default=0.0)
+
+    def ends(self) -> list[End]:
+        """Return the ends that were accepted."""
+        return [
+            End(str(e["item"]), str(e["agent"]), int(str(e["leaseToken"]))) for _, e in self.ended if "error" not in e
+        ]
+
+    async def _read(self, lines: asyncio.StreamReader) -> None:
+        while line := await lines.readline():
+            self.ended.append((time.monotonic(), json.loads(line)))
+
+
+class Wefts:
+    """The wefts of a test, by name, and who leads its project."""
+
+    def __init__(self, fabric: Fabric, workshop: Workshop, broker: Broker) -> None:
+        self.fabric = fabric
+        self.project = workshop.project
+        self._log = Log(broker, subjects.work_stream(self.project))
+
+    async def leader(self) -> str:
+        """Return who leads the project, "" if nobody does."""
+        last = await self._log.last(subjects.leader(self.project))
+        return record.decode(LeaderRecord, last.data).value.weft if last else ""
+
+    async def led_by_other(self, name: str) -> str:
+        """Return who leads once that is not `name`, nor nobody."""
+        async with asyncio.timeout(SOON):
+            while (found := await self.leader()) in ("", name):  # noqa: ASYNC110 - nothing tells of it but the log
+                await asyncio.sleep(0.02)
+        return found
+
+    async def is_warm(self, name: str) -> None:
+        """Return when `name` has loaded the project and does not lead it."""
+        log = self.fabric.home / "machines" / name / "weft.log"
+        async with asyncio.timeout(SOON):
+            while f"project {self.project} is followed" not in log.read_text():  # noqa: ASYNC110
+                await asyncio.sleep(0.05)
+
+
+@pytest.fixture
+async def workshop(private_fabric: Fabric, project_id: str) -> AsyncIterator[Workshop]:
+    """A project on a fabric whose wefts the test starts."""
+    private_fabric.start_broker()
+    async with open_workshop(private_fabric, project_id) as workshop:
+        yield workshop
+
+
+async def start(workshop: Workshop, *names: str) -> tuple[Wefts, Agent]:
+    """Return wefts that serve the project, and an agent in it; all but the leader that are to be warm are."""
+    for name in names:
+        workshop.fabric.start_another(name)
+    boss = await workshop.agent("boss", capabilities=["boss"], timeout_seconds=30)
+    wefts = Wefts(workshop.fabric, workshop, await workshop.broker())
+    leader = await wefts.led_by_other("")
+    behind = [name for name in order(workshop.project, names)[:2] if name != leader]
+    for name in behind:
+        await wefts.is_warm(name)
+    return wefts, boss
+
+
+async def offer(boss: Agent, count: int = ITEMS) -> set[str]:
+    """Offer so many items, several at a time; return their ids."""
+    found: set[str] = set()
+
+    async def some(first: int) -> None:
+        for number in range(first, count, 8):
+            found.add((await boss.broadcast_work_offer(f"item {number}", capabilities=["race"], notify="none")).id)
+
+    await asyncio.gather(*(some(first) for first in range(8)))
+    return found
+
+
+async def all_done_once(workshop: Workshop, crew: Crew, items: set[str]) -> None:
+    """Hold that every item was done, once, by the claim whose holder heard so, and at its first attempt."""
+    checked = await workshop.check()
+    assert items <= set(checked.items)
+    assert checked.unfounded(crew.ends()) == []
+    assert {states[-1].status for item, states in checked.items.items() if item in items} == {"done"}
+    assert set(checked.count(Move.CLAIM).values()) == {1}
+    assert checked.count(Move.LAPSE) == dict.fromkeys(checked.items, 0)
+
+
+async def test_work_goes_on_when_the_leader_is_killed(workshop: Workshop) -> None:
+    wefts, boss = await start(workshop, "one", "two")
+    items = await offer(boss)
+    crew = Crew(workshop.fabric, workshop.project)
+    async with crew.running():
+        await crew.until(30)
+        leader = await wefts.leader()
+        workshop.fabric.others[leader].kill()
+        killed_at = time.monotonic()
+
+        await crew.until(ITEMS)
+        assert await wefts.leader() not in ("", leader)
+    assert crew.gap(killed_at) < FLOWS_AGAIN_SECONDS
+    await all_done_once(workshop, crew, items)
+
+
+async def test_a_frozen_leader_is_replaced_and_answers_nothing_when_it_thaws(workshop: Workshop) -> None:
+    wefts, boss = await start(workshop, "one", "two")
+    items = await offer(boss)
+    crew = Crew(workshop.fabric, workshop.project, patience_seconds=12)
+    async with crew.running():
+        await crew.until(30)
+        leader = await wefts.leader()
+        frozen = workshop.fabric.others[leader]
+        workshop.fabric.freeze(frozen)
+        frozen_at = time.monotonic()
+        other = await wefts.led_by_other(leader)
+        await crew.until(60)
+        items |= await offer(boss)
+        await asyncio.sleep(max(frozen_at + 10 - time.monotonic(), 0))
+        workshop.fabric.thaw(frozen)
+        items |= await offer(boss, 100)
+
+        await crew.until(len(items))
+        assert await wefts.leader() == other
+    assert crew.gap(frozen_at, frozen_at + 6) < FLOWS_AGAIN_SECONDS
+    await all_done_once(workshop, crew, items)
+
+
+async def test_a_rolling_restart_of_all_wefts_stops_nobody(workshop: Workshop) -> None:
+    wefts, boss = await start(workshop, "one", "two", "three")
+    items = await offer(boss, 2 * ITEMS)
+    crew = Crew(workshop.fabric, workshop.project)
+    gaps = []
+    async with crew.running():
+        await crew.until(20)
+        for name in ("one", "two", "three"):
+            process = workshop.fabric.others[name]
+            leader = await wefts.leader()
+            process.send_signal(signal.SIGTERM)
+            at = time.monotonic()
+            if leader == name:
+                await wefts.led_by_other(name)
+            await asyncio.to_thread(process.wait, 10)
+            gaps.append((leader == name, at, time.monotonic() + 1))
+            workshop.fabric.start_another(f"{name}-again")
+            await crew.until(len(crew.ended) + 40)
+        await crew.until(2 * ITEMS)
+    assert all(crew.gap(at, until) < HANDED_OVER_SECONDS for _, at, until in gaps)
+    await all_done_once(workshop, crew, items)
+
+
+async def test_a_newcomer_that_is_first_in_order_gets_the_lead_when_the_leader_has_settled(workshop: Workshop) -> None:
+    second, first = sorted(("one", "two"), key=lambda name: order(workshop.project, ("one", "two")).index(name) * -1)
+    wefts, boss = await start(workshop, second)
+    workshop.fabric.start_another(first)
+    await wefts.is_warm(first)
+    assert await wefts.leader() == second
+
+    assert await wefts.led_by_other(second) == first
+    asked_at = time.monotonic()
+    await boss.broadcast_work_offer("goes on", capabilities=["race"])
+    assert time.monotonic() - asked_at < HANDED_OVER_SECONDS
+
+
+async def test_a_newer_release_takes_over_and_the_older_one_leads_no_more(workshop: Workshop, tmp_path: Path) -> None:
+    newer = tmp_path / "newer"
+    shutil.copytree(Path(loominal.__file__).parent, newer / "loominal", ignore=shutil.ignore_patterns("__pycache__"))
+    module = newer / "loominal" / "fabric" / "hub" / "streams.py"
+    module.write_text(module.read_text().replace("FORMAT = 1 ", "FORMAT = 2 "))
+    wefts, boss = await start(workshop, "old")
+    workshop.fabric.start_another("new", newer)
+
+    assert await wefts.led_by_other("old") == "new"
+    await boss.broadcast_work_offer("by the new one", capabilities=["race"])
+    workshop.fabric.others["new"].kill()
+    with pytest.raises(HubUnavailable):
+        await boss.call("broadcast_work_offer", BroadcastWorkOffer(description="by nobody"), timeout_seconds=8)
+    assert await wefts.leader() == "new"
+    workshop.fabric.start_another("newer", newer)
+    await wefts.led_by_other("new")
+    await boss.broadcast_work_offer("by the next new one", capabilities=["race"])
+
+
+async def test_a_former_leaders_guarded_write_is_refused(broker: Broker, project_id: str) -> None:
+    former, next_one = (Project(project_id, "", broker, OpenAuthority(), Timings(), Alone(name)) for name in "ab")
+    await streams.ensure(former)
+    await former.leadership.take(former)
+    subject = subjects.launch(project_id, "l1")
+    first = await guarded(former, subject, b"{}", 0)
+    second = await guarded(former, subject, b"{}", first)
+
+    await next_one.leadership.read(next_one)
+    await next_one.leadership.take(next_one)
+
+    with pytest.raises(Conflict):
+        await guarded(former, subject, b"{}", second)
+    with pytest.raises(Conflict):
+        await former.leadership.take(former)
+    assert not await former.leadership.confirmed(former)
+    assert await guarded(next_one, subject, b"{}", second) > second
+
+
+async def test_one_of_two_keys_wins_an_agent_id_whichever_weft_is_asked(workshop: Workshop) -> None:
+    await start(workshop, "one", "two")
+    agent_id = str(uuid.uuid4())
+
+    async def enter(home: Path) -> str:
+        shutil.copytree(workshop.fabric.home, home, ignore=lambda *_: ["agents", "broker", "machines", "keys"])
+        try:
+            await workshop.agent("same", home=home, agent_id=agent_id)
+        except LoominalError as error:
+            return error.code
+        return "ok"
+
+    homes = [workshop.fabric.home.parent / f"home {number}" for number in range(4)]
+    assert sorted(await asyncio.gather(*map(enter, homes))) == ["forbidden"] * 3 + ["ok"]
+
+
+async def test_what_nobody_needs_is_left_and_comes_back_for_its_deadline(workshop: Workshop, project_id: str) -> None:
+    workshop.fabric.scale = 0.005  # left after 3 s
+    workshop.fabric.start_another("one")
+    async with workshop.fabric.connect("boss", project=project_id, agent_type="python") as boss:
+        offered = await boss.broadcast_work_offer("too late", capabilities=["race"], deadline="9s")
+    wefts = Wefts(workshop.fabric, workshop, await workshop.broker())
+    async with asyncio.timeout(SOON):
+        while await wefts.leader() != "":  # noqa: ASYNC110 - nothing tells of it but the log
+            await asyncio.sleep(0.05)
+
+    await wefts.led_by_other("")
+    async with asyncio.timeout(SOON):
+        while (await workshop.check()).items[offered.id][-1].status != "dead":  # noqa: ASYNC110
+            await asyncio.sleep(0.1)
