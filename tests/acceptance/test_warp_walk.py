@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import signal
 from collections.abc import AsyncIterator, Iterator
@@ -9,6 +10,9 @@ from pathlib import Path
 
 import pytest
 
+from loominal.warp import subscriptions
+from loominal.warp.link import Link
+from loominal.warp.settings import WarpSettings
 from tests.acceptance.warps import Warp, warp
 from tests.integration.conftest import eventually
 from tests.integration.fabric import Fabric
@@ -178,6 +182,69 @@ async def test_who_is_ended_is_offline_at_once_and_its_work_goes_back(ann: Warp,
     if how == "terminated":
         assert await is_back()
     await eventually(is_back)
+
+
+async def test_who_was_killed_is_the_same_agent_when_it_is_back_and_its_work_is_its_own(
+    ann: Warp, fabric: Fabric, project: str
+) -> None:
+    async with warp(fabric.home, project=project, client="gemini-cli-mcp-client") as first:
+        me = (await first.tool("join", capabilities=["c"]))["agent"]
+        offer = await ann.tool("broadcast_work_offer", description="do", requiredCapability="c")
+        await first.tool("claim_work", waitSeconds=5)
+        first.process.kill()
+        await first.ended()
+
+    async with warp(fabric.home, project=project, client="gemini-cli-mcp-client") as second:
+        joined = await second.tool("join")
+
+        assert (joined["agent"]["guid"], joined["agent"]["agentType"]) == (me["guid"], "gemini")
+        assert [each["id"] for each in joined["claims"]] == [offer["id"]]
+        assert (await second.tool("complete_work", workId=offer["id"], summary="did"))["status"] == "done"
+    assert (await ann.tool("get_work", workId=offer["id"]))["attempt"] == 1
+
+
+async def test_two_sessions_with_the_same_handle_in_their_environment_are_two_agents(
+    fabric: Fabric, project: str
+) -> None:
+    async with (
+        warp(fabric.home, project=project, LOOMINAL_HANDLE="dora") as first,
+        warp(fabric.home, project=project, LOOMINAL_HANDLE="dora") as second,
+    ):
+        handles = [(await each.tool("get_my_handle"))["handle"] for each in (first, second)]
+
+        assert handles[0] == "dora"
+        assert handles[1] not in ("", "dora")
+        assert (await second.tool("set_handle", handle="dora"))["error"]["code"] == "handle_taken"
+
+
+async def test_mail_that_waits_is_told_again_and_again_and_an_empty_inbox_never(
+    ann: Warp, fabric: Fabric, project: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(subscriptions, "REPEAT_SECONDS", 0.2)
+    monkeypatch.setattr(subscriptions, "COALESCE_SECONDS", 0.05)
+    settings = WarpSettings.from_env({"LOOMINAL_HOME": str(fabric.home), "LOOMINAL_PROJECT_ID": project})
+    link, told = Link(settings), []
+    watching = subscriptions.Subscriptions(link, lambda _, params: told.append(params["uri"]))
+    duties = [asyncio.create_task(link.keep()), asyncio.create_task(watching.keep())]
+    try:
+        agent = await link.agent()
+        await agent.join("eve")
+        watching.subscribe("loominal://inbox")
+        await asyncio.sleep(1)  # five repeats long: it is the passing of time that must bring nothing
+        assert told == []
+
+        await ann.tool("send_direct_message", recipientGuid="eve", message="hi")
+        await eventually(lambda: len(told) >= 3)
+
+        await agent.read_direct_messages()
+        await agent.get_my_handle()  # so that the page counts as read
+        told.clear()
+        await asyncio.sleep(1)
+        assert len(told) <= 1
+    finally:
+        for duty in duties:
+            duty.cancel()
+        await asyncio.wait(duties)
 
 
 async def test_a_broker_that_is_away_is_said_so_and_all_is_well_when_it_is_back(tmp_path: Path) -> None:

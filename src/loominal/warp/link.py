@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from loominal.model.errors import LoominalError
+from loominal.model.errors import HandleTaken, LoominalError
 
 if TYPE_CHECKING:
     from loominal.fabric.client.agent import Agent
@@ -105,7 +105,7 @@ class Link:
             await ensure_fabric(settings)
         async with open_agent(settings) as agent:
             if settings.handle and agent.handle != settings.handle:
-                await agent.set_handle(settings.handle)
+                await _take_handle(agent, settings.handle)
             self.present = agent
             for tell in self.on_agent:
                 tell(agent)
@@ -114,3 +114,11 @@ class Link:
                 await asyncio.Event().wait()
             finally:
                 self.present = None
+
+
+async def _take_handle(agent: Agent, handle: str) -> None:
+    """Give the agent its environment's handle if that is free: several sessions may share an environment."""
+    try:
+        await agent.set_handle(handle)
+    except HandleTaken as error:
+        log.warning("%s (%s); this session has a handle of its own", error.message, error.hint)
