@@ -21,6 +21,7 @@ from loominal.fabric.protocol import encode
 from loominal.model.agent import AgentStatus
 from loominal.model.errors import LeaseLost, UnknownChannel
 from loominal.model.work import DeadReason, Status
+from loominal.warp import renderers
 from loominal.warp.answers import answer, failure
 from loominal.warp.settings import LIMIT_BYTES, STRUCTURED_BYTES
 
@@ -154,8 +155,6 @@ def test_an_error_says_what_is_wrong_and_what_next() -> None:
 
 def test_every_answer_has_a_text() -> None:
     """Each kind of answer is rendered by a case of its own: none falls through."""
-    from loominal.warp import renderers
-
     source = renderers.__loader__.get_source(renderers.__name__)  # type: ignore[union-attr]  # a module of a file
     for operation in OPERATIONS.values():
         if operation.tool:

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-
 from loominal.fabric.operations.channels import ChannelMessage, Channels, ChannelView, History, MessageSent
-from loominal.fabric.operations.dead_letters import DeadLetter, DeadLetterMoved, DeadLetters
+from loominal.fabric.operations.dead_letters import DeadLetterMoved, DeadLetters
 from loominal.fabric.operations.events import Events
 from loominal.fabric.operations.identity import HandleSet, Joined, MyHandle
 from loominal.fabric.operations.inbox import NOTICE, DirectSent, Inbox, MessageView
@@ -13,15 +11,14 @@ from loominal.fabric.operations.registry import AgentView, Deregistered, Discove
 from loominal.fabric.operations.types import View
 from loominal.fabric.operations.work import (
     Claimed,
-    FailureView,
     Offered,
     ProgressReported,
     WorkDetail,
     WorkMoved,
     WorkPage,
-    WorkView,
 )
-from loominal.warp.text import at, counted, facts, json_line, listed, one_line, quoted
+from loominal.warp.text import at, counted, facts, flat, json_line, listed, one_line, quoted
+from loominal.warp.work_text import claimed, detail, held, letter, listed_item
 
 
 def rendered(view: View) -> list[str]:
@@ -34,15 +31,15 @@ def rendered(view: View) -> list[str]:
         case History():
             return _history(view)
         case Claimed():
-            return _claimed(view)
+            return claimed(view)
         case WorkDetail():
-            return _detail(view)
+            return detail(view)
         case WorkPage(items=items, total=total, next_cursor=cursor):
-            return [f"{len(items)} of {total} items.", *_each(map(_entry, items)), *_more(cursor)]
+            return [f"{len(items)} of {total} items.", *flat(map(listed_item, items)), *_more(cursor)]
         case DeadLetters(items=letters, total=total, next_cursor=cursor):
-            return [f"{len(letters)} of {total} dead letters.", *_each(map(_letter, letters)), *_more(cursor)]
+            return [f"{len(letters)} of {total} dead letters.", *flat(map(letter, letters)), *_more(cursor)]
         case Discovered(agents=agents, total=total, next_cursor=cursor):
-            return [f"{len(agents)} of {total} agents.", *_each(map(_agent, agents)), *_more(cursor)]
+            return [f"{len(agents)} of {total} agents.", *flat(map(_agent, agents)), *_more(cursor)]
         case AgentView():
             return _agent(view)
         case Channels(channels=channels):
@@ -90,14 +87,14 @@ def _joined(view: Joined) -> list[str]:
     if view.messages:
         lines += [
             f"{counted(len(view.messages), 'message')}, {view.unread} more unread:",
-            *_each(map(_message, view.messages)),
+            *flat(map(_message, view.messages)),
         ]
     elif view.unread:
         lines.append(f"{counted(view.unread, 'unread message')}: read_direct_messages")
     if view.claims:
-        lines += ["You hold:", *_each(map(_work, view.claims))]
+        lines += ["You hold:", *flat(map(held, view.claims))]
     if view.ready:
-        lines += ["Ready for you:", *_each(map(_entry, view.ready))]
+        lines += ["Ready for you:", *flat(map(listed_item, view.ready))]
     return [*lines, f"Channels: {listed(f'#{each.name} ({each.messages})' for each in view.channels)}"]
 
 
@@ -113,7 +110,7 @@ def _offered(view: Offered) -> str:
 def _inbox(view: Inbox) -> list[str]:
     return [
         f"{counted(len(view.messages), 'message')}; {view.unread} more unread.",
-        *_each(map(_message, view.messages)),
+        *flat(map(_message, view.messages)),
         *_more(view.next_cursor),
     ]
 
@@ -158,88 +155,6 @@ def _channel_text(message: ChannelMessage) -> list[str]:
     ]
 
 
-def _claimed(view: Claimed) -> list[str]:
-    note = [one_line(view.note)] if view.note else []
-    if not view.work:
-        return ["Nothing claimed.", *note]
-    return ["Yours now; do it, then complete_work, fail_work or release_work:", *_each(map(_work, view.work)), *note]
-
-
-def _work(item: WorkView) -> list[str]:
-    """Return an item with everything its holder needs."""
-    return [
-        _headline(item),
-        *quoted(item.description),
-        *json_line("contextData", item.context_data),
-        *_long(item),
-    ]
-
-
-def _entry(item: WorkView) -> list[str]:
-    """Return an item of a list."""
-    progress = item.progress
-    return [
-        _headline(item),
-        *quoted(item.description),
-        *([f"waits: {one_line(item.waits_for)}"] if item.waits_for else []),
-        *([f"progress {progress.percent or 0:g} % at {at(progress.at)}"] if progress else []),
-        *(quoted(progress.message) if progress and progress.message else []),
-    ]
-
-
-def _headline(item: WorkView) -> str:
-    return f"{item.id} " + facts(
-        ("task", one_line(item.task_id)),
-        ("", item.status or ""),
-        ("needs", listed(item.capabilities)),
-        ("boundary", one_line(item.boundary)),
-        ("priority", item.priority),
-        ("attempt", f"{item.attempt}/{item.max_attempts}"),
-        ("offered by", item.offered_by),
-        ("claimed by", item.claimed_by),
-        ("deadline", at(item.deadline)),
-        ("times out", at(item.timeout_at)),
-        ("due", at(item.due_at)),
-        ("depends on", listed(item.depends_on)),
-        ("STOP:", "it was called off" if item.cancel_requested else ""),
-    )
-
-
-def _detail(item: WorkDetail) -> list[str]:
-    lines = [_headline(item), *quoted(item.description), *json_line("contextData", item.context_data)]
-    if item.waits_for:
-        lines.append(f"waits: {one_line(item.waits_for)}")
-    if item.progress:
-        lines += [f"progress {item.progress.percent or 0:g} %", *quoted(item.progress.message)]
-    if item.summary:
-        lines += ["summary:", *quoted(item.summary)]
-    lines += json_line("result", item.result)
-    for artifact in item.artifacts:
-        lines += [f"artifact {artifact.kind}:", *quoted(f"{artifact.value} {artifact.note}".strip())]
-    lines += _failures(item.errors)
-    if item.dead_reason:
-        lines.append(f"dead: {item.dead_reason}")
-    for entry in item.history:
-        lines.append(f"{at(entry.at)} {entry.move} by {entry.by}")
-        lines += quoted(entry.note) if entry.note else []
-    return [*lines, *_long(item)]
-
-
-def _letter(letter: DeadLetter) -> list[str]:
-    about = facts(
-        ("task", one_line(letter.task_id)),
-        ("needs", listed(letter.capabilities)),
-        ("dead:", letter.reason),
-        ("attempts", letter.attempts),
-        ("at", at(letter.failed_at)),
-    )
-    return [f"{letter.id} {about}", *_failures(letter.errors)]
-
-
-def _failures(errors: Iterable[FailureView]) -> list[str]:
-    return [line for each in errors for line in (f"error at {at(each.at)} by {each.by}:", *quoted(each.message))]
-
-
 def _agent(agent: AgentView) -> list[str]:
     about = facts(
         ("", one_line(agent.agent_type)),
@@ -269,18 +184,9 @@ def _events(view: Events) -> list[str]:
     ]
 
 
-def _each(entries: Iterable[list[str]]) -> list[str]:
-    return [line for entry in entries for line in entry]
-
-
 def _more(cursor: str | None) -> list[str]:
     return [f"more: cursor {cursor}"] if cursor else []
 
 
 def _cut(number: str, truncated: bool, next_offset: int, chars: int) -> list[str]:
     return [f"(read on with id {number} and offset {next_offset}; {chars} characters in all)"] if truncated else []
-
-
-def _long(item: WorkView) -> list[str]:
-    cut = ", ".join(f"{name} ({item.chars.get(name, 0)} characters)" for name in item.truncated)
-    return [f"(cut: {cut}; read on with get_work, field and offset)"] if cut else []

@@ -50,6 +50,11 @@ def counted(number: int, what: str) -> str:
     return f"{number or 'no'} {what}{'' if number == 1 else 's'}"
 
 
+def flat(entries: Iterable[list[str]]) -> list[str]:
+    """Return the lines of several entries as one list."""
+    return [line for entry in entries for line in entry]
+
+
 def fitted(lines: Iterable[str], room: int) -> str:
     """Return the lines as one text of at most `room` bytes; the last one says so if some are left out."""
     kept: list[str] = []
