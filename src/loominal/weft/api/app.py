@@ -46,6 +46,7 @@ class ProjectView(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
 
     project_id: str
     project: str
+    leader: str = ""  # the weft that leads it, as far as this one has it loaded
 
 
 class ProjectList(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
@@ -82,7 +83,11 @@ def activity(state: State) -> Response[Activity]:
 def projects(state: State) -> ProjectList:
     """Return every project that the fabric knows."""
     fabric: Fabric = state.fabric
-    found = [ProjectView(project_id=project, project=title) for project, title in fabric.titles().items()]
+    leaders = fabric.leaders()
+    found = [
+        ProjectView(project_id=project, project=title, leader=leaders.get(project, ""))
+        for project, title in fabric.titles().items()
+    ]
     return ProjectList(projects=found, total=len(found))
 
 
