@@ -12,6 +12,7 @@ import logging
 import random
 import re
 from collections.abc import Awaitable, Callable, Iterable
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from nats import errors
@@ -141,7 +142,8 @@ class Line(Client):
         # Every end of a connection passes here. `closed_cb` comes too late or, with unsent data, never.
         self.gone.set()
         self._ended()
-        await super()._close(status, do_cbs)
+        with suppress(OSError):  # its last bytes cannot be sent; `abandon` does what is left
+            await super()._close(status, do_cbs)
 
     async def _process_info(self, info: dict[str, Any], initial_connection: bool = False) -> None:
         # Any: JSON. Kept as it is told: the client itself only ever adds to its list.
