@@ -27,6 +27,7 @@ COMMANDS = {
     "logs": "Show the fabric's logs.",
     "project": "Show which project this is and why, or name it.",
     "demo": "Watch three agents share real work, and check what came of it.",
+    "connect": "Write Loominal into an agent client's configuration.",
     "grant": "List grants, or grant boundaries, projects and agent types.",
 }  # command -> its line in --help; each is the function of that name in the module of that name
 PROGRAMS = {
