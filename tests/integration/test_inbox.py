@@ -129,6 +129,22 @@ async def test_a_read_asked_again_gives_the_same_page(
     assert (texts(other), texts(rest)) == (["n2", "n3"], [])
 
 
+async def test_a_page_whose_ack_was_lost_is_not_shown_longer_than_it_was_noted(
+    ada: Speaker, bob: Speaker, project: Project
+) -> None:
+    await bob.tell("ada", "n0")
+    box = project.inboxes.box(ada.guid)
+    before = box.marks, box.revision
+    await ada.inbox(op="read-1")
+    box.marks, box.revision = before  # as if the hub had not heard that the page was noted
+    await bob.tell("ada", "n1")
+
+    again = await ada.inbox(op="read-1")
+    rest = await ada.inbox()
+
+    assert (texts(again), texts(rest)) == (["n0"], ["n1"])
+
+
 async def test_what_was_seen_is_not_shown_again_by_the_next_hub(
     ada: Speaker, bob: Speaker, project: Project, nats_server: NatsServer
 ) -> None:

@@ -59,35 +59,45 @@ class Found(NamedTuple):
 
 async def page(project: Project, caller: Caller, wanted: Wanted) -> Inbox:
     """Return the next page and mark what it shows whole as offered. One read of an inbox at a time."""
+    async with project.inboxes.box(caller.agent).turn:
+        while (inbox := await _page(project, caller, wanted)) is None:
+            pass  # only once: the marks know this read now
+        return inbox
+
+
+async def _page(project: Project, caller: Caller, wanted: Wanted) -> Inbox | None:
+    """Return the page; None if this very read was offered less before, by a write whose ack was lost."""
     me, inboxes = caller.agent, project.inboxes
-    async with inboxes.box(me).turn:
-        marks = told(project, caller, inboxes.marks(me), wanted)
-        before = read_marks.offer_of(marks, caller.op, caller.incarnation)
-        again = before.again if before else read_marks.offered_elsewhere(marks, caller.incarnation)
-        due = list(islice(_due(project, caller, marks, wanted), wanted.limit + SPARE))
-        if before and wanted.unread_only:  # its answer was lost
-            due = sorted({*before.sequences, *(each for each in due if each < before.sequences[-1])})
-        found, unreadable = await _fetch(project, caller, due, wanted.limit)
-        views = [
-            messages.direct_message(project, record, message, caller.limit_bytes, redelivered=sequence in again)
-            for sequence, record, message in found
-        ]
-        shown = list(fitting(views, caller.limit_bytes, cut=messages.shorten))
-        whole = [each.sequence for each, view in zip(found, shown, strict=False) if not view.truncated]
+    marks = told(project, caller, inboxes.marks(me), wanted)
+    before = read_marks.offer_of(marks, caller.op, caller.incarnation)
+    again = before.again if before else read_marks.offered_elsewhere(marks, caller.incarnation)
+    due = list(islice(_due(project, caller, marks, wanted), wanted.limit + SPARE))
+    if before and wanted.unread_only:  # its answer was lost
+        due = sorted({*before.sequences, *(each for each in due if each < before.sequences[-1])})
+    found, unreadable = await _fetch(project, caller, due, wanted.limit)
+    views = [
+        messages.direct_message(project, record, message, caller.limit_bytes, redelivered=sequence in again)
+        for sequence, record, message in found
+    ]
+    shown = list(fitting(views, caller.limit_bytes, cut=messages.shorten))
+    whole = [each.sequence for each, view in zip(found, shown, strict=False) if not view.truncated]
 
-        def change(known: ReadMarks) -> ReadMarks:
-            passed = read_marks.show(told(project, caller, known, wanted), unreadable)
-            return read_marks.offer(passed, caller.op, caller.incarnation, whole)
+    def change(known: ReadMarks) -> ReadMarks:
+        passed = read_marks.show(told(project, caller, known, wanted), unreadable)
+        return read_marks.offer(passed, caller.op, caller.incarnation, whole)
 
-        marks = await change_marks(project, me, change)
-        last = found[len(shown) - 1].sequence if shown else 0
-        more = shown and next(_due(project, caller, marks, wanted, last), None) is not None
-        return Inbox(
-            messages=tuple(shown),
-            unread=left(project, caller, marks),
-            notice=NOTICE if shown else "",
-            next_cursor=cursors.cursor(wanted.query(me), project.generation, last) if more else None,
-        )
+    marks = await change_marks(project, me, change)
+    kept = read_marks.offer_of(marks, caller.op, caller.incarnation)
+    if wanted.unread_only and before is None and kept is not None and not set(whole) <= set(kept.sequences):
+        return None
+    last = found[len(shown) - 1].sequence if shown else 0
+    more = shown and next(_due(project, caller, marks, wanted, last), None) is not None
+    return Inbox(
+        messages=tuple(shown),
+        unread=left(project, caller, marks),
+        notice=NOTICE if shown else "",
+        next_cursor=cursors.cursor(wanted.query(me), project.generation, last) if more else None,
+    )
 
 
 def waits(project: Project, caller: Caller, wanted: Wanted) -> bool:
