@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import re
 import signal
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
@@ -201,6 +202,14 @@ async def test_who_was_killed_is_the_same_agent_when_it_is_back_and_its_work_is_
         assert [each["id"] for each in joined["claims"]] == [offer["id"]]
         assert (await second.tool("complete_work", workId=offer["id"], summary="did"))["status"] == "done"
     assert (await ann.tool("get_work", workId=offer["id"]))["attempt"] == 1
+
+
+async def test_a_warp_in_use_is_small(ann: Warp) -> None:
+    await ann.tool("discover_agents")
+    status = Path(f"/proc/{ann.process.pid}/status").read_text()  # noqa: ASYNC240 - the kernel answers at once
+
+    [kilobytes] = re.findall(r"VmRSS:\s+(\d+) kB", status)
+    assert int(kilobytes) <= 45 * 1024
 
 
 async def test_two_sessions_with_the_same_handle_in_their_environment_are_two_agents(

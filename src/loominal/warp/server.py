@@ -65,12 +65,11 @@ class Server:
 
     def _meet(self, call: Call) -> None:
         """Connect in the background as soon as it is known who the client is."""
-        if self._met:
-            return
-        self._met = True
         if name := era.client_name(call):
             self._link.name_client(agent_type(name))
-        self._link.want_soon()
+        if not self._met:
+            self._met = True
+            self._link.want_soon()
 
     async def _initialize(self, call: Call) -> Json:
         version = era.agreed(call.params.get("protocolVersion"))
