@@ -8,6 +8,7 @@ from functools import cache
 import msgspec
 from msgspec import inspect
 
+from loominal.fabric.operations import OPERATIONS
 from loominal.fabric.operations.types import Arguments, View
 from loominal.fabric.protocol import arguments
 from loominal.model.errors import InvalidArgument
@@ -20,7 +21,7 @@ HIDDEN = frozenset({"leaseToken"})  # Warp keeps the tokens of its claims
 
 def input_schema(kind: type[Arguments], hints: dict[str, str]) -> Json:
     """Return the schema of an operation's arguments, without `anyOf` and `$ref`."""
-    fields = _fields(kind)
+    fields = _known()[kind]
     properties = {
         field.encode_name: _schema(_plain(field.type))
         | ({"description": hint} if (hint := hints.get(field.encode_name)) else {})
@@ -33,7 +34,7 @@ def input_schema(kind: type[Arguments], hints: dict[str, str]) -> Json:
 
 def output_schema(kind: type[View]) -> Json:
     """Return the schema of a tool's answer; what may be left out is not required, and more may be there."""
-    return _schema_of_answer(_fields(kind), entry=False)
+    return _schema_of_answer(_known()[kind], entry=False)
 
 
 def wait_seconds(args: Arguments) -> float:
@@ -48,7 +49,7 @@ def read(kind: type[Arguments], given: Json) -> Arguments:
     Digits count as numbers, JSON text as objects and lists, one text as a list of one, enums in any case; null is
     absent. Raises: InvalidArgument, naming the nearest argument to one that is unknown.
     """
-    fields = {field.encode_name: field for field in _fields(kind)}
+    fields = {field.encode_name: field for field in _known()[kind]}
     found: Json = {}
     for name, value in given.items():
         if name not in fields:
@@ -87,12 +88,11 @@ def _answer_schema(kind: inspect.Type) -> Json:
     return _schema(kind)
 
 
-@cache  # it evaluates the annotations of a type each time
-def _fields(kind: type[Arguments | View]) -> tuple[inspect.Field, ...]:
-    info = inspect.type_info(kind)
-    if not isinstance(info, inspect.StructType):
-        raise TypeError(f"{kind} is no Struct")
-    return info.fields
+@cache  # it evaluates the annotations of every type, which costs less for all at once
+def _known() -> dict[type, tuple[inspect.Field, ...]]:
+    kinds = [kind for each in OPERATIONS.values() for kind in (each.arguments, each.answer)]
+    infos = zip(kinds, inspect.multi_type_info(kinds), strict=True)
+    return {kind: info.fields for kind, info in infos if isinstance(info, inspect.StructType)}
 
 
 def _plain(kind: inspect.Type) -> inspect.Type:
