@@ -19,6 +19,7 @@ import pytest
 from loominal.broker import subjects
 from loominal.broker.connection import Broker
 from loominal.broker.log import Log, StreamSettings
+from tests.freezing import freeze
 from tests.integration.fabric import Fabric
 from tests.integration.workshop import Workshop, open_workshop
 
@@ -79,7 +80,7 @@ class NatsServer:
         shutil.rmtree(self._store)
 
     def freeze(self) -> None:
-        os.kill(self.pid, signal.SIGSTOP)
+        freeze(self.pid)
 
     def thaw(self) -> None:
         os.kill(self.pid, signal.SIGCONT)

@@ -27,6 +27,7 @@ from loominal.broker.server_program import find_server
 from loominal.fabric.client.agent import Agent
 from loominal.fabric.client.connect import connect
 from loominal.fabric.runtime_file import Mode, Runtime, machine_credential_path, read_runtime, update_runtime
+from tests.freezing import freeze
 
 START_SECONDS = 30.0  # on a loaded machine
 SCALE = 0.1  # of every lease, grace and backoff
@@ -156,7 +157,7 @@ class Fabric:
     def freeze(self, *processes: subprocess.Popen[bytes] | None) -> None:
         for process in processes:
             assert process is not None
-            process.send_signal(signal.SIGSTOP)
+            freeze(process.pid)
 
     def thaw(self, *processes: subprocess.Popen[bytes] | None) -> None:
         for process in processes:
@@ -230,7 +231,7 @@ class RemoteAgent:
         self.process.wait()
 
     def freeze(self) -> None:
-        self.process.send_signal(signal.SIGSTOP)
+        freeze(self.process.pid)
 
     def thaw(self) -> None:
         self.process.send_signal(signal.SIGCONT)

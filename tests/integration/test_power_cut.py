@@ -69,7 +69,10 @@ async def power_cut(home: Path) -> tuple[Accepted, Accepted]:
     image, copy = home / "disk.img", home / "copy.img"
     with image.open("wb") as file:
         file.truncate(DISK_MIB << 20)
-    made = await asyncio.create_subprocess_exec("mkfs.ext4", "-q", "-F", image)
+    program = shutil.which("mkfs.ext4", path=f"{os.environ['PATH']}:/usr/sbin:/sbin")
+    if program is None:
+        pytest.skip("NOT SHOWN HERE: a power cut needs mkfs.ext4")
+    made = await asyncio.create_subprocess_exec(program, "-q", "-F", image)
     assert await made.wait() == 0
     with mounted(image, home / "disk") as disk:
         fabric = Fabric(home, store=disk / "broker")
