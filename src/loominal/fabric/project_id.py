@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tomllib
 from pathlib import Path
 
 import msgspec
@@ -50,7 +49,10 @@ def _of_path(path: Path, why: str) -> ProjectName:
 def _named_in(file: Path) -> str:
     """Return the project that the file names, "" if there is no file or it names none. Raises: InvalidArgument."""
     try:
-        named = tomllib.loads(file.read_text("utf-8")).get("project", "")
+        text = file.read_text("utf-8")
+        import tomllib  # most directories have no such file
+
+        named = tomllib.loads(text).get("project", "")
     except (FileNotFoundError, NotADirectoryError, PermissionError):
         return ""
     except (OSError, ValueError) as error:
