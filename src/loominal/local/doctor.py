@@ -18,6 +18,10 @@ from loominal.broker.server_program import find_server
 from loominal.broker.shown_url import shown_url
 from loominal.fabric.project_id import VARIABLE, find_project
 from loominal.fabric.runtime_file import Mode, Runtime, machine_credential_path, read_runtime
+from loominal.local.connect.claude_code import ClaudeCode, unread_file
+from loominal.local.connect.clients import CLIENTS
+from loominal.local.connect.findings import findings
+from loominal.local.connect.interface import Client, Place
 from loominal.local.home import find_home, supervisor_pid
 from loominal.local.status import TRUST
 from loominal.local.weft_api import answers, not_ready
@@ -61,6 +65,7 @@ def checks_of(home: Path) -> Iterator[Check]:
     if home.exists():
         yield _disk(home)
     yield _project()
+    yield from _clients(Place.from_env(os.environ))
     try:
         runtime = read_runtime(home)
     except LoominalError as error:
@@ -142,6 +147,28 @@ def _project() -> Check:
     except LoominalError as error:
         return Check(name="project", ok=False, detail=error.message, fix=error.hint)
     return Check(name="project", ok=True, detail=f"{found.id}, because {found.why}")
+
+
+def _clients(place: Place) -> Iterator[Check]:
+    """Yield one check for each client on this machine; one that nobody has tried to connect is no fault."""
+    for client in CLIENTS.values():
+        if found := _connection(client, place):
+            yield found
+
+
+def _connection(client: Client, place: Place) -> Check | None:
+    known = findings(client, place)
+    connect = f"`loominal connect {client.name}`"
+    if wrong := next((finding for finding in known if finding.problem), None):
+        scope = f"`loominal connect {client.name} --scope {wrong.scope}`"
+        fix = f"mend the file, then {scope}" if not wrong.program else f"{scope}, or put the program there"
+        return Check(name=client.name, ok=False, detail=f"{wrong.path}: {wrong.problem}", fix=fix)
+    if known:
+        where = ", ".join(f"{finding.program} ({finding.path})" for finding in known)
+        return Check(name=client.name, ok=True, detail=f"connected: {where}")
+    if client.name == ClaudeCode.name and (unread := unread_file(place)) is not None:
+        return Check(name=client.name, ok=False, detail=f"does not read {unread}", fix=f"{connect}; remove that file")
+    return Check(name=client.name, ok=True, detail=f"not connected: {connect}") if client.found(place) else None
 
 
 def _credential(home: Path) -> Check:

@@ -7,16 +7,17 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from loominal.local.connect.edit import Add, Op, Put
 from loominal.local.connect.hooks import PROMPT, SESSION_START, STOP, grouped, hook_ops
-from loominal.local.connect.interface import ALLOWED_TOOLS, FileEdit, Place, Scope, Wish, server_edit
+from loominal.local.connect.interface import ALLOWED_TOOLS, SERVER, FileEdit, Place, Scope, Wish, server_edit
 from loominal.local.connect.text import Format
 
 EVENTS = {"SessionStart": SESSION_START, "UserPromptSubmit": PROMPT, "Stop": STOP}
-PASSED_ON = [  # Codex gives its servers a handful of variables, unless more are named
+PASSED_ON = (  # Codex gives its servers a handful of variables, unless more are named
     "LOOMINAL_HOME", "LOOMINAL_PROJECT_ID", "LOOMINAL_AGENT_ID", "LOOMINAL_HANDLE", "LOOMINAL_ENROLMENT",
     "LOOMINAL_ATTACH", "LOOMINAL_AUTOSTART", "NATS_URL", "NATS_CREDS", "NATS_USER", "NATS_PASS", "NATS_CA",
     "MCP_PROJECT_PATH", "XDG_STATE_HOME", "LOG_LEVEL",
-]  # fmt: skip
+)  # fmt: skip
 
 
 class Codex:
@@ -32,10 +33,12 @@ class Codex:
     def edits(self, place: Place, wish: Wish) -> list[FileEdit]:
         """Return the edits of `config.toml` and, if need be, of `hooks.json`."""
         folder = _folder(place) if wish.scope is Scope.USER else place.project / ".codex"
-        server = wish.server | {"env_vars": PASSED_ON}
+        server = server_edit(folder / "config.toml", Format.TOML, "mcp_servers", wish.server)
+        more: tuple[Op, ...] = (Add(keys=("mcp_servers", SERVER, "env_vars"), values=PASSED_ON),)
         if wish.allow:
-            server["tools"] = {tool: {"approval_mode": "approve"} for tool in ALLOWED_TOOLS}
-        edits = [server_edit(folder / "config.toml", Format.TOML, "mcp_servers", server)]
+            tools = {tool: {"approval_mode": "approve"} for tool in ALLOWED_TOOLS}
+            more += (Put(keys=("mcp_servers", SERVER, "tools"), value=tools),)
+        edits = [FileEdit(path=server.path, format=server.format, ops=server.ops + more)]
         if wish.hooks:
             ops = hook_ops(wish.program, EVENTS, grouped)
             edits.append(FileEdit(path=folder / "hooks.json", format=Format.JSON, ops=ops))

@@ -19,10 +19,19 @@ _HOOK = re.compile(r'"[^"]* (hook [a-z-]+)"')
 
 
 class Put(msgspec.Struct, frozen=True, kw_only=True, tag="put"):
-    """`value` belongs at `keys`; of an object there, other members stay."""
+    """`value` belongs at `keys`; of an object there, other members stay.
+
+    An object whose member `unless_same` is as in `value` already is left alone.
+    """
 
     keys: tuple[str, ...]
     value: object
+    unless_same: str = ""
+
+    def stands(self, data: object) -> bool:
+        """Return whether what is there is to be left alone."""
+        there = looked_up(data, (*self.keys, self.unless_same))
+        return bool(self.unless_same) and there is not MISSING and there == looked_up(self.value, (self.unless_same,))
 
 
 class Add(msgspec.Struct, frozen=True, kw_only=True, tag="add"):
@@ -51,6 +60,8 @@ def applied(text: str, form: Format, ops: tuple[Op, ...]) -> str:
     """Return the text with all of `ops` in it; the same text if they are. Raises: ValueError (Unfit) if impossible."""
     for op in ops:
         data = GRAMMARS[form].parse(text)
+        if isinstance(op, Put) and op.stands(data):
+            continue
         steps = _putting(data, op.keys, op.value) if isinstance(op, Put) else _adding(data, op)
         text = _done(text, form, data, list(steps))
     return text

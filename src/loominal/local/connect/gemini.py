@@ -37,7 +37,7 @@ class Gemini:
 
     def notes(self, place: Place, wish: Wish) -> list[str]:  # noqa: ARG002 - the interface's
         """Return what the user has to know or do besides."""
-        return ["Gemini CLI reads a project's files only in trusted folders"] if wish.scope is Scope.PROJECT else []
+        return ["Gemini CLI starts servers, the user's own too, only in folders that you trust"]
 
 
 def _folder(place: Place) -> Path:

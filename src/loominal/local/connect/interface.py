@@ -104,5 +104,9 @@ def warp_program(scope: Scope) -> tuple[str, ...]:
 
 
 def server_edit(path: Path, form: Format, parent: str, server: dict[str, object]) -> FileEdit:
-    """Return the edit that names the server in a file which keeps its servers under `parent`."""
-    return FileEdit(path=path, format=form, ops=(Put(keys=(parent, SERVER), value=server),))
+    """Return the edit that names the server in a file which keeps its servers under `parent`.
+
+    A server that starts the same program stays as it is: what the user added to it (`--channel`) is meant.
+    """
+    own = "" if server.get("args") else "command"  # with arguments of ours the program alone says nothing
+    return FileEdit(path=path, format=form, ops=(Put(keys=(parent, SERVER), value=server, unless_same=own),))

@@ -46,7 +46,7 @@ class Json:
 
     def put(self, text: str, keys: tuple[str | int, ...], value: object) -> str:
         """Return the text with `value` at `keys`: in place of what is there, else behind the container's last part."""
-        text = text if text.strip() else "{}" + text
+        text = text if text.strip() else "{}" + (text or "\n")
         holder = _find(self._tree(text), keys[:-1])
         unit = found.group(1) if (found := _INDENT.search(text)) else "  "
         part = _part(holder, keys[-1])

@@ -44,7 +44,8 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
 
     def carry_out(self) -> None:
         """Write everything. Raises: LoominalError, for a file that somebody else has just changed, too."""
-        write_record(self.record_path, self.record)  # first: whatever happens next can be undone
+        if self.record.files:
+            write_record(self.record_path, self.record)  # first: whatever happens next can be undone
         for rewrite in self.rewrites:
             if read_bytes(rewrite.path) != rewrite.old:
                 raise LoominalError(f"{rewrite.path} has just been changed by another program", "run this again")
@@ -53,6 +54,8 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
             else:
                 mode = USER_MODE if self.scope is Scope.USER else PROJECT_MODE
                 replace_bytes(rewrite.path, rewrite.new, new_mode=mode)
+        if not self.record.files:
+            write_record(self.record_path, self.record)
 
     def diff(self) -> str:
         """Return the changes as a unified diff."""

@@ -59,7 +59,8 @@ def write_record(path: Path, record: Record) -> None:
     if not record.files:
         path.unlink(missing_ok=True)
         return
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    path.parent.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    path.parent.mkdir(mode=0o700, exist_ok=True)
     replace_secret(path, msgspec.json.encode(record).decode())
 
 

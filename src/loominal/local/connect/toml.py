@@ -34,6 +34,8 @@ class Toml:
 
     def put(self, text: str, keys: tuple[str | int, ...], value: object) -> str:
         """Return the text with `value` at `keys`: in place of its line, in its table, or as a table at the end."""
+        if isinstance(keys[-1], int):
+            return self._with_items(text, keys[:-1], keys[-1], [value])
         path = _names(keys)
         newline = "\r\n" if "\r\n" in text else "\n"
         written = f"{_name(path[-1])} = {_inline(value)}{newline}"
@@ -53,6 +55,8 @@ class Toml:
 
     def drop(self, text: str, keys: tuple[str | int, ...]) -> str:
         """Return the text without the line or the tables at `keys`, and the blank line before each."""
+        if isinstance(keys[-1], int):
+            return self._with_items(text, keys[:-1], keys[-1], [])
         path = _names(keys)
         for one in reversed(list(_statements(text))):
             if one.keys[: len(path)] == path:
@@ -61,6 +65,15 @@ class Toml:
                     start -= len(found.group(1)) if (found := re.search(r"\n(\r?\n)$", text[:start])) else 0
                 text = text[:start] + text[one.end :]
         return text
+
+    def _with_items(self, text: str, keys: tuple[str | int, ...], at: int, items: list[object]) -> str:
+        """Return the text with `items` in place of the list's item `at`; the list is written anew, on one line."""
+        data = self.parse(text)
+        for key in _names(keys):
+            data = data[key] if isinstance(data, dict) else None
+        if not isinstance(data, list):
+            raise ValueError(f"{keys[-1]} is no list")
+        return self.put(text, keys, [*data[:at], *items, *data[at + 1 :]])
 
 
 def _statements(text: str) -> Iterator[Statement]:

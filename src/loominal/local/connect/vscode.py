@@ -33,7 +33,7 @@ class VSCode:
     def notes(self, place: Place, wish: Wish) -> list[str]:  # noqa: ARG002 - the interface's
         """Return what the user has to know or do besides."""
         notes = (
-            ["in the editor every folder is one project to Loominal only with --scope project"]
+            ["servers of the user start outside your folders: use --scope project to give each its own project"]
             if wish.scope is Scope.USER
             else []
         )
