@@ -267,6 +267,11 @@ class Log:
                 break
         return records
 
+    async def count(self, subject_filter: str) -> int:
+        """Return how many records the subjects in `subject_filter` have, by any server. Raises: BrokerUnavailable."""
+        found, pending = await self._batch({"seq": 1, "batch": 1, "next_by_subj": subject_filter})
+        return len(found) + pending
+
     async def purge(self, subject: str, *, below: int | None = None) -> int:
         """Remove the records of `subject`, or those before the sequence `below`; return how many.
 

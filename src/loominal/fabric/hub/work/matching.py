@@ -12,9 +12,13 @@ from loominal.model.work import WorkItem
 
 def offer(project: Project, item: WorkItem) -> None:
     """Let the best parked agent that may claim `item` look for it; without one, those who wait for any event."""
+    polls = list(project.polls)
+    if not polls:  # always so while a project is loaded: nobody's candidacy need be looked at
+        project.wakes.wake(ANY_WORK)
+        return
     now, others = project.clock.now(), online_candidates(project)
     best: tuple[tuple[int, int, float], Poll] | None = None
-    for poll in project.polls:
+    for poll in polls:
         candidate = None if poll.look.is_set() else candidate_of(project, poll.agent)
         if candidate is None or exclusion(item, candidate, project.policy, project.id, now, others):
             continue
