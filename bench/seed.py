@@ -61,9 +61,10 @@ async def fill_registry(place: Place, start: int, end: int) -> None:
     await _all(start, end, write)
 
 
-async def fill_work(work: Log, project: str, start: int, end: int) -> None:
-    """Offer the items `start` to `end`; nobody claims them."""
+async def fill_work(work: Log, project: str, start: int, end: int, characters: int = len(TEXT)) -> None:
+    """Offer the items `start` to `end`, so many characters each; nobody claims them."""
     submitter = guid_of("agent", 0)
+    text = (TEXT * (characters // len(TEXT) + 1))[:characters]
 
     async def write(number: int) -> None:
         now = datetime.now(UTC)
@@ -73,7 +74,7 @@ async def fill_work(work: Log, project: str, start: int, end: int) -> None:
             digest="",
             task_id=f"seeded-{number}",
             submitter=submitter,
-            description=f"{number}: {TEXT}",
+            description=f"{number}: {text}",
             capabilities=(capability_of(number),),
             boundary="personal",
             submitted_at=now,

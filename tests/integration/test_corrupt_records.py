@@ -109,13 +109,13 @@ async def test_garbage_in_every_stream_and_bucket_is_reported_and_passed_over(ho
         assert generation is not None
         await bucket.write("generation", b"{", revision=generation.revision)
     home.start_weft()  # it is ready with all that garbage
+    await it_works(home, project_id)
     told = log_since(home, began)
     assert all(name in told for name in (*reported, subjects.submission(project_id, "w_spec")))
     assert subjects.leader(project_id) in told
     assert "format" in told
     assert "generation" in told
     assert "Traceback" not in told
-    await it_works(home, project_id)
     async with home.connect("second", project=project_id, capabilities=["python"]) as second:
         await _is_gone(second, spoilt.id)
         page = await second.read_messages("general")
