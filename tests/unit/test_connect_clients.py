@@ -7,6 +7,7 @@ import os
 import tomllib
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from loominal.fabric.operations import OPERATIONS
@@ -292,11 +293,25 @@ def test_claude_codes_hooks_run_warp_with_its_path_quoted(place: Place, home: Pa
     }
 
 
-def test_codex_hands_our_variables_on(place: Place, home: Path) -> None:
-    connecting(CLIENTS["codex"], place, a_wish(), home).carry_out()
+def test_codex_hands_on_those_of_our_variables_that_are_set(place: Place, home: Path) -> None:
+    environ = {"LOOMINAL_HOME": "/fabric", "NATS_URL": "", "EDITOR": "vi"}
+    connecting(CLIENTS["codex"], msgspec.structs.replace(place, environ=environ), a_wish(), home).carry_out()
 
     server = tomllib.loads((place.home / ".codex" / "config.toml").read_text())["mcp_servers"]["loominal"]
-    assert {"LOOMINAL_HOME", "NATS_URL"} <= set(server["env_vars"])
+    assert server["env_vars"] == ["LOOMINAL_HOME"]
+
+
+def test_codex_tables_that_codex_has_written_anew_go_too(place: Place, home: Path) -> None:
+    config = place.home / ".codex" / "config.toml"
+    connecting(CLIENTS["codex"], place, a_wish(), home).carry_out()
+    config.write_text(
+        '[mcp_servers.loominal]\ncommand = "/opt/my tools/warp"\nargs = []\n\n[mcp_servers.loominal.tools.join]\n'
+        'approval_mode = "approve"\n\n[mcp_servers.other]\ncommand = "/bin/true"\n'
+    )
+
+    undoing(CLIENTS["codex"], place, Scope.USER, home).carry_out()
+
+    assert config.read_text() == '[mcp_servers.other]\ncommand = "/bin/true"\n'
 
 
 @pytest.mark.parametrize(

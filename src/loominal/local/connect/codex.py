@@ -13,7 +13,7 @@ from loominal.local.connect.interface import ALLOWED_TOOLS, SERVER, FileEdit, Pl
 from loominal.local.connect.text import Format
 
 EVENTS = {"SessionStart": SESSION_START, "UserPromptSubmit": PROMPT, "Stop": STOP}
-PASSED_ON = (  # Codex gives its servers a handful of variables, unless more are named
+PASSED_ON = (  # Codex gives its servers a handful of variables, unless more are named; it warns of named ones not set
     "LOOMINAL_HOME", "LOOMINAL_PROJECT_ID", "LOOMINAL_AGENT_ID", "LOOMINAL_HANDLE", "LOOMINAL_ENROLMENT",
     "LOOMINAL_ATTACH", "LOOMINAL_AUTOSTART", "NATS_URL", "NATS_CREDS", "NATS_USER", "NATS_PASS", "NATS_CA",
     "MCP_PROJECT_PATH", "XDG_STATE_HOME", "LOG_LEVEL",
@@ -34,7 +34,9 @@ class Codex:
         """Return the edits of `config.toml` and, if need be, of `hooks.json`."""
         folder = _folder(place) if wish.scope is Scope.USER else place.project / ".codex"
         server = server_edit(folder / "config.toml", Format.TOML, "mcp_servers", wish.server)
-        more: tuple[Op, ...] = (Add(keys=("mcp_servers", SERVER, "env_vars"), values=PASSED_ON),)
+        more: tuple[Op, ...] = ()
+        if wish.scope is Scope.USER and (names := tuple(name for name in PASSED_ON if place.environ.get(name))):
+            more += (Add(keys=("mcp_servers", SERVER, "env_vars"), values=names),)
         if wish.allow:
             tools = {tool: {"approval_mode": "approve"} for tool in ALLOWED_TOOLS}
             more += (Put(keys=("mcp_servers", SERVER, "tools"), value=tools),)

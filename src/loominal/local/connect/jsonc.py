@@ -12,6 +12,8 @@ _COMMENT = re.compile(r"//[^\n]*|/\*.*?\*/", re.DOTALL)
 _STRING = re.compile(r'"(?:[^"\\\x00-\x1f]|\\.)*"')
 _SCALAR = re.compile(r"-?[0-9][0-9.eE+-]*|true|false|null")
 _LINE_REST = re.compile(r"(?:[ \t]|/\*[^\n]*?\*/)*(?://[^\r\n]*)?")  # blanks and comments up to the line's end
+_BLANKS = re.compile(r"[ \t]*")
+_LINE_BREAK = re.compile(r"\r?\n")
 _INDENT = re.compile(r"^([ \t]+)\S", re.MULTILINE)
 
 
@@ -176,28 +178,38 @@ def _remove(text: str, holder: Node, part: Part) -> str:
     """Return the text without a part."""
     place = holder.parts.index(part)
     start, end = part.start, part.value.end
-    after = _comma(text, end, holder.parts[place + 1].start if place + 1 < len(holder.parts) else holder.end)
+    after = _comma(text, end, holder.end)
     if after is not None:
         text = text[:after] + text[after + 1 :]
-        end = max(end, after) if not text[end:after].strip() else end
+        end = after if text[end:after].isspace() else end  # else a comment stands between
     line = text.rfind("\n", 0, start) + 1
-    stop = _behind(re.compile(r"[ \t]*(?:\r?\n)?"), text, end)
-    if not text[line:start].strip() and (stop == len(text) or text[stop - 1] == "\n"):
-        start, end = line, stop
-    elif place:
-        end = _behind(re.compile(r"[ \t]*"), text, end) if after is not None else end
+    rest = _behind(_BLANKS, text, end)
+    line_end = _behind(_LINE_BREAK, text, rest)
+    if not text[line:start].strip() and (line_end > rest or rest == len(text)):
+        start, end = line, line_end  # nothing else stands on its lines
+    elif after is not None:
+        end = rest
     text = text[:start] + text[end:]
-    if place and after is None:  # it was the last: the comma before it goes, too
-        before = holder.parts[place - 1].value.end
-        comma = _comma(text, before, start)
-        if comma is not None:
-            inline = "\n" not in text[comma:start]
-            text = text[:comma] + text[start if inline and not text[comma + 1 : start].strip() else comma + 1 :]
+    if place and after is None:  # it was the last, so the one before it is now
+        text = _without_comma(text, holder.parts[place - 1].value.end, start)
     if len(holder.parts) == 1:
-        closing = _behind(_SPACE, text, holder.start + 1)
-        if text[closing : closing + 1] in ("}", "]"):
-            text = text[: holder.start + 1] + text[closing:]
+        text = _closed_up(text, holder.start + 1)
     return text
+
+
+def _without_comma(text: str, start: int, end: int) -> str:
+    """Return the text without the comma between two places, nor the blanks behind it if nothing else is there."""
+    comma = _comma(text, start, end)
+    if comma is None:
+        return text
+    behind = text[comma + 1 : end]
+    return text[:comma] + text[comma + 1 if behind.strip(" \t") else end :]
+
+
+def _closed_up(text: str, inside: int) -> str:
+    """Return the text with an empty container's sign of opening right before that of closing."""
+    closing = _behind(_SPACE, text, inside)
+    return text[:inside] + text[closing:] if text[closing : closing + 1] in ("}", "]") else text
 
 
 def _comma(text: str, start: int, end: int) -> int | None:
@@ -229,7 +241,7 @@ def _written(value: object, unit: str, indent: str, newline: str) -> str:
 def _indent_at(text: str, at: int) -> str:
     """Return the blanks at the beginning of the line in which `at` is."""
     line = text.rfind("\n", 0, at) + 1
-    return text[line : _behind(re.compile(r"[ \t]*"), text, line)]
+    return text[line : _behind(_BLANKS, text, line)]
 
 
 def _newline(text: str) -> str:

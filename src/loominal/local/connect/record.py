@@ -55,12 +55,15 @@ def read_record(path: Path) -> Record:
 
 
 def write_record(path: Path, record: Record) -> None:
-    """Keep the record, readable by its owner only; without files in it there is none. Raises: InvalidArgument."""
-    if not record.files:
-        path.unlink(missing_ok=True)
-        return
-    path.parent.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    path.parent.mkdir(mode=0o700, exist_ok=True)
+    """Keep the record, readable by its owner only; without files in it there is none. Raises: LoominalError."""
+    try:
+        if not record.files:
+            path.unlink(missing_ok=True)
+            return
+        path.parent.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        path.parent.mkdir(mode=0o700, exist_ok=True)
+    except OSError as error:
+        raise LoominalError(f"cannot keep {path}: {error.strerror}", "set LOOMINAL_HOME") from error
     replace_secret(path, msgspec.json.encode(record).decode())
 
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 HEADER_DEPTH = 3  # tables nested deeper are written inline
 _BARE = re.compile(r"[A-Za-z0-9_-]+")
+_BLANK_LINE = re.compile(r"(?<=\n)\r?\n\Z")
 _PIECE = re.compile(  # of a value: strings of the four kinds, a comment, or one sign
     r'"""(?:\\.|[^\\])*?"{3,5}|\'\'\'.*?\'{3,5}|"(?:\\.|[^"\\\n])*"|\'[^\'\n]*\'|#[^\n]*|.', re.DOTALL
 )
@@ -60,10 +61,9 @@ class Toml:
         path = _names(keys)
         for one in reversed(list(_statements(text))):
             if one.keys[: len(path)] == path:
-                start = one.start
-                if one.header:
-                    start -= len(found.group(1)) if (found := re.search(r"\n(\r?\n)$", text[:start])) else 0
-                text = text[:start] + text[one.end :]
+                before, behind = text[: one.start], text[one.end :]
+                text = (_BLANK_LINE.sub("", before) if one.header else before) + behind
+                text = text if before else text.lstrip("\r\n")
         return text
 
     def _with_items(self, text: str, keys: tuple[str | int, ...], at: int, items: list[object]) -> str:
