@@ -212,11 +212,11 @@ def _robbed(work: Checked, notes: list[Note], harms: Iterable[Harm]) -> Iterator
 
 
 def _touches(harm: Harm, crew: int, began: float, ended: float) -> bool:
-    """Return whether `harm` can have cost the crew a claim that it held from `began` to `ended`."""
-    of_it = harm.target in (Target.BROKER, Target.ALL, Target.WEFT) or (harm.target, harm.number) == (
-        Target.AGENTS,
-        crew,
-    )
+    """Return whether `harm` can have cost the crew a claim that it held from `began` to `ended`.
+
+    What befalls a weft costs nobody a claim: whoever leads next, or again, grants every lease anew.
+    """
+    of_it = harm.target in (Target.BROKER, Target.ALL) or (harm.target, harm.number) == (Target.AGENTS, crew)
     return of_it and harm.began <= ended and harm.ended + LEASE_SECONDS >= began
 
 

@@ -17,6 +17,7 @@ class Way(StrEnum):
     """A kind of fault."""
 
     KILL = "kill"  # and start again
+    STOP = "stop"  # ask it to end, and start it again when it has
     FREEZE = "freeze"
     CUT = "cut"  # all connections, once
     STALL = "stall"  # hold back what the line carries
@@ -38,6 +39,7 @@ WEIGHTS: dict[tuple[Way, Target], int] = {
     (Way.KILL, Target.AGENTS): 4,
     (Way.KILL, Target.WEFT): 4,
     (Way.KILL, Target.BROKER): 3,
+    (Way.STOP, Target.WEFT): 3,
     (Way.FREEZE, Target.AGENTS): 4,
     (Way.FREEZE, Target.WEFT): 4,
     (Way.FREEZE, Target.BROKER): 3,
@@ -79,7 +81,7 @@ def faults(seed: int, rounds: int, *, crews: int, wefts: int) -> list[Fault]:
 def _fault(chance: random.Random, way: Way, target: Target, crews: int, wefts: int) -> Fault:
     number = chance.randrange(crews if target is Target.AGENTS else wefts)
     after_seconds = chance.uniform(*AFTER_SECONDS)
-    if way is Way.KILL:
+    if way in (Way.KILL, Way.STOP):
         seconds = chance.uniform(*DOWN_SECONDS)
     elif way is Way.CUT:
         seconds = 0.0

@@ -27,6 +27,7 @@ from tests.integration.fabric import Fabric
 REPEATED_SHARE = 0.3  # of requests, while they are sent twice
 SLOW_SECONDS = 0.15
 LEAVE_SECONDS = 10.0
+STOP_SECONDS = 30.0  # a weft ends sooner by itself, whatever hangs
 SHOWN = 3000  # characters of a log
 BUG = re.compile(r" (ERROR|CRITICAL) |Traceback|Error: ")
 
@@ -151,6 +152,7 @@ class Place:
         self.project = project
         self.wefts = wefts
         self.crews = crews
+        self._complaints: list[str] = []
 
     @property
     def lines(self) -> list[Line]:
@@ -172,6 +174,8 @@ class Place:
         match fault.way:
             case Way.KILL:
                 await self._kill(fault)
+            case Way.STOP:
+                await self._stop(fault)
             case Way.FREEZE:
                 with self._frozen(fault):
                     await asyncio.sleep(fault.seconds)
@@ -211,6 +215,15 @@ class Place:
                 await asyncio.sleep(fault.seconds)
                 await asyncio.to_thread(self.fabric.start_broker)
 
+    async def _stop(self, fault: Fault) -> None:
+        weft = self.wefts[fault.number]
+        weft.process.terminate()
+        status = await asyncio.to_thread(weft.process.wait, STOP_SECONDS)
+        if status not in (0, -signal.SIGTERM):  # that one: it had not even begun
+            self._complaints.append(f"weft {fault.number}, told to stop, ended with status {status}")
+        await asyncio.sleep(fault.seconds)
+        weft.start()
+
     @contextlib.contextmanager
     def _frozen(self, fault: Fault) -> Iterator[None]:
         broker = self.fabric.broker
@@ -238,10 +251,10 @@ class Place:
         return [f"ended by itself: {each}" for each in wefts + crews]
 
     def complaints(self) -> list[str]:
-        """Return what the processes logged that nothing excuses."""
+        """Return what the processes did or logged that nothing excuses."""
         wefts = [line for weft in self.wefts for line in weft.log.read_text().splitlines() if BUG.search(line)]
         crews = [said for crew in self.crews if (said := crew.complaints())]
-        return [f"logged: {each}" for each in wefts + crews]
+        return [*self._complaints, *(f"logged: {each}" for each in wefts + crews)]
 
     @contextlib.asynccontextmanager
     async def hub_rights(self) -> AsyncIterator[Broker]:
