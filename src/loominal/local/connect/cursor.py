@@ -40,7 +40,7 @@ class Cursor:
     def notes(self, place: Place, wish: Wish) -> list[str]:  # noqa: ARG002 - the interface's
         """Return what the user has to know or do besides."""
         notes = (
-            ["servers of the user start outside your folders: use --scope project to give each its own project"]
+            ["a user's server may start outside your folder: --scope project makes each folder its own project"]
             if wish.scope is Scope.USER
             else []
         )

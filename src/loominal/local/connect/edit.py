@@ -5,7 +5,6 @@ Each change is decided on the data, done to the text, and then held against what
 
 from __future__ import annotations
 
-import copy
 import json
 import re
 from collections.abc import Iterator
@@ -161,9 +160,9 @@ def _pruned(text: str, form: Format, was: object, keys: Keys) -> str:
 
 def _done(text: str, form: Format, data: object, steps: list[Step]) -> str:
     """Return the text after `steps`, once it is sure that it says what it should and nothing else has changed."""
-    grammar, wanted = GRAMMARS[form], copy.deepcopy(data)
+    grammar, wanted = GRAMMARS[form], data
     for step in steps:
-        wanted = _changed(wanted, step)
+        wanted = _changed(wanted, step.keys, step.value)
         dropped = step.value is MISSING
         text = grammar.drop(text, step.keys) if dropped else grammar.put(text, step.keys, step.value)
     said = grammar.parse(text)
@@ -172,15 +171,18 @@ def _done(text: str, form: Format, data: object, steps: list[Step]) -> str:
     return text
 
 
-def _changed(data: object, step: Step) -> object:
-    holder, key = looked_up(data, step.keys[:-1]), step.keys[-1]
-    if isinstance(holder, dict) and isinstance(key, str):
-        if step.value is MISSING:
-            holder.pop(key, None)
-        else:
-            holder[key] = step.value
-    elif isinstance(holder, list) and isinstance(key, int):
-        holder[key : key + 1] = [] if step.value is MISSING else [step.value]
+def _changed(data: object, keys: Keys, value: object) -> object:
+    """Return the data with `value` at `keys`; what is not on the way there is shared with the old."""
+    if not keys:
+        return value
+    key, dropped = keys[0], value is MISSING and len(keys) == 1
+    match data, key:
+        case dict(), str():
+            rest = {name: item for name, item in data.items() if name != key} if dropped else dict(data)
+            return rest if dropped else rest | {key: _changed(data.get(key), keys[1:], value)}
+        case list(), int():
+            inner = [] if dropped else [_changed(data[key] if key < len(data) else None, keys[1:], value)]
+            return [*data[:key], *inner, *data[key + 1 :]]
     return data
 
 

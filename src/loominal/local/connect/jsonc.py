@@ -44,7 +44,15 @@ class Json:
 
     def parse(self, text: str) -> object:
         """Return what the text says; nothing at all says {}. Raises: ValueError with the line."""
-        return self._tree(text).data
+        if self._comments or not text.strip():
+            return self._tree(text).data
+        try:
+            data: object = json.loads(
+                text, parse_constant=_refused
+            )  # ten times as fast: Claude Code's file has megabytes
+        except RecursionError as error:
+            raise ValueError("line 1: it is nested too deep") from error
+        return data
 
     def put(self, text: str, keys: tuple[str | int, ...], value: object) -> str:
         """Return the text with `value` at `keys`: in place of what is there, else behind the container's last part."""
@@ -151,6 +159,10 @@ class _Reader:
 
     def _wrong(self, what: str) -> ValueError:
         return ValueError(f"line {self._text.count(chr(10), 0, self._at) + 1}: {what}")
+
+
+def _refused(constant: str) -> object:
+    raise ValueError(f"{constant} is no JSON")
 
 
 def _insert(text: str, holder: Node, key: str | int, value: object, unit: str) -> str:
