@@ -198,6 +198,17 @@ async def test_only_an_agent_with_every_capability_gets_an_item(workshop: Worksh
     assert (await all_of_it.claim_work(capability="Rust")).work[0].id == offer.id
 
 
+async def test_nobody_who_offers_work_is_told_to_count_on_a_person(workshop: Workshop) -> None:
+    person = await workshop.agent("person", agent_type="person", operator=True)
+    offer = await person.broadcast_work_offer("anything", capabilities=["python"])
+    assert (offer.eligible, offer.note) == (0, "No registered agent is online in this project.")
+
+    await workshop.agent("worker")
+
+    assert (await person.broadcast_work_offer("more", capabilities=["python"])).eligible == 1
+    assert (await claim(person)).id == offer.id  # but a person may
+
+
 async def test_an_item_of_a_required_type_or_for_one_agent_goes_to_nobody_else(workshop: Workshop) -> None:
     boss, other = await workshop.agent("boss"), await workshop.agent("other", agent_type="codex")
     chosen = await workshop.agent("chosen", agent_type="gemini")

@@ -360,7 +360,7 @@ class TestWhyItWaits:
         assert why(an_item(not_before=after(60))) == "It will be ready at 2026-03-01T12:01:00Z."
 
     def test_without_agents_it_says_so(self) -> None:
-        assert why(an_item()) == "No agent is registered in this project."
+        assert why(an_item()) == "No registered agent is online in this project."
 
     def test_each_agents_first_reason_is_counted(self) -> None:
         gpu = an_item(capabilities=("gpu",))

@@ -153,7 +153,7 @@ def _why_ready(item: WorkItem, agents: Collection[Candidate], policy: Policy, pr
     if eligible:
         return f"{_agents(eligible)} could take it and will when {'it asks' if eligible == 1 else 'one asks'} for work."
     if not agents:
-        return "No agent is registered in this project."
+        return "No registered agent is online in this project."
     counts = Counter(reason.phrase for reason in reasons if reason)
     named = "; ".join(f"{count} {phrase}" for phrase, count in counts.most_common())
     return f"No agent can take it now, of {_agents(len(agents))}: {named}."

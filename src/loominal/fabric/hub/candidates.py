@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from msgspec.structs import replace
 
+from loominal.fabric.hub.admission import PERSON
 from loominal.fabric.hub.project import Project
 from loominal.model import names
 from loominal.model.agent import AgentRecord
@@ -38,6 +39,11 @@ def online_candidates(project: Project) -> list[Candidate]:
     found = [each for record in project.agents.registered() if (each := candidate_of(project, record.id))]
     project.online = now, found
     return found
+
+
+def online_workers(project: Project) -> list[Candidate]:
+    """Return the online candidates that somebody who offers work can count on: all but people."""
+    return [each for each in online_candidates(project) if each.agent_type != PERSON]
 
 
 def _registered(project: Project, record: AgentRecord) -> Candidate:

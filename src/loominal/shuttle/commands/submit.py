@@ -40,6 +40,8 @@ def submit(
 ) -> int:
     """Submit one item."""
     description = sys.stdin.read() if text == "-" else text
+    if not description.strip():
+        raise click.BadParameter("it is empty", param_hint="TEXT")
 
     async def offer(agent: Agent) -> tuple[Offered, WorkDetail | None]:
         offered = await agent.broadcast_work_offer(
@@ -51,10 +53,7 @@ def submit(
             deadline=deadline,
             depends_on=depends_on,
         )
-        told = (
-            f"{offered.eligible} agents can take it" if offered.eligible else f"nobody can take it now: {offered.note}"
-        )
-        click.echo(told, err=True)
+        click.echo(_prospect(offered), err=True)
         return offered, await ended(agent, offered.id) if wait else None
 
     offered, detail = fleet.run(offer)
@@ -65,6 +64,13 @@ def submit(
         if detail:
             click.echo(f"{detail.status}: {detail.summary or detail.dead_reason or ''}", err=True)
     return 0 if detail is None or detail.status is Status.DONE else 1
+
+
+def _prospect(offered: Offered) -> str:
+    """Return who can take the item now, or why nobody can."""
+    if offered.eligible:
+        return "1 agent can take it" if offered.eligible == 1 else f"{offered.eligible} agents can take it"
+    return offered.note or f"it is {offered.status} already"
 
 
 async def ended(agent: Agent, item_id: str) -> WorkDetail:

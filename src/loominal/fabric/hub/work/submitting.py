@@ -9,7 +9,7 @@ import msgspec
 
 from loominal.broker import subjects
 from loominal.fabric.hub.caller import Caller
-from loominal.fabric.hub.candidates import online_candidates
+from loominal.fabric.hub.candidates import online_workers
 from loominal.fabric.hub.project import Project
 from loominal.fabric.hub.visibility import resolve as visible
 from loominal.fabric.hub.work.book import Entry
@@ -44,7 +44,7 @@ async def broadcast_work_offer(project: Project, caller: Caller, args: Broadcast
     if entry is None:
         entry = await start(project, stored)
     item, now = entry.item, project.clock.now()
-    agents = online_candidates(project)
+    agents = online_workers(project)
     eligible = sum(exclusion(item, agent, project.policy, project.id, now, ()) is None for agent in agents)
     note = None
     if not eligible and item.status in (Status.READY, Status.SCHEDULED, Status.BLOCKED):

@@ -6,7 +6,7 @@ import msgspec
 
 from loominal.broker import subjects
 from loominal.fabric.hub.caller import Caller
-from loominal.fabric.hub.candidates import candidate_of, online_candidates
+from loominal.fabric.hub.candidates import candidate_of, online_candidates, online_workers
 from loominal.fabric.hub.parts import part, room_for_entries
 from loominal.fabric.hub.project import Project
 from loominal.fabric.hub.work.moving import move
@@ -97,7 +97,7 @@ class Why:
 
     def __init__(self, project: Project) -> None:
         self._project = project
-        self._agents = online_candidates(project)
+        self._agents = online_workers(project)
         self._known: dict[Route, str] = {}
 
     def of(self, item: WorkItem) -> str:
