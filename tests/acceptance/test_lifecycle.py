@@ -329,3 +329,25 @@ def test_without_a_fabric_every_command_says_what_to_do(home: Home) -> None:
         assert done.returncode == code, done.stderr
         assert "loominal up" in done.stdout + done.stderr
         assert "Traceback" not in done.stderr
+
+
+def test_a_relative_home_is_the_same_for_the_detached_fabric(home: Home) -> None:
+    relative = {"LOOMINAL_HOME": home.path.name}
+    done = home.run("up", "--detach", **relative)
+    try:
+        assert done.returncode == 0, done.stderr
+        assert home.ready()
+    finally:
+        home.run("down", **relative)
+
+
+@pytest.mark.parametrize("command", ["up", "down", "logs", "status", "doctor"])
+def test_a_home_that_is_a_file_is_told_as_such(tmp_path: Path, command: str) -> None:
+    path = tmp_path / "home"
+    path.write_text("")
+
+    done = Home(path).run(command)
+
+    assert done.returncode in (1, 2)
+    assert str(path) in done.stdout + done.stderr
+    assert "a bug" not in done.stderr

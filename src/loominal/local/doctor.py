@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import stat
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -62,7 +63,7 @@ def checks_of(home: Path) -> Iterator[Check]:
     yield Check(name="version", ok=True, detail=f"loominal {loominal.__version__}, Python {sys.version.split()[0]}")
     yield _broker_program()
     yield _home(home)
-    if home.exists():
+    if os.access(home, os.F_OK):
         yield _disk(home)
     yield _project()
     yield from _clients(Place.from_env(os.environ))
@@ -119,15 +120,25 @@ def _broker_program() -> Check:
 
 
 def _home(home: Path) -> Check:
-    if not home.exists():
-        return Check(name="home", ok=True, detail=f"{home} is made at the first start")
-    mode = home.stat().st_mode & 0o777
-    mine = home.stat().st_uid == os.getuid()
+    elsewhere = "set LOOMINAL_HOME to a directory of yours"
+    try:
+        found = home.stat()
+    except FileNotFoundError:
+        above = next(each for each in home.parents if each.exists())
+        ok = os.access(above, os.W_OK)
+        detail = f"{home} is made at the first start" if ok else f"{home} cannot be made: {above} may not be written"
+        return Check(name="home", ok=ok, detail=detail, fix=elsewhere)
+    except OSError as error:
+        return Check(name="home", ok=False, detail=f"{home}: {error.strerror}", fix=elsewhere)
+    if not stat.S_ISDIR(found.st_mode):
+        return Check(name="home", ok=False, detail=f"{home} is no directory", fix=elsewhere)
+    mode = found.st_mode & 0o777
+    mine = found.st_uid == os.getuid()
     return Check(
         name="home",
         ok=mine and not mode & 0o077,
         detail=f"{home} (mode {mode:o}{'' if mine else ', of another user'})",
-        fix=f"chmod 700 {home}" if mine else "set LOOMINAL_HOME to a directory of yours",
+        fix=f"chmod 700 {home}" if mine else elsewhere,
     )
 
 

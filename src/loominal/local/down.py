@@ -11,7 +11,7 @@ from pathlib import Path
 import click
 
 from loominal.fabric.runtime_file import remove_runtime
-from loominal.local.home import find_home, supervision, supervisor_pid
+from loominal.local.home import supervision, supervisor_pid, usable_home
 from loominal.local.processes import end, running
 from loominal.model.errors import LoominalError
 
@@ -23,7 +23,7 @@ LOOK_SECONDS = 0.05
 @click.command(help="Stop this user's fabric; what is stored stays.\n\nExample: loominal down")
 def down() -> None:
     """Stop the fabric."""
-    home = find_home(os.environ)
+    home = usable_home(os.environ)
     was_running = home.exists() and _end(home)
     click.echo("stopped" if was_running else "not running")
 

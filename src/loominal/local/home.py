@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
+import stat
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
@@ -39,6 +40,24 @@ def open_home(environ: Mapping[str, str]) -> Path:
 def find_home(environ: Mapping[str, str]) -> Path:
     """Return the fabric's directory by its real path, whether it is there or not."""
     return Path(os.path.realpath(home_directory(environ)))
+
+
+def usable_home(environ: Mapping[str, str]) -> Path:
+    """Return the fabric's directory, whether it is there or not. Raises: InvalidArgument if it is not ours to use."""
+    home = find_home(environ)
+    trouble = ""
+    try:
+        if not stat.S_ISDIR(home.stat().st_mode):
+            trouble = "it is no directory"
+        elif not os.access(home, os.R_OK | os.W_OK | os.X_OK):
+            trouble = "it is another user's"
+    except FileNotFoundError:
+        return home
+    except OSError as error:
+        raise InvalidArgument(f"cannot use {home}: {error.strerror}", "set LOOMINAL_HOME") from error
+    if trouble:
+        raise InvalidArgument(f"cannot use {home}: {trouble}", "set LOOMINAL_HOME")
+    return home
 
 
 def read_config(home: Path) -> Config | None:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import click
 
-from loominal.local.home import find_home
+from loominal.local.home import usable_home
 from loominal.local.processes import broker_directory
 from loominal.model.errors import NotFound
 
@@ -21,7 +21,7 @@ BLOCK_BYTES = 1 << 20  # of the end of each log in which the last lines are look
 @click.option("-n", "--lines", type=click.IntRange(min=0), default=50, help="Last lines of each log (50).")
 def logs(*, follow: bool, lines: int) -> None:
     """Show the logs."""
-    home = find_home(os.environ)
+    home = usable_home(os.environ)
     paths = {
         "supervisor": home / "logs" / "supervisor.log",
         "weft": home / "logs" / "weft.log",

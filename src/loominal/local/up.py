@@ -91,7 +91,8 @@ def _run(home: Path, *, patient: bool) -> None:
     level = os.environ.get("LOG_LEVEL", "INFO").upper()
     logging.basicConfig(stream=sys.stderr, level=level, format="%(asctime)s %(levelname)s %(message)s", force=True)
     supervisor = Supervisor(home, os.environ, foreign)
-    asyncio.run(supervisor.run(lambda: click.echo(f"up: {_where(home)}"), patient=patient))
+    how_to_end = "; Ctrl-C ends it" if sys.stdout.isatty() else ""
+    asyncio.run(supervisor.run(lambda: click.echo(f"up: {_where(home)}{how_to_end}"), patient=patient))
 
 
 def _detach(home: Path, start: Start) -> None:
@@ -111,7 +112,7 @@ def _detach(home: Path, start: Start) -> None:
             stdout=output,
             stderr=output,
             cwd=home,
-            env=child_environment(os.environ, foreign=bool(_foreign_url(home))),
+            env=child_environment(os.environ, foreign=bool(_foreign_url(home))) | {"LOOMINAL_HOME": str(home)},
             start_new_session=True,
         )
     until = time.monotonic() + READY_SECONDS + 5  # it gives up by itself, and says why
