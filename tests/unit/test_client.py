@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import traceback
 from pathlib import Path
 
 import msgspec
@@ -156,3 +157,8 @@ def test_memory_of_ended_claims_is_bounded() -> None:
     assert holds.lease_token("w_0") == 0
     assert holds.item("task 0") == "task 0"
     assert holds.lease_token(f"w_{3 * PAST_KEPT - 1}") == 3 * PAST_KEPT
+
+
+def test_a_traceback_shows_what_to_do_next() -> None:
+    shown = traceback.format_exception(BrokerUnavailable("no fabric is running", "`loominal up` starts one"))
+    assert shown[-1] == "`loominal up` starts one\n"

@@ -51,6 +51,8 @@ class LoominalError(Exception):
         super().__init__(message)
         self.message = message
         self.hint = hint or type(self).hint
+        if self.hint:
+            self.add_note(self.hint)  # a traceback shows it, too
 
     def problem(self) -> Problem:
         """Return the error as it travels."""

@@ -13,6 +13,7 @@ from loominal.model.names import shown
 
 Instant = Annotated[datetime, msgspec.Meta(tz=True)]  # always aware, always UTC, always the broker's time
 
+DURATIONS = "give a duration such as '2h', '15m' or '1d12h'"
 _UNIT_SECONDS = {"w": 604_800, "d": 86_400, "h": 3_600, "m": 60, "s": 1}
 _DURATION = re.compile("".join(rf"(?:([0-9]{{1,12}}(?:\.[0-9]{{1,6}})?){unit})?" for unit in _UNIT_SECONDS))
 _RFC3339 = re.compile(
@@ -29,7 +30,7 @@ def instant(text: str, now: datetime, *, past: bool) -> datetime:
     try:
         if _RFC3339.fullmatch(plain):
             return datetime.fromisoformat(plain.upper()).astimezone(UTC)
-        distance = timedelta(seconds=duration_seconds(plain))
+        distance = timedelta(seconds=_seconds(plain, f"{DURATIONS}, or a time such as '2026-01-31T18:00:00Z'"))
         return now - distance if past else now + distance
     except (ValueError, OverflowError) as error:
         raise InvalidArgument(f"there is no such time as {shown(text)}", "years 1 to 9999 are understood") from error
@@ -37,12 +38,13 @@ def instant(text: str, now: datetime, *, past: bool) -> datetime:
 
 def duration_seconds(text: str) -> float:
     """Return the seconds that a duration like `90s`, `15m`, `2h` or `1d12h` lasts. Raises: InvalidArgument."""
+    return _seconds(text, DURATIONS)
+
+
+def _seconds(text: str, hint: str) -> float:
     found = _DURATION.fullmatch(text.strip().lower())
     if not found or not any(found.groups()):
-        raise InvalidArgument(
-            f"{shown(text)} is no time we understand",
-            "give a duration such as '2h', '15m' or '1d12h', or a time such as '2026-01-31T18:00:00Z'",
-        )
+        raise InvalidArgument(f"{shown(text)} is no time we understand", hint)
     return sum(float(number or 0) * unit for number, unit in zip(found.groups(), _UNIT_SECONDS.values(), strict=True))
 
 

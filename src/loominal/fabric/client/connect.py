@@ -47,8 +47,9 @@ async def connect(
 ) -> AsyncIterator[Agent]:
     """Connect to the fabric as one agent until the block ends.
 
-    With `agent_type` or `capabilities` it is registered, else it only takes `handle`, if one is given. What is left out
-    is as the environment says (`ClientSettings`), else the local fabric, this directory's project, a free agent id.
+    With `agent_type`, `capabilities` or `boundaries` it is registered, else it only takes `handle`, if one is given.
+    What is left out is as the environment says (`ClientSettings`), else the local fabric, this directory's project, a
+    free agent id.
     Raises: BrokerUnavailable if no fabric is there, HubUnavailable, HandleTaken, Forbidden, Busy (`agent_id` in use).
     """
     settings = ClientSettings.from_env(
@@ -56,7 +57,7 @@ async def connect(
         person=person, operator=operator, directory=directory, timeout_seconds=timeout_seconds,
     )  # fmt: skip
     async with open_agent(settings) as agent:
-        if agent_type is not None or capabilities is not None:
+        if (agent_type, capabilities, boundaries) != (None, None, None):
             await agent.register_agent(
                 agent_type or settings.client,
                 capabilities=capabilities or (),
