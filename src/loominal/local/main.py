@@ -82,7 +82,7 @@ def main() -> None:
     """Run `loominal` and exit with the code that the outcome has."""
     logging.basicConfig(stream=sys.stderr, level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
     try:
-        outcome = cli.main(standalone_mode=False)
+        outcome = cli.main(standalone_mode=False, prog_name="loominal")
         sys.exit(outcome if isinstance(outcome, int) else 0)
     except click.ClickException as error:
         error.show()

@@ -80,7 +80,7 @@ def main() -> None:
     """Run `shuttle` and exit with the code that the outcome has."""
     logging.basicConfig(stream=sys.stderr, level=os.environ.get("LOG_LEVEL", "ERROR").upper())
     try:
-        outcome = cli.main(standalone_mode=False)
+        outcome = cli.main(standalone_mode=False, prog_name="shuttle")
         sys.exit(outcome if isinstance(outcome, int) else 0)
     except click.ClickException as error:
         error.show()

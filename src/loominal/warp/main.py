@@ -62,6 +62,8 @@ def run() -> int:
         print(f"warp: {error.message}" + (f" ({error.hint})" if error.hint else ""), file=sys.stderr)
         return 2
     logging.basicConfig(stream=sys.stderr, level=settings.log_level)
+    if os.isatty(0):
+        print("warp: an MCP client is to start this and talk to it (`warp --help`); Ctrl-C ends it", file=sys.stderr)
     asyncio.run(serve(settings))
     return 0
 

@@ -57,7 +57,10 @@ class Stop(Exception):
     """A signal said so; raised in the task group, it ends every task."""
 
 
-@click.command(help="Run the coordinator until it is told to stop.\n\nExample: LOOMINAL_HOME=/srv/loominal weft")
+@click.command(
+    help="Run the coordinator until it is told to stop.\n\nExample: LOOMINAL_HOME=/srv/loominal weft",
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
 @click.option("--home", type=click.Path(path_type=Path), help="Directory of the fabric; default: LOOMINAL_HOME.")
 @click.option("--broker-config", is_flag=True, help="Print what the servers of an operator's own NATS need, and end.")
 @click.version_option(loominal.__version__, prog_name="weft")
@@ -219,4 +222,4 @@ async def _stop_on_signal(fabric: OperatorFabric | OpenFabric) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    main(prog_name="weft")

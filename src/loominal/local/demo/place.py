@@ -62,7 +62,7 @@ class Place:
                     if not await asyncio.to_thread(not_ready, self.home):
                         return
                     await asyncio.sleep(LOOK_SECONDS)
-        raise BrokerUnavailable(f"the demo's fabric does not serve: {_last_words(log_path)}", "try `loominal doctor`")
+        raise BrokerUnavailable(f"the demo's fabric does not serve: {_verdict(log_path)}", "try `loominal doctor`")
 
     async def start_agent(self, handle: str, hear: Callable[[Entry], None], *, lies: bool = False) -> None:
         """Start the process of an agent; `hear` is called with every entry of its journal."""
@@ -151,6 +151,12 @@ async def _end(process: Process, number: signal.Signals, seconds: float, *, wait
                 await process.wait()
     if process.returncode is None:
         raise LoominalError(f"process {process.pid} cannot be ended", "look what it is")
+
+
+def _verdict(path: Path) -> str:
+    """Return why `loominal up` gave up; the line after it names logs, which are gone when somebody reads this."""
+    lines = path.read_text(errors="replace").splitlines()
+    return next((line.removeprefix("loominal: ") for line in lines if line.startswith("loominal: ")), _last_words(path))
 
 
 def _last_words(path: Path) -> str:
