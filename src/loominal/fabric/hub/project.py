@@ -76,6 +76,7 @@ class Project:
         self.leases = Leases()
         self.polls = Polls()
         self.progress: dict[str, Progress] = {}  # item -> what its holder said last
+        self.told: dict[str, float] = {}  # ended item, told of and not yet marked so -> since when (monotonic)
         self.fullness = fullness or Fullness()  # of the store, which the projects of a weft share
         self.ended = asyncio.Event()  # some item ended: its children and its offerer have to hear of it
         self.registered: dict[str, tuple[AgentRecord, Candidate]] = {}

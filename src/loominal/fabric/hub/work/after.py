@@ -22,4 +22,6 @@ def moved(project: Project, before: WorkItem | None, item: WorkItem) -> None:
         project.wakes.wake(item.claimed_by)
     if item.status in ENDED:
         project.ended.set()
+    else:
+        project.told.pop(item.id, None)  # retried: the next end is another one
     project.wakes.wake(item.id)

@@ -1,7 +1,8 @@
 """The offerer hears of the end: one `work-result` message in its inbox, exactly once, whatever dies in between.
 
-The message's dedupe id names the end's record; `tell` is appended after the message is stored. A leader that finds
-an end untold for longer than the broker's dedupe window is safe for looks for the message before it writes it.
+The message's dedupe id names the end's record; `tell` is appended some time after the message is stored: the holder
+claims its next item right now, and that claim should not queue behind a mark nobody waits for. A leader that finds an
+end untold for longer than the broker's dedupe window is safe for looks for the message before it writes it.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from loominal.fabric.hub.ops_inbox import deliver
 from loominal.fabric.hub.project import Project
 from loominal.fabric.hub.work.moving import move, refresh
 from loominal.model import record as records
-from loominal.model.errors import CorruptRecord, IllegalMove, NotFound
+from loominal.model.errors import CorruptRecord, IllegalMove, LoominalError, NotFound
 from loominal.model.message import Importance, Message, Sender
 from loominal.model.moves import Tell
 from loominal.model.work import Status, WorkItem
@@ -22,17 +23,24 @@ from loominal.model.work import Status, WorkItem
 TYPE = "work-result"
 LOOK_FIRST_AFTER = timedelta(minutes=20)  # the broker forgets dedupe ids after 30
 PAGE = 256
+MARK_ROUNDS = 2  # of the leader, between the message and its mark
 AT_ONCE = 4  # ends told of at the same time; claims and completions go on beside them
 
 
 async def tell_all(project: Project) -> None:
-    """Tell every end that nobody was told of yet."""
-    waiting = list(project.book.untold)
+    """Tell every end that nobody was told of yet, and mark those whose message has been there for a while."""
+    waiting = [each for each in project.book.untold if _is_due(project, each)]
     for start in range(0, len(waiting), AT_ONCE):
         each = (_tell(project, item_id) for item_id in waiting[start : start + AT_ONCE])
         for failure in await asyncio.gather(*each, return_exceptions=True):
             if failure is not None:
                 raise failure
+
+
+def _is_due(project: Project, item_id: str) -> bool:
+    """Return whether an untold end needs its message or its mark now."""
+    told_at = project.told.get(item_id)
+    return told_at is None or project.clock.monotonic() - told_at >= MARK_ROUNDS * project.timings.round_seconds
 
 
 async def _tell(project: Project, item_id: str) -> None:
@@ -41,13 +49,25 @@ async def _tell(project: Project, item_id: str) -> None:
         entry = await refresh(project, item_id)
     if entry is None or entry.item.ended_at is None or entry.item.told:
         return
-    item = entry.item
-    if not await _told_before(project, item):
-        await deliver(project, item.submitter, _message(project, item), dedupe=_dedupe(item))
+    if item_id not in project.told:
+        await _send(project, entry.item)
+        return
     try:
-        await move(project, item.id, Tell(), known=entry)
+        await move(project, item_id, Tell(), known=entry)
     except (IllegalMove, NotFound):
         return  # it was retried meanwhile: another end will be told
+    project.told.pop(item_id, None)
+
+
+async def _send(project: Project, item: WorkItem) -> None:
+    """Put the message of the item's end into the offerer's inbox. Noted first: a retry meanwhile voids the note."""
+    project.told[item.id] = project.clock.monotonic()
+    try:
+        if not await _told_before(project, item):
+            await deliver(project, item.submitter, _message(project, item), dedupe=_dedupe(item))
+    except LoominalError:
+        project.told.pop(item.id, None)
+        raise
 
 
 async def _told_before(project: Project, item: WorkItem) -> bool:
