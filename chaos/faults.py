@@ -11,6 +11,8 @@ SHORT_SECONDS = (0.3, 1.0)  # less than any limit, also shortened tenfold
 LONG_SECONDS = (3.3, 4.0)  # longer than a lease and every grace, shortened tenfold
 DOWN_SECONDS = (0.0, 1.5)  # before what was killed is started again
 AFTER_SECONDS = (0.15, 0.6)  # from a round's beginning, when its work is under way
+SECOND_SHARE = 0.25  # of the rounds, in which something else goes wrong besides
+SECOND_AFTER_SECONDS = (0.15, 3.5)  # also just when another weft has taken over
 
 
 class Way(StrEnum):
@@ -71,16 +73,21 @@ class Fault(msgspec.Struct, frozen=True, kw_only=True):
         return f"{self.way} {which} for {self.seconds:.1f} s"
 
 
-def faults(seed: int, rounds: int, *, crews: int, wefts: int) -> list[Fault]:
-    """Return one fault for each round."""
+def faults(seed: int, rounds: int, *, crews: int, wefts: int) -> list[list[Fault]]:
+    """Return the faults of each round: one, or two of different processes."""
     chance = random.Random(f"faults {seed}")
-    kinds, weights = list(WEIGHTS), list(WEIGHTS.values())
-    return [_fault(chance, *chance.choices(kinds, weights)[0], crews, wefts) for _ in range(rounds)]
+    found = []
+    for _ in range(rounds):
+        one, two = _drawn(chance, AFTER_SECONDS, crews, wefts), _drawn(chance, SECOND_AFTER_SECONDS, crews, wefts)
+        both = chance.random() < SECOND_SHARE and (one.target, one.number) != (two.target, two.number)
+        found.append([one, two] if both else [one])
+    return found
 
 
-def _fault(chance: random.Random, way: Way, target: Target, crews: int, wefts: int) -> Fault:
-    number = chance.randrange(crews if target is Target.AGENTS else wefts)
-    after_seconds = chance.uniform(*AFTER_SECONDS)
+def _drawn(chance: random.Random, after: tuple[float, float], crews: int, wefts: int) -> Fault:
+    [(way, target)] = chance.choices(list(WEIGHTS), list(WEIGHTS.values()))
+    number = chance.randrange({Target.AGENTS: crews, Target.WEFT: wefts}.get(target, 1))
+    after_seconds = chance.uniform(*after)
     if way in (Way.KILL, Way.STOP):
         seconds = chance.uniform(*DOWN_SECONDS)
     elif way is Way.CUT:

@@ -57,9 +57,9 @@ async def run(settings: Settings, directory: Path, tell: Callable[[str], None]) 
         _watched(harms),
     ):
         plan = faults(settings.seed, settings.rounds, crews=settings.crews, wefts=settings.wefts)
-        for number, fault in enumerate(plan, start=1):
-            seconds = await _round(settings, place, number, fault, harms)
-            tell(f"round {number}/{settings.rounds}: {fault} ({seconds:.1f} s)")
+        for number, together in enumerate(plan, start=1):
+            seconds = await _round(settings, place, number, together, harms)
+            tell(f"round {number}/{settings.rounds}: {', '.join(map(str, together))} ({seconds:.1f} s)")
         found = await _settle(place, settings.rounds)
         tell("reading the logs")
         books = await read_books(place)
@@ -71,20 +71,24 @@ async def run(settings: Settings, directory: Path, tell: Callable[[str], None]) 
     return Outcome(found, len(books.work.items), sent, time.monotonic() - began)
 
 
-async def _round(settings: Settings, place: Place, number: int, fault: Fault, harms: list[Harm]) -> float:
+async def _round(settings: Settings, place: Place, number: int, together: list[Fault], harms: list[Harm]) -> float:
     began = time.monotonic()
     agents = settings.crews * settings.agents
     for crew in place.crews:
         crew.tell(Order(deed=Deed.ROUND, number=number, items=-(-ITEMS // agents), messages=-(-MESSAGES // agents)))
+    await asyncio.gather(*(_harm(place, fault, harms) for fault in together))
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(began + ROUND_SECONDS - time.monotonic()):
+            await asyncio.gather(*(crew.done() for crew in place.crews))
+    return time.monotonic() - began
+
+
+async def _harm(place: Place, fault: Fault, harms: list[Harm]) -> None:
     await asyncio.sleep(fault.after_seconds)
     harmed_at = time.time()
     await place.befall(fault)
     if fault.way is not Way.REPEAT:  # which harms nobody
         harms.append(Harm(fault.target, fault.number, harmed_at, time.time() + RECOVERY_SECONDS))
-    with contextlib.suppress(TimeoutError):
-        async with asyncio.timeout(began + ROUND_SECONDS - time.monotonic()):
-            await asyncio.gather(*(crew.done() for crew in place.crews))
-    return time.monotonic() - began
 
 
 async def _settle(place: Place, rounds: int) -> list[str]:
