@@ -83,7 +83,9 @@ def step(item: WorkItem, event: WorkEvent, now: Instant) -> WorkItem:
     if isinstance(event, moves.Held):
         _check_lease(seen, event)
     if seen.status not in moves.MOVES[event.move][0]:
-        raise IllegalMove(f"{item.id} is {seen.status}: no {event.move}", _WHAT_NEXT[seen.status])
+        dead_only = event.move in (Move.RETRY, Move.DISCARD) and seen.status not in work.ENDED
+        hint = "only a dead item can be; cancel_work ends this one" if dead_only else _WHAT_NEXT[seen.status]
+        raise IllegalMove(f"{item.id} is {seen.status}: no {event.move}", hint)
     after = _moved(seen, event, now)
     return _recorded(after, event, now)
 

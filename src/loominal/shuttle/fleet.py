@@ -50,13 +50,27 @@ class Fleet:
         for row in cells:
             click.echo("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
 
+    def show_facts(self, facts: Sequence[tuple[str, object]]) -> None:
+        """Print what is known under its name, a line each, and an empty line; nothing if JSON is asked for."""
+        if self.as_json:
+            return
+        for name, value in facts:
+            if text := _plain(value):
+                click.echo(f"{name:<12}  {text}")
+        click.echo()
+
     def show_json(self, answer: View) -> None:
         """Print `answer` as one JSON document."""
         click.echo(msgspec.json.format(encode_answer(answer), indent=2).decode())
 
 
-def _cell(value: object) -> str:
+def _plain(value: object) -> str:
     """Return a value as one printable line: names and texts are peers' and may hold anything."""
     text = ", ".join(map(str, value)) if isinstance(value, (tuple, list)) else "" if value is None else str(value)
-    plain = "".join(" " if unicodedata.category(char).startswith(("C", "Z")) else char for char in text)
+    return "".join(" " if unicodedata.category(char).startswith(("C", "Z")) else char for char in text)
+
+
+def _cell(value: object) -> str:
+    """Return a value as one line of a table."""
+    plain = _plain(value)
     return plain if len(plain) <= 60 else plain[:59] + "…"

@@ -38,7 +38,7 @@ def failure(error: LoominalError) -> Json:
     problem = error.problem()
     shown = msgspec.to_builtins(problem) | {"retryable": problem.retryable}
     said = ". ".join(one_line(part).rstrip(".") for part in (problem.message, problem.hint) if part)
-    return content(said + ".", {"error": shown}, is_error=True)
+    return content(said if said.endswith("?") else said + ".", {"error": shown}, is_error=True)
 
 
 def content(said: str, structured: Json, *, is_error: bool = False) -> Json:

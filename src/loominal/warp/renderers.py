@@ -100,11 +100,8 @@ def _joined(view: Joined) -> list[str]:
 
 def _offered(view: Offered) -> str:
     again = " (offered before: nothing new was made)" if view.duplicate else ""
-    note = f" {one_line(view.note)}" if view.note else ""
-    return (
-        f"{view.id} (task {one_line(view.task_id)}) is {view.status}{again}; "
-        f"{view.eligible} live agents could take it.{note}"
-    )
+    who = one_line(view.note) if view.note else f"{counted(view.eligible, 'live agent')} could take it."
+    return f"{view.id} (task {one_line(view.task_id)}) is {view.status}{again}; {who}"
 
 
 def _inbox(view: Inbox) -> list[str]:

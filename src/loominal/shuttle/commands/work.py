@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import click
+import msgspec
 
 from loominal.fabric.client.agent import Agent
 from loominal.fabric.operations.work import WorkDetail, WorkMoved, WorkPage, WorkView
+from loominal.model.times import rfc3339
 from loominal.model.work import Status
 from loominal.shuttle.commands.submit import ended
 from loominal.shuttle.fleet import Fleet
@@ -43,7 +45,8 @@ def show(fleet: Fleet, *, item_id: str) -> None:
         return await agent.get_work(item_id)
 
     detail = fleet.run(ask)
-    rows = [(entry.at.isoformat(timespec="seconds"), entry.move, entry.by, entry.note) for entry in detail.history]
+    fleet.show_facts(_facts(detail))
+    rows = [(rfc3339(entry.at), entry.move, entry.by, entry.note) for entry in detail.history]
     fleet.show(detail, ("AT", "MOVE", "BY", "NOTE"), rows, "no history")
 
 
@@ -72,7 +75,7 @@ def watch(fleet: Fleet, *, item_ids: tuple[str, ...]) -> int:
         for item_id in item_ids:
             detail = await ended(agent, item_id)
             if not fleet.as_json:
-                click.echo(f"{detail.id}  {detail.status}  {detail.summary}")
+                click.echo(f"{detail.id}  {detail.status}  {detail.summary or detail.dead_reason or ''}".rstrip())
             found.append(detail)
         return found
 
@@ -81,6 +84,24 @@ def watch(fleet: Fleet, *, item_ids: tuple[str, ...]) -> int:
         for detail in details:
             fleet.show_json(detail)
     return 0 if all(detail.status is Status.DONE for detail in details) else 1
+
+
+def _facts(item: WorkDetail) -> list[tuple[str, object]]:
+    """Return what the item is and what came of it, as its history does not tell."""
+    return [
+        ("description", item.description),
+        ("status", item.status),
+        ("reason", item.dead_reason),
+        ("waits", item.waits_for),
+        ("capabilities", item.capabilities),
+        ("boundary", item.boundary),
+        ("attempt", f"{item.attempt} of {item.max_attempts}"),
+        ("offered by", item.offered_by),
+        ("claimed by", item.claimed_by),
+        ("summary", item.summary),
+        ("result", msgspec.json.encode(item.result).decode() if item.result else ""),
+        *(("error", f"{rfc3339(error.at)} {error.by}: {error.message}") for error in item.errors),
+    ]
 
 
 def _row(item: WorkView) -> tuple[object, ...]:
