@@ -15,9 +15,9 @@ settings.load_profile("loominal")
 
 @pytest.fixture(scope="session", autouse=True)
 def clean_environment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """Run without LOOMINAL_*, NATS_* and XDG_* variables and with an empty home of the run's own."""
+    """Run without LOOMINAL_*, NATS_*, XDG_* and CLAUDE_* variables and with an empty home of the run's own."""
     with pytest.MonkeyPatch.context() as patch:
-        for name in [name for name in os.environ if name.startswith(("LOOMINAL_", "NATS_", "XDG_"))]:
+        for name in [name for name in os.environ if name.startswith(("LOOMINAL_", "NATS_", "XDG_", "CLAUDE_"))]:
             patch.delenv(name)
         patch.setenv("HOME", str(tmp_path_factory.mktemp("home")))
         yield

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import signal
 import stat
 import subprocess
 import sys
+import time
 import uuid
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
-from loominal.fabric.slots import Slot, take_slot
+from loominal.fabric.slots import Slot, is_free_slot, take_slot
 from loominal.model.errors import Busy, InvalidArgument
 
 
@@ -169,3 +172,41 @@ def test_a_home_that_cannot_be_used_is_named(tmp_path: Path) -> None:
         take(tmp_path / "home")
     assert str(tmp_path / "home") in refused.value.message
     assert "LOOMINAL_HOME" in refused.value.hint
+
+
+def test_a_session_is_its_own_agent_again_whatever_other_sessions_do(tmp_path: Path) -> None:
+    with take_slot(tmp_path, "shop", "c", session="s1") as first, take_slot(tmp_path, "shop", "c", session="s2") as two:
+        before = first.id, two.id
+    with take_slot(tmp_path, "shop", "c", session="s2") as two, take_slot(tmp_path, "shop", "c", session="s1") as first:
+        assert (first.id, two.id) == before
+    with take_slot(tmp_path, "shop", "c", session="s3") as third, take_slot(tmp_path, "shop", "c") as unnamed:
+        assert len({*before, third.id, unnamed.id}) == 4
+
+
+def test_a_new_session_takes_an_agent_of_which_nothing_is_left(tmp_path: Path) -> None:
+    days = {"nameless": 0.5, "spare": 1.5, "named": 1.5, "lapsed": 32}
+    ids = {}
+    with contextlib.ExitStack() as slots:
+        for session in days:
+            slot = slots.enter_context(take_slot(tmp_path, "shop", "c", session=session))
+            ids[slot.id] = session, slot.folder
+            if session in ("named", "lapsed"):
+                slot.remember_handle(session)
+    for session, folder in ids.values():
+        before = time.time() - days[session] * 86400
+        os.utime(folder / "lock", (before, before))
+
+    with contextlib.ExitStack() as slots:
+        new = [slots.enter_context(take_slot(tmp_path, "shop", "c", session=f"new-{n}")) for n in range(3)]
+        assert [ids.get(slot.id, ("new", tmp_path))[0] for slot in new] == ["spare", "lapsed", "new"]
+
+
+def test_a_session_with_a_handle_is_the_agent_that_had_it(tmp_path: Path) -> None:
+    with take_slot(tmp_path, "shop", "c", session="s1") as old:
+        old.remember_handle("alice")
+    assert is_free_slot(tmp_path, "shop", "c", "alice")
+    with take_slot(tmp_path, "shop", "c", session="s2", handle="alice") as again:
+        assert again.id == old.id
+        assert not is_free_slot(tmp_path, "shop", "c", "alice")
+    with take_slot(tmp_path, "shop", "c", session="s2") as same:
+        assert same.id == old.id

@@ -1,7 +1,8 @@
 """Who a process is: an agent id and its key, kept in a slot of the user's state directory and locked while in use.
 
-`<home>/agents/<project>/<client>/<n>/` holds `id`, `lock`, `handle` and, once it has enrolled, `seed`. The same number
-of processes finds the same slots again after a restart. The client takes one for every agent.
+`<home>/agents/<project>/<client>/<n>/` holds `id`, `lock`, `handle`, the `session` of the client it is kept for, if the
+client tells, and, once it has enrolled, `seed`. A session finds its slot again after a restart; where none is told, the
+same number of processes finds the same slots. The client takes one for every agent.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import itertools
 import os
 import shutil
 import tempfile
+import time
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -26,6 +28,9 @@ from loominal.model.names import handle_like, shown, subject_token
 NAMED = (
     "_named"  # beside the clients' folders (none is called so): slots whose id was given, each in a folder of that name
 )
+
+SPARE_SECONDS = 86400.0  # after which a slot that never had a handle, and so neither mail nor claims, is anybody's
+LAPSED_SECONDS = 31 * 86400.0  # after which its handle and its mail are gone by the hub's rules, too
 
 
 class Slot:
@@ -47,6 +52,11 @@ class Slot:
         if handle != self.handle:
             replace_secret(self.folder / "handle", handle)
 
+    def keep_for(self, session: str) -> None:
+        """Keep the slot for a session of the client; "" for none, as one that no client names has it."""
+        if session != _text(self.folder / "session"):
+            replace_secret(self.folder / "session", session)
+
     def key(self) -> KeyPair:
         """Return the agent's key, made at the first call. Raises: InvalidArgument if its file is damaged."""
         path = self.folder / "seed"
@@ -60,6 +70,7 @@ class Slot:
         """Let another process take the slot. In a forked child nothing happens: the slot is its parent's."""
         lock, self._lock = self._lock, -1
         if lock >= 0 and os.getpid() == self._owner:
+            os.utime(lock)  # idle from now on
             fcntl.flock(lock, fcntl.LOCK_UN)  # also for what a forked child still holds open
             os.close(lock)
 
@@ -70,34 +81,68 @@ class Slot:
         self.release()
 
 
-def take_slot(home: Path, project: str, client: str, *, handle: str = "", agent_id: str = "") -> Slot:
+def take_slot(
+    home: Path, project: str, client: str, *, handle: str = "", agent_id: str = "", session: str = ""
+) -> Slot:
     """Return a slot of `project` and `client` that no live process has, a new one if need be.
 
-    With `handle` the free slot of that handle, else one that never had a handle; without, the lowest free one. With
-    `agent_id` (a UUID) that agent's slot and no other. Raises: Busy if that one is in use, InvalidArgument if the
-    directory cannot be used.
+    The one kept for `session` (as the client names it), else the one that had `handle`; else, without a session, the
+    lowest that is kept for none, but not one of another handle; else one that has been idle so long that nothing is
+    left of its agent. With `agent_id` (a UUID) that agent's slot and no other. Raises: Busy if that one is in use,
+    InvalidArgument if the directory cannot be used.
     """
     agents = home / "agents" / subject_token(project, "project")
     try:
         if agent_id:
             return _take_named(agents, _uuid(agent_id))
-        return _take_any(agents / handle_like(client), handle)
+        return _take_any(agents / handle_like(client), handle, session)
     except OSError as error:
         raise InvalidArgument(
             f"cannot keep agents in {agents}: {error}", "check LOOMINAL_HOME and its owner"
         ) from error
 
 
-def _take_any(folder: Path, handle: str) -> Slot:
-    slots = [slot for slot in _numbered(folder) if not handle or _text(slot / "handle") in (handle, "")]
-    slots.sort(key=lambda slot: _text(slot / "handle") != handle)  # stable: the lowest number first
-    for slot in slots:
+def is_free_slot(home: Path, project: str, client: str, handle: str) -> bool:
+    """Return whether there is a slot that had `handle` and that no live process has."""
+    for folder in _numbered(home / "agents" / subject_token(project, "project") / handle_like(client)):
+        if _text(folder / "handle") == handle and (slot := _take(folder)):
+            slot.release()
+            return True
+    return False
+
+
+def _take_any(folder: Path, handle: str, session: str) -> Slot:
+    ranked = [(rank, slot) for slot in _numbered(folder) if (rank := _rank(slot, handle, session)) is not None]
+    for _, slot in sorted(ranked, key=lambda each: each[0]):  # stable: the lowest number first
         if taken := _take(slot):
+            taken.keep_for(session)
             return taken
     for number in itertools.count(1):  # a number that another starter has just made is simply not ours
         if made := _make(folder / str(number), str(uuid.uuid4())):
+            made.keep_for(session)
             return made
     raise AssertionError("count never ends")
+
+
+def _rank(slot: Path, handle: str, session: str) -> int | None:
+    """Return how well the slot fits, 0 best; None if it is not for who asks."""
+    had, kept_for = _text(slot / "handle"), _text(slot / "session")
+    if session and kept_for == session:
+        return 0
+    if handle and had == handle:
+        return 1
+    if not session and not kept_for and not (handle and had):
+        return 2
+    idle = _idle_seconds(slot)
+    return 3 if idle > LAPSED_SECONDS or (idle > SPARE_SECONDS and not had) else None
+
+
+def _idle_seconds(slot: Path) -> float:
+    """Return for how long the slot has not been taken or released; 0 if that cannot be told."""
+    try:
+        return time.time() - (slot / "lock").stat().st_mtime
+    except FileNotFoundError:
+        return 0.0
 
 
 def _take_named(agents: Path, agent_id: str) -> Slot:
@@ -119,6 +164,7 @@ def _take(folder: Path) -> Slot | None:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             slot = Slot(folder, _uuid(_text(folder / "id")), lock)
+            os.utime(lock)
         except (BlockingIOError, InvalidArgument):
             return None
         undo.pop_all()

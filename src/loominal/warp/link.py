@@ -32,6 +32,7 @@ class Link:
         self._settings = settings
         self._agent: asyncio.Future[Agent] | None = None  # None: nobody asked for it, or the last try failed
         self._wanted = asyncio.Event()
+        self._leave = asyncio.Event()
 
     @property
     def busy(self) -> bool:
@@ -68,6 +69,25 @@ class Link:
         """Return the agent. Raises: BrokerUnavailable, and whatever else keeps it from connecting."""
         return await asyncio.shield(self.want())
 
+    async def agent_called(self, handle: str) -> Agent:
+        """Return the agent, for a call that wants it to have `handle`: the one that had it, if nobody is that now.
+
+        Only an agent that holds nothing, and no other call needs, is left for another. Raises: as `agent`.
+        """
+        from loominal.fabric.slots import is_free_slot
+
+        agent, settings = await self.agent(), self._settings.client
+        if handle in ("", agent.handle) or agent.holds or settings.agent_id or self._users > 1:
+            return agent
+        if not is_free_slot(settings.home, settings.project.id, settings.client, handle):
+            return agent
+        named = msgspec.structs.replace(settings, handle=handle)
+        self._settings = msgspec.structs.replace(self._settings, client=named)
+        agent.forget_session()
+        self._agent = None
+        self._leave.set()
+        return await self.agent()
+
     async def keep(self) -> None:
         """Connect when the agent is wanted, and stay so until cancelled: then it leaves."""
         while True:
@@ -103,6 +123,7 @@ class Link:
         settings = self._settings.client
         if self._settings.autostart:
             await ensure_fabric(settings)
+        self._leave.clear()
         async with open_agent(settings) as agent:
             if settings.handle and agent.handle != settings.handle:
                 await _take_handle(agent, settings.handle)
@@ -111,7 +132,7 @@ class Link:
                 tell(agent)
             waiting.set_result(agent)
             try:
-                await asyncio.Event().wait()
+                await self._leave.wait()
             finally:
                 self.present = None
 

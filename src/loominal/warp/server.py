@@ -7,6 +7,9 @@ from collections.abc import Awaitable, Callable
 import msgspec
 
 from loominal.fabric.operations import OPERATIONS
+from loominal.fabric.operations.identity import Join, SetHandle
+from loominal.fabric.operations.registry import RegisterAgent
+from loominal.fabric.operations.types import Arguments
 from loominal.model.errors import LoominalError
 from loominal.model.names import nearest
 from loominal.warp import era, prompts, resources, schema
@@ -99,7 +102,7 @@ class Server:
             seconds = schema.wait_seconds(args)
             call.waits = seconds > 0
             with Progress(call, seconds), self._link.in_use():
-                agent = await self._link.agent()
+                agent = await self._link.agent_called(_handle_wanted(args))
                 return answers.answer(await agent.call(name, args, limit_bytes=STRUCTURED_BYTES))
         except LoominalError as error:
             return answers.failure(error)
@@ -119,6 +122,14 @@ class Server:
     async def _listen(self, call: Call) -> Json:
         await self._subscriptions.listen(call)
         return {"_meta": {era.SUBSCRIPTION: call.number}}
+
+
+def _handle_wanted(args: Arguments) -> str:
+    """Return the handle that the agent is to have after a call, "" if that does not matter."""
+    match args:
+        case Join(handle=handle) | RegisterAgent(handle=handle) | SetHandle(handle=handle):
+            return handle or ""
+    return ""
 
 
 def _capabilities() -> Json:

@@ -107,6 +107,10 @@ class Agent(
         """Return whether a claim was lost: stop, for somebody else may be at it."""
         return self._session.holds.lost(self._session.holds.item(work_id))
 
+    def forget_session(self) -> None:
+        """Let the client's session be another agent from its next process on."""
+        self._slot.keep_for("")
+
     def on_control(self, callback: Callable[[Control], None]) -> None:
         """Call `callback` with every nudge of the hub, after what the agent knows was brought up to date."""
         self._on_control.append(callback)

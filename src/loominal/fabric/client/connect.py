@@ -77,7 +77,12 @@ async def open_agent(settings: ClientSettings) -> AsyncIterator[Agent]:
     """Connect as one agent that has said hello and nothing more. Raises: as `connect`."""
     entrance = find_entrance(settings)
     slot = take_slot(
-        settings.home, settings.project.id, settings.client, handle=settings.handle, agent_id=settings.agent_id
+        settings.home,
+        settings.project.id,
+        settings.client,
+        handle=settings.handle,
+        agent_id=settings.agent_id,
+        session=settings.session,
     )
     with slot:
         enrolling = _enrolling(entrance, slot, settings) if entrance.enrols else None
@@ -97,7 +102,7 @@ async def open_agent(settings: ClientSettings) -> AsyncIterator[Agent]:
             session = Session(broker, settings.project.id, slot.id, _hello(settings), enrol_again)
             agent = Agent(session, slot, settings)
             await agent.listen()
-            await session.open(settings.timeout_seconds)
+            await session.open(settings.timeout_seconds, adopts=settings.adopts)
             duties = [session.keep_greeting, session.keep_beating]
             if enrolling is not None:
                 broker.on_connect(enrolling.connected)

@@ -117,22 +117,27 @@ class Session:
         elif operation.name in PAGES:
             self._unheard[operation.name] = request.op
 
-    async def open(self, seconds: float) -> None:
-        """Say hello for the first time, and listen for new leaders. Raises: as `ask`."""
+    async def open(self, seconds: float, *, adopts: bool = False) -> None:
+        """Say hello for the first time, and listen for new leaders; `adopts`: take over the agent's claims.
+
+        Raises: as `ask`.
+        """
         await self.broker.subscribe(subjects.leader_wake(self.project), lambda _: self._new_leader())
-        await self.greet(seconds)
+        await self.greet(seconds, adopts=adopts)
         self.broker.on_connect(self._greet_now.set)  # is called at once, too
         self._greet_now.clear()
 
-    async def greet(self, seconds: float) -> None:
+    async def greet(self, seconds: float, *, adopts: bool = False) -> None:
         """Tell the hub of this process. If the project was made anew, nothing is held and `on_new_life` is awaited."""
-        welcome = await self.ask(HELLO, encode(self._hello), op=uuid.uuid4().hex, seconds=seconds)
+        hello = msgspec.structs.replace(self._hello, adopts=adopts)
+        welcome = await self.ask(HELLO, encode(hello), op=uuid.uuid4().hex, seconds=seconds)
         assert isinstance(welcome, Welcome)
         if self.welcome is not None and self.welcome.generation != welcome.generation:
             log.warning("project %s was made anew; what this agent held is gone", self.project)
             self.holds.drop()
             if self.on_new_life is not None:
                 await self.on_new_life()
+        self.holds.take(welcome.claims)
         self.welcome = welcome  # only now: a call that finds itself unregistered before greets, and so registers, too
 
     async def keep_greeting(self) -> None:

@@ -16,7 +16,7 @@ from loominal.fabric.hub.parts import fitting
 from loominal.fabric.hub.project import Project
 from loominal.fabric.hub.records import identified, save
 from loominal.fabric.hub.views import agent_view
-from loominal.fabric.hub.work.views import claims_of, ready_for
+from loominal.fabric.hub.work.views import adopted, claims_of, held, ready_for
 from loominal.fabric.operations.channels import ListChannels
 from loominal.fabric.operations.identity import (
     GetMyHandle,
@@ -62,6 +62,7 @@ async def hello(project: Project, caller: Caller, args: Hello) -> Welcome:
         proto=PROTO,
         heartbeat_seconds=project.timings.heartbeat_seconds,
         lease_seconds=project.timings.lease_seconds,
+        claims=tuple([held(item) async for item in adopted(project, caller)]) if args.adopts else (),
     )
 
 

@@ -18,6 +18,7 @@ class Hello(Arguments, frozen=True, kw_only=True):
     directory: str = ""  # the project's directory, or its name
     user: str = ""  # believed only in open mode
     person: bool = False
+    adopts: bool = False  # it is a new process and takes over what the agent holds
 
 
 class Welcome(View, frozen=True, kw_only=True):
@@ -31,6 +32,7 @@ class Welcome(View, frozen=True, kw_only=True):
     proto: int
     heartbeat_seconds: float
     lease_seconds: float
+    claims: tuple[WorkView, ...] = ()  # what the process has adopted: ids, lease tokens and cancels, no texts
 
 
 class SetHandle(Arguments, frozen=True, kw_only=True):

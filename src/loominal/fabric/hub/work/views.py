@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
+
 import msgspec
 
 from loominal.broker import subjects
@@ -127,11 +129,9 @@ def why_nothing(project: Project, agent: str, capability: str | None) -> str:
     return f"{waiting} items are ready, but none{wanted} that you may take: list_work says what each waits for."
 
 
-async def claims_of(project: Project, caller: Caller) -> tuple[WorkView, ...]:
-    """Return what the caller holds; claims of an earlier process of it are adopted: same attempt, new lease token."""
-    views: list[WorkView] = []
-    held = sorted(project.book.held_by.get(caller.agent, ()))
-    for item_id in held:
+async def adopted(project: Project, caller: Caller) -> AsyncIterator[WorkItem]:
+    """Yield what the caller holds; claims of an earlier process of it become its own: same attempt, new lease token."""
+    for item_id in sorted(project.book.held_by.get(caller.agent, ())):
         item = project.book.find(item_id).item
         if item.incarnation != caller.incarnation:
             try:
@@ -144,8 +144,20 @@ async def claims_of(project: Project, caller: Caller) -> tuple[WorkView, ...]:
                 item = (await move(project, item_id, event)).item
             except (IllegalMove, NotFound):
                 continue  # it ended in this very moment
-        views.append(await work_view(project, caller, item, caller.limit_bytes // (2 * len(held))))
-    return tuple(views)
+        yield item
+
+
+async def claims_of(project: Project, caller: Caller) -> tuple[WorkView, ...]:
+    """Return what the caller holds, adopted."""
+    share = caller.limit_bytes // (2 * max(len(project.book.held_by.get(caller.agent, ())), 1))
+    return tuple([await work_view(project, caller, item, share) async for item in adopted(project, caller)])
+
+
+def held(item: WorkItem) -> WorkView:
+    """Return of a claim only what its holder needs to keep it and to end it."""
+    return WorkView(
+        id=item.id, task_id=item.task_id, lease_token=item.token, cancel_requested=item.cancel_asked_at is not None
+    )
 
 
 def ready_for(project: Project, caller: Caller, limit: int) -> tuple[WorkView, ...]:

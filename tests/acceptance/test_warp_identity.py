@@ -1,0 +1,76 @@
+"""Who a warp is after a restart, in another session, and when its agent is in use elsewhere."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterator
+
+import pytest
+
+from tests.acceptance.warps import Warp, warp
+from tests.integration.fabric import Fabric
+
+
+@pytest.fixture(scope="module")
+def fabric(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fabric]:
+    """A fabric whose times are a tenth of the real ones."""
+    running = Fabric(tmp_path_factory.mktemp("fabric"))
+    running.start()
+    yield running
+    running.stop()
+
+
+async def guid(agent: Warp) -> str:
+    me = await agent.tool("get_my_handle")
+    return str(me["guid"])
+
+
+async def test_a_session_is_the_same_agent_after_a_restart_and_another_session_is_another(fabric: Fabric) -> None:
+    seen: dict[str, str] = {}
+    for session in ("s1", "s2", "s1", "s2"):
+        async with warp(fabric.home, project="sessions", CLAUDE_CODE_SESSION_ID=session) as agent:
+            assert seen.setdefault(session, await guid(agent)) == await guid(agent)
+    assert seen["s1"] != seen["s2"]
+
+
+async def test_a_killed_warp_ends_its_work_when_it_is_back_without_joining_again(fabric: Fabric) -> None:
+    async with warp(fabric.home, project="adopt", CLAUDE_CODE_SESSION_ID="s1") as first:
+        await first.tool("join", handle="ann", capabilities=["c"])
+        offer = await first.tool("broadcast_work_offer", taskId="t", description="do", requiredCapability="c")
+        await first.tool("claim_work", waitSeconds=5)
+        first.process.kill()
+        await first.ended()
+
+    async with warp(fabric.home, project="adopt", CLAUDE_CODE_SESSION_ID="s1") as again:
+        assert (await again.tool("complete_work", workId="t", summary="did"))["status"] == "done"
+        assert (await again.tool("get_work", workId=offer["id"]))["attempt"] == 1
+
+
+async def test_a_handle_asked_for_in_a_new_session_brings_back_the_agent_that_had_it(fabric: Fabric) -> None:
+    async with warp(fabric.home, project="handles", CLAUDE_CODE_SESSION_ID="s1") as first:
+        me = (await first.tool("join", handle="ann"))["agent"]["guid"]
+        async with warp(fabric.home, project="handles", CLAUDE_CODE_SESSION_ID="s2") as other:
+            assert (await other.tool("join", handle="ann"))["error"]["code"] == "handle_taken"
+            await other.tool("join", handle="bob")
+
+    async with warp(fabric.home, project="handles", CLAUDE_CODE_SESSION_ID="s3") as again:
+        assert await guid(again) != me
+        joined = await again.tool("join", handle="ann")
+        assert (joined["agent"]["guid"], joined["agent"]["handle"]) == (me, "ann")
+    async with warp(fabric.home, project="handles", CLAUDE_CODE_SESSION_ID="s3") as same:
+        assert await guid(same) == me
+
+
+async def test_a_named_agent_that_lives_elsewhere_is_said_to_be_in_use(fabric: Fabric) -> None:
+    named = str(uuid.uuid4())
+    async with (
+        warp(fabric.home, project="named", LOOMINAL_AGENT_ID=named) as first,
+        warp(fabric.home, project="named", LOOMINAL_AGENT_ID=named) as second,
+    ):
+        assert await guid(first) == named
+        error = (await second.tool("get_my_handle"))["error"]
+        assert (error["code"], named in error["message"]) == ("busy", True)
+        assert "LOOMINAL_AGENT_ID" in error["hint"]
+
+        assert await first.leave() == 0
+        assert await guid(second) == named
