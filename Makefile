@@ -18,7 +18,7 @@ define install
 	-$(BIN)/python -m compileall -q src
 endef
 
-.PHONY: demo test power-cut fmt lint types shape bench chaos build lock clean
+.PHONY: demo test power-cut fmt lint types shape bench soak chaos build lock clean
 
 demo: $(VENV)/.run
 	$(BIN)/loominal demo
@@ -46,6 +46,9 @@ power-cut: $(VENV)/.dev
 
 bench: $(VENV)/.run
 	$(BIN)/python -m bench
+
+soak: $(VENV)/.run
+	$(BIN)/python -m bench.soak.run $(if $(MINUTES),--minutes $(MINUTES)) $(if $(AGENTS),--agents $(AGENTS))
 
 # SEED=7 does again what it did before; without one each run is another.
 chaos: $(VENV)/.dev

@@ -46,6 +46,7 @@ class Fabric:
             directory=store or home / "broker", port=free_port(), keyring=self.keyring, max_file_bytes=max_file_bytes
         )
         self.weft_environment: dict[str, str] = {}
+        self.weft_command = [sys.executable, "-m", "loominal.weft.main"]
         self.broker: subprocess.Popen[bytes] | None = None
         self.weft: subprocess.Popen[bytes] | None = None
         self.others: dict[str, subprocess.Popen[bytes]] = {}  # wefts beside that one, by name
@@ -90,7 +91,7 @@ class Fabric:
         }
         with self.weft_log.open("ab") as log:
             self.weft = subprocess.Popen(
-                [sys.executable, "-m", "loominal.weft.main"],
+                self.weft_command,
                 stdout=log,
                 stderr=log,
                 stdin=subprocess.DEVNULL,
