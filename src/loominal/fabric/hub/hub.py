@@ -19,6 +19,7 @@ from loominal.fabric.hub.loading import Loading
 from loominal.fabric.hub.ops_inbox import flush
 from loominal.fabric.hub.project import Project
 from loominal.fabric.hub.pulse import Pulse
+from loominal.fabric.hub.rest import at_rest
 from loominal.fabric.hub.rounds import rounds
 from loominal.fabric.hub.vigil import Vigil
 from loominal.fabric.protocol import PROTO, encode
@@ -62,11 +63,8 @@ class Hub:
     @property
     def is_idle(self) -> bool:
         """Whether nobody would miss the project: no agent, no claim, nothing in flight or to be told."""
-        p = self.project
-        nothing = not (len(p.leases) or p.book.untold or p.presence.anyone_online or p.ended.is_set())
-        at = p.book.next_deadline()
-        timely = at is None or not (p.authority.open_mode or at <= p.clock.now())  # in open mode nobody remembers it
-        return nothing and timely and (self._dispatcher is None or self._dispatcher.is_idle)
+        forgotten = self.project.authority.open_mode and self.project.book.next_deadline()  # who would remember it?
+        return at_rest(self.project) and not forgotten and (self._dispatcher is None or self._dispatcher.is_idle)
 
     def leave(self, *, unload: bool = False) -> None:
         """Let `serve` return soon, after the lead was handed on; with `unload` to nobody."""

@@ -5,6 +5,7 @@ The dispatcher reports what it hears, the judging round asks who went silent. Al
 
 from __future__ import annotations
 
+import asyncio
 import time
 from dataclasses import dataclass
 
@@ -45,12 +46,14 @@ class Presence:
         self._since = time.monotonic() if since is None else since  # nothing was heard before
         self._processes: dict[str, Process] = {}
         self._online: set[str] = set()  # those whose going offline has not been reported
+        self.someone = asyncio.Event()  # set while there are any
 
     def clear(self, since: float) -> None:
         """Forget everybody: the project was loaded anew at `since`."""
         self._since = since
         self._processes.clear()
         self._online.clear()
+        self.someone.clear()
 
     # what is heard
 
@@ -65,7 +68,7 @@ class Presence:
             self._alive(agent, old, now)
             return ""
         self._processes[agent] = Process(incarnation, hello, now)
-        self._online.add(agent)
+        self._is_there(agent)
         return "" if old is None else old.incarnation
 
     def seen(self, agent: str, incarnation: str, now: float) -> bool:
@@ -177,15 +180,12 @@ class Presence:
         """Return how many agents are online, registered or not."""
         return sum(self.is_online(agent, now, timings) for agent in self._online)
 
-    @property
-    def anyone_online(self) -> bool:
-        """Whether there is an agent whose going offline was not reported yet."""
-        return bool(self._online)
-
     def offline_now(self, now: float, timings: Timings) -> list[str]:
         """Return the agents that went offline since they were last reported; each is reported once."""
         gone = [agent for agent in self._online if not self.is_online(agent, now, timings)]
         self._online.difference_update(gone)
+        if not self._online:
+            self.someone.clear()
         return gone
 
     def _current(self, agent: str, incarnation: str, now: float) -> Process | None:
@@ -197,4 +197,8 @@ class Presence:
 
     def _alive(self, agent: str, process: Process, now: float) -> None:
         process.seen_at, process.disconnected_at, process.left_at = now, None, None
+        self._is_there(agent)
+
+    def _is_there(self, agent: str) -> None:
         self._online.add(agent)
+        self.someone.set()

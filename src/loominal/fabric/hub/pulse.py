@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 
 from loominal.fabric.hub.project import Project
+from loominal.fabric.hub.rest import rest
 from loominal.model.errors import LoominalError, Replaced
 
 
@@ -30,6 +31,7 @@ class Pulse:
     async def run(self) -> None:
         """Beat until cancelled. Raises: Replaced if another weft leads now."""
         while True:
+            await rest(self._project)
             await asyncio.sleep(self._project.timings.round_seconds)
             await self.beat()
 

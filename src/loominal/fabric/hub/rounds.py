@@ -9,6 +9,7 @@ from contextlib import suppress
 from loominal.fabric.hub import due, events_log, ops_inbox
 from loominal.fabric.hub.project import Project
 from loominal.fabric.hub.pulse import Pulse
+from loominal.fabric.hub.rest import rest
 from loominal.fabric.hub.work import collecting, judging, settling, telling
 from loominal.model.errors import LoominalError
 
@@ -20,6 +21,7 @@ async def rounds(project: Project, pulse: Pulse) -> None:
     now, seconds = project.clock.monotonic, project.timings.round_seconds
     due_at = now() + seconds
     while True:
+        await rest(project)
         with suppress(TimeoutError):
             async with asyncio.timeout(due_at - now()):
                 await project.ended.wait()

@@ -11,6 +11,7 @@ from collections.abc import Callable
 
 from loominal.broker.connection import Received
 from loominal.fabric.hub.project import Project
+from loominal.fabric.hub.rest import at_rest
 from loominal.model.errors import LoominalError, Replaced
 from loominal.model.members import STALL_SECONDS
 
@@ -39,10 +40,13 @@ class Vigil:
             self._kept.append(message)
 
     async def run(self) -> None:
-        """Look at the clock until cancelled. Raises: Replaced if another weft took the lead meanwhile."""
+        """Look at the clock until cancelled. Raises: Replaced if another weft took the lead meanwhile.
+
+        At rest nobody looks: the first request after it finds that, and the lead is confirmed.
+        """
         while True:
             try:
-                async with asyncio.timeout(TICK_SECONDS):
+                async with asyncio.timeout(None if at_rest(self._project) else TICK_SECONDS):
                     await self._doubtful.wait()
             except TimeoutError:
                 self._look()
