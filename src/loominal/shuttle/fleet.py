@@ -64,6 +64,18 @@ class Fleet:
         click.echo(msgspec.json.format(encode_answer(answer), indent=2).decode())
 
 
+def _ask_for_json(context: click.Context, _: click.Parameter, asked: bool) -> None:
+    fleet = context.find_object(Fleet)
+    if asked and fleet is not None:
+        fleet.as_json = True
+
+
+# For every command: `shuttle work list --json` says the same as `shuttle --json work list`.
+json_option = click.option(
+    "--json", is_flag=True, expose_value=False, callback=_ask_for_json, help="Print one JSON document."
+)
+
+
 def _plain(value: object) -> str:
     """Return a value as one printable line: names and texts are peers' and may hold anything."""
     text = ", ".join(map(str, value)) if isinstance(value, (tuple, list)) else "" if value is None else str(value)

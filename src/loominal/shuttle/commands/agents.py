@@ -6,7 +6,7 @@ import click
 
 from loominal.fabric.client.agent import Agent
 from loominal.fabric.operations.registry import Discovered
-from loominal.shuttle.fleet import Fleet
+from loominal.shuttle.fleet import Fleet, json_option
 
 
 @click.group(help="The agents of the project.\n\nExample: shuttle agents list --capability python")
@@ -18,6 +18,7 @@ def agents() -> None:
 @click.option("--capability", "-c", help="Only those that can do this.")
 @click.option("--all", "-a", "everybody", is_flag=True, help="Those that are offline, too.")
 @click.option("--limit", type=click.IntRange(1, 100), default=100, show_default=True)
+@json_option
 @click.pass_obj
 def list_agents(fleet: Fleet, *, capability: str | None, everybody: bool, limit: int) -> None:
     """List them."""

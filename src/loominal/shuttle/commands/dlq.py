@@ -6,7 +6,7 @@ import click
 
 from loominal.fabric.client.agent import Agent
 from loominal.fabric.operations.dead_letters import DeadLetterMoved, DeadLetters
-from loominal.shuttle.fleet import Fleet
+from loominal.shuttle.fleet import Fleet, json_option
 
 
 @click.group(help="Dead letters: look, retry, discard.\n\nExample: shuttle dlq list")
@@ -17,6 +17,7 @@ def dlq() -> None:
 @dlq.command("list", help="List dead letters, newest first.\n\nExample: shuttle dlq list --capability python")
 @click.option("--capability", "-c")
 @click.option("--limit", type=click.IntRange(1, 100), default=50, show_default=True)
+@json_option
 @click.pass_obj
 def list_letters(fleet: Fleet, *, capability: str | None, limit: int) -> None:
     """List them."""
@@ -35,6 +36,7 @@ def list_letters(fleet: Fleet, *, capability: str | None, limit: int) -> None:
 @dlq.command(help="Give an item at least one more attempt.\n\nExample: shuttle dlq retry w_1234")
 @click.argument("item_id")
 @click.option("--reset-attempts", is_flag=True, help="Count from zero again.")
+@json_option
 @click.pass_obj
 def retry(fleet: Fleet, *, item_id: str, reset_attempts: bool) -> None:
     """Retry it."""
@@ -49,6 +51,7 @@ def retry(fleet: Fleet, *, item_id: str, reset_attempts: bool) -> None:
 @dlq.command(help="Give an item up for good.\n\nExample: shuttle dlq discard w_1234 --reason obsolete")
 @click.argument("item_id")
 @click.option("--reason", default="")
+@json_option
 @click.pass_obj
 def discard(fleet: Fleet, *, item_id: str, reason: str) -> None:
     """Discard it."""

@@ -9,7 +9,7 @@ import click
 from loominal.fabric.client.agent import Agent
 from loominal.fabric.operations.work import Offered, WorkDetail
 from loominal.model.work import Status
-from loominal.shuttle.fleet import Fleet
+from loominal.shuttle.fleet import Fleet, json_option
 
 WAIT_SECONDS = 50.0
 
@@ -25,6 +25,7 @@ WAIT_SECONDS = 50.0
 @click.option("--deadline", help="A time, or a duration such as 2h.")
 @click.option("--depends-on", multiple=True, metavar="ID", help="Ready only when these are done.")
 @click.option("--wait", is_flag=True, help="Stay until it has ended; exit 1 unless it is done.")
+@json_option
 @click.pass_obj
 def submit(
     fleet: Fleet,

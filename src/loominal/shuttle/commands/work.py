@@ -10,7 +10,7 @@ from loominal.fabric.operations.work import WorkDetail, WorkMoved, WorkPage, Wor
 from loominal.model.times import rfc3339
 from loominal.model.work import Status
 from loominal.shuttle.commands.submit import ended
-from loominal.shuttle.fleet import Fleet
+from loominal.shuttle.fleet import Fleet, json_option
 
 COLUMNS = ("ID", "STATUS", "PRIORITY", "CAPABILITIES", "BY", "WAITS FOR / PROGRESS", "DESCRIPTION")
 
@@ -24,6 +24,7 @@ def work() -> None:
 @click.option("--status", type=click.Choice([status.value for status in Status]))
 @click.option("--capability", "-c")
 @click.option("--limit", type=click.IntRange(1, 100), default=50, show_default=True)
+@json_option
 @click.pass_obj
 def list_items(fleet: Fleet, *, status: str | None, capability: str | None, limit: int) -> None:
     """List them."""
@@ -37,6 +38,7 @@ def list_items(fleet: Fleet, *, status: str | None, capability: str | None, limi
 
 @work.command(help="Show one item with its history.\n\nExample: shuttle work show w_1234")
 @click.argument("item_id")
+@json_option
 @click.pass_obj
 def show(fleet: Fleet, *, item_id: str) -> None:
     """Show it."""
@@ -53,6 +55,7 @@ def show(fleet: Fleet, *, item_id: str) -> None:
 @work.command(help="Call an item off.\n\nExample: shuttle work cancel w_1234 --reason obsolete")
 @click.argument("item_id")
 @click.option("--reason", default="")
+@json_option
 @click.pass_obj
 def cancel(fleet: Fleet, *, item_id: str, reason: str) -> None:
     """Cancel it."""
@@ -66,6 +69,7 @@ def cancel(fleet: Fleet, *, item_id: str, reason: str) -> None:
 
 @click.command(help="Follow items until they have ended; exit 1 unless all are done.\n\nExample: shuttle watch w_1234")
 @click.argument("item_ids", nargs=-1, required=True, metavar="ID...")
+@json_option
 @click.pass_obj
 def watch(fleet: Fleet, *, item_ids: tuple[str, ...]) -> int:
     """Follow them."""

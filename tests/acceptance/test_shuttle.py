@@ -1,0 +1,72 @@
+"""The command line of the fleet as a newcomer types it."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+SECONDS = 60
+
+
+class Shell:
+    """A directory in which commands are typed, with a fabric of its own."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+
+    def run(self, *command: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, "-m", *command],
+            env=os.environ | {"LOOMINAL_HOME": str(self.directory / "home")},
+            cwd=self.directory,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=SECONDS,
+            check=False,
+        )
+
+    def shuttle(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        return self.run("loominal.shuttle.main", *arguments)
+
+
+@pytest.fixture(scope="module")
+def shell(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shell]:
+    shell = Shell(tmp_path_factory.mktemp("shuttle"))
+    try:
+        assert shell.run("loominal", "up", "--detach").returncode == 0
+        yield shell
+    finally:
+        shell.run("loominal", "down")
+
+
+def test_json_is_asked_for_before_or_after_the_command(shell: Shell) -> None:
+    item = json.loads(shell.shuttle("submit", "anything", "--json").stdout)["id"]
+
+    after, before = shell.shuttle("work", "show", item, "--json"), shell.shuttle("--json", "work", "show", item)
+
+    assert json.loads(after.stdout) == json.loads(before.stdout)
+
+
+def test_an_item_is_shown_with_what_it_is_and_came_to(shell: Shell) -> None:
+    item = shell.shuttle("submit", "spin the wool", "--deadline", "0.2s", "--wait")
+    assert item.returncode == 1
+
+    shown = shell.shuttle("work", "show", item.stdout.strip()).stdout
+
+    assert all(part in shown for part in ("spin the wool", "dead", "expired", "submit"))
+
+
+def test_what_cannot_be_is_told_with_an_exit_code_and_what_to_do(shell: Shell) -> None:
+    item = shell.shuttle("submit", "later").stdout.strip()
+    empty, early = shell.shuttle("submit", ""), shell.shuttle("dlq", "discard", item)
+
+    assert (empty.returncode, early.returncode) == (2, 1)
+    assert "it is empty" in empty.stderr
+    assert "cancel_work" in early.stderr
