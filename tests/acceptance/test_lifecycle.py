@@ -6,6 +6,7 @@ import contextlib
 import http.client
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -351,3 +352,12 @@ def test_a_home_that_is_a_file_is_told_as_such(tmp_path: Path, command: str) -> 
     assert done.returncode in (1, 2)
     assert str(path) in done.stdout + done.stderr
     assert "a bug" not in done.stderr
+
+
+def test_a_fabric_whose_directory_was_removed_can_be_ended(home: Home) -> None:
+    supervisor = home.up().supervisor_pid
+    shutil.rmtree(home.path)
+
+    assert home.run("down").stdout == "stopped\n"
+
+    eventually(lambda: not running(home.path) and not alive(supervisor), home)

@@ -24,8 +24,16 @@ LOOK_SECONDS = 0.05
 def down() -> None:
     """Stop the fabric."""
     home = usable_home(os.environ)
-    was_running = home.exists() and _end(home)
+    was_running = _end(home) if home.exists() else _end_without_home(home)
     click.echo("stopped" if was_running else "not running")
+
+
+def _end_without_home(home: Path) -> bool:
+    """End what runs although its directory was removed; the supervisor ends by itself when it cannot go on."""
+    left = running(home)
+    for process in left:
+        end(home, process)
+    return bool(left)
 
 
 def _end(home: Path) -> bool:
