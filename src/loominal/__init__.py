@@ -34,6 +34,7 @@ if TYPE_CHECKING:
         TooLarge,
         UnknownChannel,
         UpgradeNeeded,
+        WrongFabric,
     )
 
 __version__ = "0.1.0"
@@ -62,6 +63,7 @@ __all__ = [
     "TooLarge",
     "UnknownChannel",
     "UpgradeNeeded",
+    "WrongFabric",
     "connect",
 ]
 

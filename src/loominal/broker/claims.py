@@ -99,6 +99,7 @@ class NatsClaims(msgspec.Struct, frozen=True, kw_only=True):
     """The part that is NATS's own."""
 
     tags: tuple[str, ...] = ()
+    issuer_account: str = ""
 
 
 class UserClaims(msgspec.Struct, frozen=True, kw_only=True):

@@ -51,6 +51,11 @@ class Credential(msgspec.Struct, frozen=True, kw_only=True):
         return MACHINE_TAG in user_claims(self.jwt).nats.tags
 
     @property
+    def account(self) -> str:
+        """The public key of the account that a scoped key made it for; "" if the account's own key did."""
+        return user_claims(self.jwt).nats.issuer_account
+
+    @property
     def expires_at(self) -> datetime | None:
         """When the broker stops accepting it (aware UTC); None is never."""
         seconds = user_claims(self.jwt).exp

@@ -95,6 +95,7 @@ class Line(Client):
         except BaseException:
             await line.abandon()
             raise
+        line._note_tls(address)
         line.opened = True
         return line
 
@@ -132,6 +133,14 @@ class Line(Client):
             signature_cb=sign if credential else None,
         )
         self._demand_tls(address)
+
+    def _note_tls(self, address: Address) -> None:
+        # The client turns a plain stream into one of TLS, which asyncio's protocol then does not know of: it would log
+        # a warning at the end of every connection. Nothing public tells it.
+        if address.tls is not None and isinstance(self._transport, TcpTransport):
+            writer = self._transport._io_writer  # noqa: SLF001
+            if writer is not None:
+                setattr(writer.transport.get_protocol(), "_over_ssl", True)  # noqa: B010 - private, so it has no type
 
     def _demand_tls(self, address: Address) -> None:
         # The client goes on in plain text if the server does not ask for TLS; a credential must not leave us that way.

@@ -164,7 +164,7 @@ def _says_listening(settings: ServerSettings, pid: int) -> bool:
 async def _greeting(settings: ServerSettings) -> _Info:
     """Return what the broker says to whoever connects. Raises: BrokerUnavailable."""
     try:
-        reader, writer = await asyncio.open_connection(settings.host, settings.port)
+        reader, writer = await asyncio.open_connection(settings.reached, settings.port)
         try:
             return msgspec.json.decode((await reader.readline()).removeprefix(b"INFO "), type=_Info)
         finally:

@@ -22,6 +22,9 @@ WHOLE_JWT = re.compile(rb"[\w-]+\.[\w-]+\.[\w-]{86}")  # the last part is the si
 UNQUOTABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
 
 
+WILDCARDS = ("0.0.0.0", "::")
+
+
 class ServerSettings(msgspec.Struct, frozen=True, kw_only=True):
     """What an embedded broker is started with. Without a keyring it runs open: one account, everything on trust."""
 
@@ -30,11 +33,18 @@ class ServerSettings(msgspec.Struct, frozen=True, kw_only=True):
     host: str = "127.0.0.1"
     keyring: Keyring | None = None
     max_file_bytes: int = GIB
+    certificate: Path | None = None  # with its key: then everybody has to speak TLS
+
+    @property
+    def reached(self) -> str:
+        """The address at which clients on this machine reach it."""
+        return "127.0.0.1" if self.host in WILDCARDS else self.host
 
     @property
     def url(self) -> str:
         """Where clients on this machine connect."""
-        return f"nats://[{self.host}]:{self.port}" if ":" in self.host else f"nats://{self.host}:{self.port}"
+        host = f"[{self.reached}]" if ":" in self.reached else self.reached
+        return f"{'tls' if self.certificate else 'nats'}://{host}:{self.port}"
 
     @property
     def store(self) -> Path:
@@ -87,7 +97,13 @@ jetstream {{
   max_file: {settings.max_file_bytes}
   limits {{ default_max_consumers: 100000 }}
 }}
+{tls_text(settings.certificate) if settings.certificate else ""}\
 {operator_text(settings.keyring, settings.resolver) if settings.keyring else ""}"""
+
+
+def tls_text(certificate: Path) -> str:
+    """Return the part of a configuration file that makes everybody speak TLS; `certificate` holds its key, too."""
+    return f"tls {{ cert_file: {_quoted(certificate)}, key_file: {_quoted(certificate)}, timeout: 5 }}\n"
 
 
 def operator_text(keyring: Keyring, resolver: Path) -> str:

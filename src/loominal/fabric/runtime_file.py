@@ -25,6 +25,7 @@ class Mode(StrEnum):
     """Whose broker it is."""
 
     EMBEDDED = "embedded"  # ours, on this machine: agents enrol
+    JOINED = "joined"  # another machine's, which invited this one: agents enrol there, and nothing is started here
     EXTERNAL = "external"  # an operator's servers under our keys, a cluster perhaps: agents enrol
     OPEN = "open"  # somebody else's: everything is on trust
 

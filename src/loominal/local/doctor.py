@@ -14,7 +14,7 @@ import msgspec
 
 import loominal
 from loominal.broker.credentials import Credential
-from loominal.broker.greeting import greeting
+from loominal.broker.greeting import greeting, reach
 from loominal.broker.server_program import find_server
 from loominal.broker.shown_url import shown_url
 from loominal.fabric.project_id import VARIABLE, find_project
@@ -24,7 +24,7 @@ from loominal.local.connect.clients import CLIENTS
 from loominal.local.connect.findings import findings
 from loominal.local.connect.interface import Client, Place
 from loominal.local.home import find_home, supervisor_pid
-from loominal.local.status import TRUST
+from loominal.local.status import TRUST, listens
 from loominal.local.weft_api import answers, not_ready
 from loominal.model.errors import LoominalError
 
@@ -75,7 +75,7 @@ def checks_of(home: Path) -> Iterator[Check]:
     if runtime is None:
         yield Check(name="running", ok=False, detail="no fabric runs here", fix=START)
         return
-    yield from _processes(home, runtime)
+    yield from _joined(runtime) if runtime.mode is Mode.JOINED else _processes(home, runtime)
     if runtime.mode is not Mode.OPEN:
         yield _credential(home)
     yield Check(name="trust", ok=True, detail=TRUST[runtime.mode])
@@ -99,6 +99,8 @@ def _processes(home: Path, runtime: Runtime) -> Iterator[Check]:
         else f"nothing answers at {shown_url(runtime.url)}",
         fix=f"`loominal logs` says why it ended; {START} starts it",
     )
+    if listening := listens(home, runtime):
+        yield Check(name="listens", ok=True, detail=listening)
     alive = answers(runtime)
     yield Check(
         name="weft",
@@ -110,6 +112,18 @@ def _processes(home: Path, runtime: Runtime) -> Iterator[Check]:
     yield Check(
         name="ready", ok=not reasons, detail="; ".join(reasons) or "it serves", fix="`loominal logs -f` tells more"
     )
+
+
+def _joined(runtime: Runtime) -> Iterator[Check]:
+    """Yield what this machine needs of the fabric it has joined: its broker, with that fabric's certificate."""
+    try:
+        place = reach(runtime.url.split(","), Path(runtime.ca).read_text())
+    except LoominalError as error:
+        yield Check(name="broker", ok=False, detail=error.message, fix=error.hint)
+    except OSError as error:
+        yield Check(name="broker", ok=False, detail=f"{runtime.ca}: {error.strerror}", fix="`loominal join` again")
+    else:
+        yield Check(name="broker", ok=True, detail=f"{place[0]}, joined, TLS with the fabric's own certificates")
 
 
 def _broker_program() -> Check:

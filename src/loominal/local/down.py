@@ -10,7 +10,7 @@ from pathlib import Path
 
 import click
 
-from loominal.fabric.runtime_file import remove_runtime
+from loominal.fabric.runtime_file import Mode, read_runtime, remove_runtime
 from loominal.local.home import supervision, supervisor_pid, usable_home
 from loominal.local.processes import end, running
 from loominal.model.errors import LoominalError
@@ -24,6 +24,10 @@ LOOK_SECONDS = 0.05
 def down() -> None:
     """Stop the fabric."""
     home = usable_home(os.environ)
+    runtime = read_runtime(home)
+    if runtime is not None and runtime.mode is Mode.JOINED:
+        click.echo(f"not running: this machine has joined the fabric at {runtime.url} (`loominal join --leave`)")
+        return
     was_running = _end(home) if home.exists() else _end_without_home(home)
     click.echo("stopped" if was_running else "not running")
 

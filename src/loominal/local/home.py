@@ -22,6 +22,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
 
     v: int = 1
     broker_port: int  # chosen free once, so that programs find the broker again after a restart
+    listen: str = ""  # the address (or name, or 0.0.0.0 for all) where it listens with TLS; "": on loopback, plain
 
 
 def open_home(environ: Mapping[str, str]) -> Path:
@@ -72,9 +73,18 @@ def read_config(home: Path) -> Config | None:
 
 def new_port(home: Path) -> int:
     """Choose a free port for the broker, keep it, and return it."""
-    config = Config(broker_port=free_port())
+    return keep_config(home, Config(broker_port=free_port())).broker_port
+
+
+def keep_config(home: Path, config: Config) -> Config:
+    """Keep the fabric's own settings, and return them."""
     replace_secret(home / "config.json", msgspec.json.encode(config).decode())
-    return config.broker_port
+    return config
+
+
+def tls_directory(home: Path) -> Path:
+    """Return where the fabric's certificate authority and its broker's certificate are."""
+    return home / "tls"
 
 
 def idle_exit_seconds(home: Path) -> float | None:

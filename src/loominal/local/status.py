@@ -11,18 +11,22 @@ import msgspec
 
 from loominal.broker.shown_url import shown_url
 from loominal.fabric.runtime_file import Mode, Runtime, read_runtime
-from loominal.local.home import find_home
+from loominal.local.home import find_home, read_config
+from loominal.local.listening import addresses
 from loominal.local.weft_api import answers, not_ready, projects
 
 NOT_RUNNING = 5
 DURABILITY = {
     Mode.EMBEDDED: "accepted means on disk: the broker syncs every write before it answers",
+    Mode.JOINED: "accepted means on disk of the machine whose fabric this is",
     Mode.EXTERNAL: "accepted means what that broker's own settings say (`sync_interval`, replicas)",
     Mode.OPEN: "accepted means what that broker's own settings say (`sync_interval`, replicas)",
 }
 TRUST = {
     Mode.EMBEDDED: "every process of this Unix user is trusted alike: between its agents a boundary is a guard rail, "
     "not a wall; a wall needs weft under another user",
+    Mode.JOINED: "agents enrol with what this machine's invitation granted; every process of this Unix user is trusted "
+    "alike",
     Mode.EXTERNAL: "agents enrol as on a fabric of this machine; whoever runs the broker's servers or reads its store "
     "is trusted with everything",
     Mode.OPEN: "nobody is authenticated: users, boundaries and roles are on trust, `corporate` does not exist",
@@ -30,10 +34,11 @@ TRUST = {
 
 
 class Broker(msgspec.Struct, frozen=True, kw_only=True):
-    """Where the broker is."""
+    """Where the broker is; `listen` says who reaches it, where that is ours to say."""
 
     url: str
     version: str
+    listen: str = ""
 
 
 class Api(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
@@ -74,7 +79,7 @@ def status(*, as_json: bool) -> None:
 
 def status_of(home: Path, runtime: Runtime | None) -> Status:
     """Return the state of the fabric in `home`, whose runtime file says `runtime`."""
-    if runtime is None or not answers(runtime):
+    if runtime is None or not (broker_version(runtime) if runtime.mode is Mode.JOINED else answers(runtime)):
         mode = runtime.mode if runtime else Mode.EMBEDDED
         return Status(
             running=False,
@@ -90,7 +95,7 @@ def status_of(home: Path, runtime: Runtime | None) -> Status:
         mode=runtime.mode,
         durability=DURABILITY[runtime.mode],
         home=str(home),
-        nats=Broker(url=shown_url(runtime.url), version=broker_version(runtime)),
+        nats=Broker(url=shown_url(runtime.url), version=broker_version(runtime), listen=listens(home, runtime)),
         api=Api(url=runtime.api_url, token_file=runtime.token_file),
         projects=sorted((projects(runtime) or {}).values()),
     )
@@ -104,12 +109,26 @@ def broker_version(runtime: Runtime) -> str:
     return told.version if told else ""
 
 
+def listens(home: Path, runtime: Runtime) -> str:
+    """Return where the broker of this machine's own fabric listens and for whom; "" for any other broker."""
+    config = read_config(home)
+    if runtime.mode is not Mode.EMBEDDED or config is None:
+        return ""
+    if not config.listen:
+        return f"on 127.0.0.1:{config.broker_port}, for this machine alone"
+    places = ", ".join(f"{each}:{config.broker_port}" for each in addresses(config.listen))
+    return f"on {config.listen}:{config.broker_port} with TLS, for machines that were invited ({places})"
+
+
 def _text(found: Status, runtime: Runtime, reasons: list[str]) -> str:
+    if runtime.mode is Mode.JOINED:
+        reasons = []
     lines = [
         f"{'running' if not reasons else 'running, but not ready'}, {found.mode} mode, home {found.home}",
         *(f"  ! {reason}" for reason in reasons),
         f"  broker    {found.nats.url} (nats-server {found.nats.version or 'does not answer'})",
-        f"  weft      {found.api.url} (bearer token in {found.api.token_file})",
+        *([f"  listens   {found.nats.listen}"] if found.nats.listen else []),
+        *([f"  weft      {found.api.url} (bearer token in {found.api.token_file})"] if found.api.url else []),
         f"  storage   {found.durability}",
         f"  trust     {TRUST[runtime.mode]}",
         f"  projects  {', '.join(found.projects) or 'none yet'}",

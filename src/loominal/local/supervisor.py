@@ -20,6 +20,8 @@ from pathlib import Path
 import msgspec
 
 import loominal
+from loominal.broker.certificates import certificates, ensure_certificates, is_fit
+from loominal.broker.credentials import Credential
 from loominal.broker.keyring import Keyring
 from loominal.broker.server import EmbeddedServer
 from loominal.broker.server_config import ServerSettings, store_limit_bytes
@@ -30,7 +32,8 @@ from loominal.fabric.runtime_file import (
     remove_runtime,
     update_runtime,
 )
-from loominal.local.home import idle_exit_seconds, new_port, read_config
+from loominal.local.home import idle_exit_seconds, new_port, read_config, tls_directory
+from loominal.local.listening import certified
 from loominal.local.processes import TERM_SECONDS, broker_directory, end, running, weft_command
 from loominal.local.weft_api import in_use, not_ready
 from loominal.model.errors import BrokerUnavailable, LoominalError
@@ -41,6 +44,7 @@ LOOK_SECONDS = 0.1
 FIRST_PAUSE_SECONDS = 0.2  # before a child that died is started again; doubled up to LAST_PAUSE_SECONDS
 LAST_PAUSE_SECONDS = 5.0
 STEADY_SECONDS = 10.0  # a child that lived so long makes the next pause the first one again
+CERTIFICATE_LOOK_SECONDS = 600.0  # between two looks whether the broker's certificate is still right
 IDLE_LOOK_SECONDS = 30.0  # between two looks whether the fabric is in use
 HOPELESS = 4  # failures before the fabric ever served: what is wrong will stay wrong
 LOG_BYTES = 10_000_000  # a longer weft.log is moved aside at weft's next start
@@ -144,33 +148,55 @@ class Supervisor:
         keys, credential_file = self._home / "keys", machine_credential_path(self._home)
         fresh = not (keys / "operator.json").exists()
         keyring = Keyring.open(keys)
-        if fresh or not credential_file.exists():
+        if fresh or not _is_ours(credential_file, keyring):
             keyring.machine_credential(handle_like(socket.gethostname())[:40]).write(credential_file)
         return lambda: self._broker(keyring)
 
     async def _broker(self, keyring: Keyring) -> str:
         """Run the embedded broker until it ends or is to be restarted, and return what happened."""
-        directory = broker_directory(self._home)
-        directory.mkdir(mode=0o700, exist_ok=True)
-        config = read_config(self._home)
-        port = config.broker_port if config and _is_free(config.broker_port) else new_port(self._home)
-        settings = ServerSettings(
-            directory=directory, port=port, keyring=keyring, max_file_bytes=store_limit_bytes(directory)
-        )
         self._restart_broker.clear()
+        settings, ca = self._broker_settings(keyring)
         async with EmbeddedServer(settings) as server:
             log.info("the broker runs (pid %d) at %s", server.pid, server.url)
-            self._say(server.url, server.pid)
+            self._say(server.url, server.pid, ca)
             self._broker_up.set()
             try:
-                asked = await _first(self._restart_broker.wait(), server.wait()) == 0
+                over = await _first(self._restart_broker.wait(), server.wait(), self._outdated())
             finally:
                 self._broker_up.clear()
-        return "the broker is restarted, as weft asked" if asked else "the broker ended"
+        return ("the broker is restarted, as it was asked", "the broker ended", "the broker needs another certificate")[
+            over
+        ]
+
+    def _broker_settings(self, keyring: Keyring) -> tuple[ServerSettings, str]:
+        """Return how the broker is to run, and the certificates it is checked against ("" on loopback, plain)."""
+        directory = broker_directory(self._home)
+        directory.mkdir(mode=0o700, exist_ok=True)
+        settings = ServerSettings(
+            directory=directory, port=0, keyring=keyring, max_file_bytes=store_limit_bytes(directory)
+        )
+        config = read_config(self._home)
+        if config is None or not config.listen:
+            port = config.broker_port if config and _is_free(config.broker_port) else new_port(self._home)
+            return msgspec.structs.replace(settings, port=port), ""
+        made = ensure_certificates(tls_directory(self._home), certified(config.listen), datetime.now(UTC))
+        listens = msgspec.structs.replace(
+            settings, host=config.listen, port=config.broker_port, certificate=made.server
+        )  # the port stays even if somebody has taken it: other machines know no other
+        return listens, str(made.ca)
+
+    async def _outdated(self) -> None:
+        """Return when the broker's certificate is near its end or lacks an address that this machine has now."""
+        found = certificates(tls_directory(self._home))
+        while True:
+            await asyncio.sleep(CERTIFICATE_LOOK_SECONDS)
+            config = read_config(self._home)
+            if config and config.listen and not is_fit(found, certified(config.listen), datetime.now(UTC)):
+                return
 
     async def _foreign_broker(self) -> str:
         """Say in the runtime file where somebody else's broker is."""
-        self._say(self._foreign_url, 0)
+        self._say(self._foreign_url, 0, "")
         self._broker_up.set()
         await asyncio.Event().wait()
         return ""
@@ -191,12 +217,12 @@ class Supervisor:
         log.info("weft runs (pid %d)", process.pid)
         try:
             if await _first(self._moved.wait(), process.wait()) == 0:
-                return "weft is restarted, as the broker has another port now"
+                return "weft is restarted, as the broker has another address now"
         finally:
             await _end(process)
         return f"weft ended with exit code {process.returncode}: {_last_line(log_path)}"
 
-    def _say(self, url: str, nats_pid: int) -> None:
+    def _say(self, url: str, nats_pid: int, ca: str) -> None:
         """Write the runtime file; what weft has said in it stays while the broker's address does."""
         fresh = Runtime(
             mode=Mode(self._environ.get("LOOMINAL_MODE") or Mode.OPEN) if self._foreign_url else Mode.EMBEDDED,
@@ -205,12 +231,13 @@ class Supervisor:
             supervisor_pid=os.getpid(),
             started_at=datetime.now(UTC),
             version=loominal.__version__,
+            ca=ca,
         )
 
         def changed(runtime: Runtime | None) -> Runtime:
             if runtime is None or runtime.supervisor_pid != os.getpid():
                 return fresh
-            return msgspec.structs.replace(runtime, url=url, nats_pid=nats_pid)
+            return msgspec.structs.replace(runtime, url=url, nats_pid=nats_pid, ca=ca)
 
         update_runtime(self._home, changed)
         if self._url not in ("", url):
@@ -256,6 +283,11 @@ async def _end(process: asyncio.subprocess.Process) -> None:
                 process.send_signal(number)
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(process.wait(), TERM_SECONDS)
+
+
+def _is_ours(credential_file: Path, keyring: Keyring) -> bool:
+    """Return whether the file holds a credential of this fabric: one that the machine joined may have left its own."""
+    return credential_file.exists() and Credential.read(credential_file).account == keyring.fabric_public
 
 
 def _last_line(log_path: Path) -> str:

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import click
 import msgspec
@@ -16,10 +17,11 @@ import msgspec
 from loominal.broker.shown_url import shown_url
 from loominal.fabric.runtime_file import Mode, read_runtime
 from loominal.local.home import keep_idle_exit, open_home, read_config, supervision, supervisor_pid
+from loominal.local.listening import Listen, broker_url, keep_listen, parse_listen
 from loominal.local.processes import alive
-from loominal.local.supervisor import READY_SECONDS, Supervisor, child_environment
+from loominal.local.supervisor import READY_SECONDS, RESTART_BROKER, Supervisor, child_environment
 from loominal.local.weft_api import not_ready
-from loominal.model.errors import BrokerUnavailable
+from loominal.model.errors import BrokerUnavailable, Forbidden, InvalidArgument
 from loominal.model.times import duration_seconds
 
 LOOK_SECONDS = 0.1
@@ -33,13 +35,21 @@ OPEN_MODE = (
 @click.command(help="Start this user's fabric and keep it running.\n\nExample: loominal up --detach")
 @click.option("--detach", is_flag=True, help="Return when it serves; `loominal down` ends it.")
 @click.option("--idle-exit", metavar="DURATION", help="End it so long after its last use; default: it stays.")
+@click.option(
+    "--listen",
+    metavar="HOST[:PORT]",
+    help="Serve other machines, too, with TLS: an address of this one, or 0.0.0.0 for all. 127.0.0.1: only this one.",
+)
 @click.option("--heal", type=int, hidden=True, help="Take over for a killed supervisor, while this weft lives.")
-def up(*, detach: bool, idle_exit: str | None, heal: int | None) -> None:
+def up(*, detach: bool, idle_exit: str | None, listen: str | None, heal: int | None) -> None:
     """Start the fabric."""
     home = open_home(os.environ)
+    _refuse_joined(home)
     start = Start(heal=heal, idle_seconds=duration_seconds(idle_exit) if idle_exit else None)
     if _foreign_url(home) and os.environ.get("LOOMINAL_MODE") != Mode.EXTERNAL:
         click.echo(OPEN_MODE, err=True)
+    if listen is not None:
+        _listen(home, parse_listen(listen))
     if detach:
         _detach(home, start)
     else:
@@ -62,6 +72,33 @@ class Start(msgspec.Struct, frozen=True, kw_only=True):
         """Return the terms as options of `loominal up`."""
         heal = ["--heal", str(self.heal)] if self.heal is not None else []
         return [*heal, "--idle-exit", f"{self.idle_seconds:f}s"] if self.idle_seconds is not None else heal
+
+
+def _refuse_joined(home: Path) -> None:
+    """Raises: Forbidden on a machine that has joined another's fabric, which never starts one of its own."""
+    runtime = read_runtime(home)
+    if runtime is not None and runtime.mode is Mode.JOINED:
+        raise Forbidden(
+            f"this machine has joined the fabric at {runtime.url}, so it starts none of its own",
+            "`loominal join --leave` forgets that fabric; another LOOMINAL_HOME can have its own",
+        )
+
+
+def _listen(home: Path, listen: Listen) -> None:
+    """Move the broker's listener, and return when a running fabric serves there. Raises: BrokerUnavailable."""
+    if _foreign_url(home):
+        raise InvalidArgument("where somebody else's broker listens is not ours to say", "unset NATS_URL")
+    config = keep_listen(home, listen)
+    pid = supervisor_pid(home)
+    if config is None or pid is None:
+        return
+    os.kill(pid, RESTART_BROKER)  # it holds the lock at this moment, so the pid is its own
+    until = time.monotonic() + READY_SECONDS
+    while (runtime := read_runtime(home)) is None or runtime.url != broker_url(home, config) or not_ready(home):
+        if time.monotonic() > until:
+            raise BrokerUnavailable("the broker does not serve there yet", "`loominal logs` says why")
+        time.sleep(LOOK_SECONDS)
+    click.echo("the broker has moved: agents that were connected have to be started again", err=True)
 
 
 def _supervise(home: Path, start: Start) -> None:
@@ -136,7 +173,7 @@ def _detach(home: Path, start: Start) -> None:
 def _foreign_url(home: Path) -> str:
     """Return the URL of somebody else's broker, "" if this fabric brings its own."""
     url, config = os.environ.get("NATS_URL", ""), read_config(home)
-    return "" if config and url.endswith(f"//127.0.0.1:{config.broker_port}") else url
+    return "" if config and url and urlsplit(url).netloc == urlsplit(broker_url(home, config)).netloc else url
 
 
 def _where(home: Path) -> str:

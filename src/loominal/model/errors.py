@@ -21,6 +21,7 @@ LoominalError
 ├── Busy                   too many requests in flight
 ├── BrokerUnavailable      the broker does not answer
 │   └── Conflict           somebody else wrote first (never leaves the hub)
+├── WrongFabric            what answers there is not the fabric that it should be
 ├── HubUnavailable         no coordinator answers for the project
 └── Internal               a bug on the other side
     └── CorruptRecord      a stored record that this version cannot read
@@ -192,6 +193,12 @@ class Conflict(BrokerUnavailable):
 
 class Replaced(BrokerUnavailable):
     """What a hub has in memory is void: the project's streams were replaced, or another weft leads it now."""
+
+
+class WrongFabric(LoominalError):
+    """What answers at an address has not the certificate of the fabric that is meant, or goes without TLS."""
+
+    code = "wrong_fabric"
 
 
 class HubUnavailable(LoominalError):

@@ -113,13 +113,14 @@ async def _fabric(settings: Settings) -> AsyncIterator[tuple[OperatorFabric | Op
 async def _connected(settings: Settings, here: Living) -> AsyncIterator[tuple[OperatorFabric | OpenFabric, Mode, str]]:
     runtime = read_runtime(settings.home)
     mode, url = broker_of(settings, runtime)
+    tls = _tls(settings, runtime if runtime is not None and runtime.url == url else None)
     if mode is not Mode.OPEN:
         keyring = _keyring(settings.home, mode)
         machine = _machine(settings.home, keyring, mode)
         store = settings.home / "broker"
         restart = functools.partial(ask_broker_restart, settings.supervisor_pid)
         user, timings = _unix_user(), settings.timings
-        yield OperatorFabric(url, keyring, machine, user, timings, here, store, _tls(settings), restart), mode, url
+        yield OperatorFabric(url, keyring, machine, user, timings, here, store, tls, restart), mode, url
         return
     log.warning("open mode: nobody is authenticated, boundaries and users are on trust (%s)", shown_url(url))
     creds = settings.nats_creds
@@ -130,7 +131,7 @@ async def _connected(settings: Settings, here: Living) -> AsyncIterator[tuple[Op
         credential=(lambda: Credential.read(creds)) if creds else None,
         user=settings.nats_user,
         password=settings.nats_password,
-        tls=_tls(settings),
+        tls=tls,
         wait_seconds=0,
     ) as broker:
         yield OpenFabric(broker, url, settings.timings, here), Mode.OPEN, url
@@ -154,11 +155,13 @@ def _machine(home: Path, keyring: Keyring, mode: Mode) -> Credential | None:
     return Credential.read(path) if path.exists() else None
 
 
-def _tls(settings: Settings) -> ssl.SSLContext | None:
+def _tls(settings: Settings, runtime: Runtime | None) -> ssl.SSLContext | None:
+    """Return the context for the broker, if it is one of TLS; `runtime` is that of the same broker."""
+    ca = settings.nats_ca or (runtime.ca if runtime is not None else "")
     try:
-        return ssl.create_default_context(cafile=settings.nats_ca) if settings.nats_ca else None
+        return ssl.create_default_context(cafile=ca) if ca else None
     except OSError as error:
-        raise InvalidArgument(f"cannot use the certificates in {settings.nats_ca}: {error}", "check NATS_CA") from error
+        raise InvalidArgument(f"cannot use the certificates in {ca}: {error}", "check NATS_CA") from error
 
 
 async def _serve_http(

@@ -81,6 +81,11 @@ def broker_of(settings: Settings, runtime: Runtime | None) -> tuple[Mode, str]:
     """
     if settings.mode is not None:
         return settings.mode, settings.nats_url
+    if runtime is not None and runtime.mode is Mode.JOINED and settings.nats_url in ("", runtime.url):
+        raise InvalidArgument(
+            f"{settings.home} has joined the fabric at {runtime.url}, whose weft runs elsewhere",
+            "another LOOMINAL_HOME can have a fabric of its own",
+        )
     if runtime is not None and settings.nats_url in ("", runtime.url):
         return runtime.mode, runtime.url
     if settings.nats_url:
