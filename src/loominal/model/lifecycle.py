@@ -151,7 +151,7 @@ def _moved(item: WorkItem, event: WorkEvent, now: Instant) -> WorkItem:  # one l
         case moves.Retry():
             return _retried(item, event, now)
         case moves.Discard():
-            return replace(item, status=Status.DISCARDED, ended_at=now)
+            return replace(item, status=Status.DISCARDED)  # its end is that it died: nobody is told twice
         case moves.Tell():
             return replace(item, told=True)
         case moves.Keep():
