@@ -177,7 +177,11 @@ def _project() -> Check:
 def _clients(place: Place) -> Iterator[Check]:
     """Yield one check for each client on this machine; one that nobody has tried to connect is no fault."""
     for client in CLIENTS.values():
-        if found := _connection(client, place):
+        try:
+            found = _connection(client, place)
+        except OSError as error:  # a home that is somebody else's
+            found = Check(name=client.name, ok=False, detail=f"cannot be looked at: {error}", fix="is HOME yours?")
+        if found:
             yield found
 
 
