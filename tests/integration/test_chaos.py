@@ -8,7 +8,7 @@ import pytest
 
 from chaos.run import Settings, run
 
-SEED = 1384  # agents, both wefts (once together) and the broker are killed, a weft is frozen and one stopped
+SEED = 27464  # agents, both wefts (once together) and the broker are killed, a weft is frozen and one stopped
 
 
 @pytest.mark.timeout(240)

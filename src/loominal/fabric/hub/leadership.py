@@ -121,9 +121,18 @@ class Leadership:
         self._own = 0
 
     async def confirmed(self, project: Project) -> bool:
-        """Return whether the last leader record is still ours, by a fresh read. Raises: BrokerUnavailable."""
+        """Return whether the last leader record is still ours, by a fresh read; if not, `news` says so, too.
+
+        Raises: BrokerUnavailable.
+        """
         last = await project.work_log.last(subjects.leader(project.id))
-        return last is not None and last.sequence == self._own
+        if last is not None and last.sequence == self._own:
+            return True
+        self._own = 0
+        if last is not None:
+            self.apply(project, last)
+        self.news.set()
+        return False
 
 
 def _read(project: Project, record: Record) -> tuple[str, int]:

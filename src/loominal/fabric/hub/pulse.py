@@ -10,7 +10,7 @@ import asyncio
 
 from loominal.fabric.hub.project import Project
 from loominal.fabric.hub.rest import rest
-from loominal.model.errors import LoominalError, Replaced
+from loominal.model.errors import LoominalError
 
 
 class Pulse:
@@ -29,7 +29,7 @@ class Pulse:
         self._beat_at = project.clock.monotonic()
 
     async def run(self) -> None:
-        """Beat until cancelled. Raises: Replaced if another weft leads now."""
+        """Beat until cancelled."""
         while True:
             await rest(self._project)
             await asyncio.sleep(self._project.timings.round_seconds)
@@ -40,7 +40,7 @@ class Pulse:
 
         The broker's answer to a read comes behind whatever it had for this connection, so queued heartbeats are taken
         before it. A slow or missing answer means that heartbeats may wait on the other side, too.
-        Raises: Replaced if another weft leads now.
+        Once another weft leads, nobody is judged any more.
         """
         project, clock = self._project, self._project.clock
         clock.tick()
@@ -49,9 +49,8 @@ class Pulse:
             self._deaf = True
         try:
             if len(project.leases) and not await project.leadership.confirmed(project):
-                raise Replaced(f"another weft leads project {project.id}")
-        except Replaced:
-            raise
+                self._deaf, self.heard_until = True, None
+                return
         except LoominalError:
             self._deaf = True
         self._beat_at = now = clock.monotonic()

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from loominal.broker.connection import Received
 from loominal.fabric.hub.project import Project
 from loominal.fabric.hub.rest import at_rest
-from loominal.model.errors import LoominalError, Replaced
+from loominal.model.errors import LoominalError
 from loominal.model.members import STALL_SECONDS
 
 TICK_SECONDS = 0.25
@@ -40,7 +40,7 @@ class Vigil:
             self._kept.append(message)
 
     async def run(self) -> None:
-        """Look at the clock until cancelled. Raises: Replaced if another weft took the lead meanwhile.
+        """Look at the clock until cancelled, or until another weft turns out to have taken the lead.
 
         At rest nobody looks: the first request after it finds that, and the lead is confirmed.
         """
@@ -51,7 +51,10 @@ class Vigil:
             except TimeoutError:
                 self._look()
                 continue
-            await self._confirm()
+            if not await self._leads():
+                log.info("another weft took project %s while this one stood still", self._project.id)
+                return
+            self._hand_on()
 
     def _look(self) -> None:
         now = self._project.clock.monotonic()
@@ -59,17 +62,16 @@ class Vigil:
             self._doubtful.set()
         self._awake_at = now
 
-    async def _confirm(self) -> None:
-        """Return when the lead is confirmed and what was kept has been handed on."""
-        try:
-            if not await self._project.leadership.confirmed(self._project):
-                raise Replaced(f"another weft took project {self._project.id} while this one stood still")
-        except Replaced:
-            raise
-        except LoominalError as error:
-            log.info("project %s: whether this weft still leads is not known yet: %s", self._project.id, error)
-            await asyncio.sleep(TICK_SECONDS)
-            return
+    async def _leads(self) -> bool:
+        """Return whether this weft leads, once that is known."""
+        while True:
+            try:
+                return await self._project.leadership.confirmed(self._project)
+            except LoominalError as error:
+                log.info("project %s: whether this weft still leads is not known yet: %s", self._project.id, error)
+                await asyncio.sleep(TICK_SECONDS)
+
+    def _hand_on(self) -> None:
         kept, self._kept = self._kept, []
         self._doubtful.clear()
         for message in kept:
