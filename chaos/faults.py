@@ -11,6 +11,7 @@ SHORT_SECONDS = (0.3, 1.0)  # less than any limit, also shortened tenfold
 LONG_SECONDS = (3.3, 4.0)  # longer than a lease and every grace, shortened tenfold
 DOWN_SECONDS = (0.0, 1.5)  # before what was killed is started again
 AFTER_SECONDS = (0.15, 0.6)  # from a round's beginning, when its work is under way
+LEADER_SHARE = 0.5  # of what befalls one of several wefts
 SECOND_SHARE = 0.25  # of the rounds, in which something else goes wrong besides
 SECOND_AFTER_SECONDS = (0.15, 3.5)  # also just when another weft has taken over
 
@@ -33,6 +34,7 @@ class Target(StrEnum):
 
     AGENTS = "agents"  # one process of several agents
     WEFT = "weft"
+    LEADER = "leader"  # of several wefts the one that leads then
     BROKER = "broker"
     ALL = "all"
 
@@ -86,6 +88,8 @@ def faults(seed: int, rounds: int, *, crews: int, wefts: int) -> list[list[Fault
 
 def _drawn(chance: random.Random, after: tuple[float, float], crews: int, wefts: int) -> Fault:
     [(way, target)] = chance.choices(list(WEIGHTS), list(WEIGHTS.values()))
+    if target is Target.WEFT and wefts > 1 and chance.random() < LEADER_SHARE:
+        target = Target.LEADER
     number = chance.randrange({Target.AGENTS: crews, Target.WEFT: wefts}.get(target, 1))
     after_seconds = chance.uniform(*after)
     if way in (Way.KILL, Way.STOP):

@@ -21,12 +21,17 @@ from chaos.faults import Fault, Target, Way
 from chaos.proxy import Line
 from loominal.broker import subjects
 from loominal.broker.connection import Broker
+from loominal.broker.log import Log
+from loominal.fabric.hub.leadership import LeaderRecord
 from loominal.fabric.runtime_file import machine_credential_path, read_runtime, write_runtime
+from loominal.model import record
+from loominal.model.errors import LoominalError
 from tests.integration.fabric import Fabric
 
 REPEATED_SHARE = 0.3  # of requests, while they are sent twice
 SLOW_SECONDS = 0.15
 LEAVE_SECONDS = 10.0
+LOOK_SECONDS = 1.0  # for who leads
 STOP_SECONDS = 30.0  # a weft ends sooner by itself, whatever hangs
 SHOWN = 3000  # characters of a log
 BUG = re.compile(r" (ERROR|CRITICAL) |Traceback|Error: ")
@@ -37,6 +42,7 @@ class Weft:
 
     def __init__(self, fabric: Fabric, home: Path, line: Line) -> None:
         self.line = line
+        self.weft_id = ""
         home.mkdir()
         (home / "keys").symlink_to(fabric.home / "keys")
         (home / "broker").symlink_to(fabric.home / "broker")
@@ -57,7 +63,11 @@ class Weft:
         return self._program.weft_log
 
     def start(self) -> None:
-        """Start it; it is ready some time later."""
+        """Start it unless it runs; it is ready some time later."""
+        if self._program.weft is not None and self._program.weft.poll() is None:
+            return
+        self.weft_id = f"{self._home.name}-{uuid.uuid4().hex[:8]}"
+        self._program.weft_environment["LOOMINAL_WEFT_ID"] = self.weft_id
         write_home(self._fabric, self._home, self.line)
         self._program.start_weft(wait=False)
 
@@ -170,6 +180,10 @@ class Place:
 
     async def befall(self, fault: Fault) -> None:
         """Let the fault happen; return when it is over, and what it killed has been started again."""
+        if fault.target is Target.LEADER:
+            leader = await self._leader()
+            number = next((at for at, weft in enumerate(self.wefts) if weft.weft_id == leader), fault.number)
+            fault = msgspec.structs.replace(fault, target=Target.WEFT, number=number)
         lines = self._lines(fault)
         match fault.way:
             case Way.KILL:
@@ -188,6 +202,15 @@ class Place:
                 await asyncio.sleep(fault.seconds)
                 for line in lines:
                     line.mend()
+
+    async def _leader(self) -> str:
+        """Return the id of the weft that leads; "" if that is not to be had while something else goes wrong."""
+        with contextlib.suppress(TimeoutError, LoominalError):
+            async with asyncio.timeout(LOOK_SECONDS), self.hub_rights() as broker:
+                log = Log(broker, subjects.work_stream(self.project))
+                if last := await log.last(subjects.leader(self.project)):
+                    return record.decode(LeaderRecord, last.data).value.weft
+        return ""
 
     def _lines(self, fault: Fault) -> list[Line]:
         match fault.target:
@@ -219,7 +242,7 @@ class Place:
         weft = self.wefts[fault.number]
         weft.process.terminate()
         status = await asyncio.to_thread(weft.process.wait, STOP_SECONDS)
-        if status not in (0, -signal.SIGTERM):  # that one: it had not even begun
+        if status > 0:  # a signal is another fault's, or came before it had even begun
             self._complaints.append(f"weft {fault.number}, told to stop, ended with status {status}")
         await asyncio.sleep(fault.seconds)
         weft.start()
