@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, contextmanager
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -23,10 +23,14 @@ log = logging.getLogger(__name__)
 
 
 class Link:
-    """`keep` connects, whoever needs the agent awaits `agent`; `on_agent` hear of each new one."""
+    """`keep` connects, whoever needs the agent awaits `agent`; `on_agent` hear of each new one.
+
+    What is in `beside` is open for as long as an agent is there.
+    """
 
     def __init__(self, settings: WarpSettings) -> None:
         self.on_agent: list[Callable[[Agent], None]] = []
+        self.beside: list[Callable[[Agent], AbstractAsyncContextManager[None]]] = []
         self.present: Agent | None = None
         self._users = 0
         self._settings = settings
@@ -124,10 +128,12 @@ class Link:
         if self._settings.autostart:
             await ensure_fabric(settings)
         self._leave.clear()
-        async with open_agent(settings) as agent:
+        async with open_agent(settings) as agent, AsyncExitStack() as beside:
             if settings.handle and agent.handle != settings.handle:
                 await _take_handle(agent, settings.handle)
             self.present = agent
+            for opened in self.beside:
+                await beside.enter_async_context(opened(agent))
             for tell in self.on_agent:
                 tell(agent)
             waiting.set_result(agent)

@@ -7,6 +7,7 @@ import hashlib
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from pathlib import Path
 from typing import TypeAlias
 
 import msgspec
@@ -98,6 +99,21 @@ class Agent(
     def holds(self) -> tuple[str, ...]:
         """The ids of the items this agent holds."""
         return tuple(item for item, _ in self._session.holds.pairs())
+
+    @property
+    def stalled(self) -> tuple[str, ...]:
+        """The ids of held items about which nothing was done for long, by the project's policy."""
+        return self._session.holds.stalled
+
+    @property
+    def folder(self) -> Path:
+        """Where this machine keeps what belongs to the agent."""
+        return self._slot.folder
+
+    def touch(self) -> None:
+        """Say with the next heartbeat that whoever works on the held items is at it."""
+        for item in self.holds:
+            self._session.holds.touch(item)
 
     def cancel_requested(self, work_id: str) -> bool:
         """Return whether a held item was called off: stop, and release or fail it."""
@@ -273,6 +289,8 @@ class Agent(
                 return  # perhaps by this very end, whose answer will tell
             case ControlKind.CANCEL:
                 holds.ask_cancel(control.item)
+            case ControlKind.STALLED:
+                holds.stall(control.item)
             case ControlKind.LEASE_LOST:
                 holds.lose(control.item, control.lease_token)
             case ControlKind.DRAIN:

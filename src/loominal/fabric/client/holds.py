@@ -20,6 +20,7 @@ class Holds:
         self._cancelled: set[str] = set()
         self._lost: dict[str, None] = {}  # oldest first
         self._active: set[str] = set()
+        self._stalled: set[str] = set()
         self._ending: list[str] = []
 
     def __len__(self) -> int:
@@ -61,12 +62,23 @@ class Holds:
         """Note that something happened about a claim: the next heartbeat says so."""
         if item in self._tokens:
             self._active.add(item)
+            self._stalled.discard(item)
+
+    def stall(self, item: str) -> None:
+        """Note that the hub has heard nothing about the claim for long."""
+        if item in self._tokens:
+            self._stalled.add(item)
+
+    @property
+    def stalled(self) -> tuple[str, ...]:
+        """The claims about which nothing was done since the hub said that they stand still."""
+        return tuple(sorted(self._stalled))
 
     def end(self, item: str) -> None:
         """Hold the item no longer: it has ended or gone back."""
         token = self._tokens.pop(item, None)
-        self._cancelled.discard(item)
-        self._active.discard(item)
+        for notes in (self._cancelled, self._active, self._stalled):
+            notes.discard(item)
         if token is None:
             return
         self._past[item] = token

@@ -1,0 +1,75 @@
+"""What warp answers its client's hooks: what waits, at each moment in the form that fits, and no state told twice."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import suppress
+
+from loominal.warp.attention import Attention, Waiting
+from loominal.warp.link import Link
+from loominal.warp.text import counted, listed
+
+REPEAT_SECONDS = 30.0  # between two looks while a hook waits: what was missed during a reconnect is noticed then
+COALESCE_SECONDS = 0.2  # what comes in within is told together
+
+
+class Reminders:
+    """One client's reminders. `text` is asked by the hooks, through the socket."""
+
+    def __init__(self, link: Link, attention: Attention) -> None:
+        self._link = link
+        self._attention = attention
+        self._told: frozenset[str] = frozenset()  # of what waits, that for which the model was woken or kept going
+        self._changed = asyncio.Event()
+        self._waits = 0  # how many hooks have begun to wait
+        attention.on_change.append(self._changed.set)
+
+    async def text(self, moment: str, *, again: bool) -> str:
+        """Return what the model should know at a hook's moment, "" if nothing.
+
+        `again`: it already goes on because of a hook, and is to be left alone.
+        """
+        match moment:
+            case "session-start":
+                return self._beginning(await self._attention.look())
+            case "prompt":
+                if self._link.present is not None:
+                    self._link.present.touch()
+                return (await self._attention.look()).line()
+            case "stop":
+                return "" if again else self._news(await self._attention.look())
+            case "wait":
+                return await self._wait()
+        return ""  # of a later version
+
+    def _beginning(self, waiting: Waiting) -> str:
+        if self._link.present is None:
+            return ""
+        if not waiting.joined:
+            return "Loominal: to work with the other agents of this project, call join once."
+        if not waiting.held:
+            return waiting.line()
+        holds = f"Loominal: you hold {counted(len(waiting.held), 'work item')} ({listed(waiting.held)})."
+        return f"{holds} {waiting.line()}".strip()
+
+    async def _wait(self) -> str:
+        """Return when something new waits; of several the last one hears of it, and the others end."""
+        self._waits += 1
+        mine = self._waits
+        self._changed.set()
+        while self._waits == mine:
+            self._changed.clear()
+            waiting = await self._attention.look()
+            if self._waits == mine and (text := self._news(waiting)):
+                return text
+            with suppress(TimeoutError):
+                async with asyncio.timeout(REPEAT_SECONDS):
+                    await self._changed.wait()
+            await asyncio.sleep(COALESCE_SECONDS)
+        return ""
+
+    def _news(self, waiting: Waiting) -> str:
+        """Return what waits if any of it was not told yet; what waits no more is forgotten."""
+        marks = waiting.marks
+        new, self._told = marks - self._told, marks
+        return waiting.line() if new else ""
