@@ -14,12 +14,12 @@ from loominal.fabric.project_id import find_project
 from loominal.fabric.runtime_file import (
     Mode,
     Runtime,
-    home_directory,
     read_runtime,
     remove_runtime,
     runtime_path,
     write_runtime,
 )
+from loominal.fabric.state_directory import home_directory
 from loominal.model.errors import InvalidArgument, UpgradeNeeded
 from loominal.model.names import project_of_path
 

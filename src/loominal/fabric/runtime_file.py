@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from enum import StrEnum
 from pathlib import Path
 
@@ -48,16 +48,6 @@ class Runtime(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_de
 
 class _Versioned(msgspec.Struct):
     v: int = 0
-
-
-def home_directory(environ: Mapping[str, str]) -> Path:
-    """Return where a user's fabric keeps everything: `LOOMINAL_HOME`, else `loominal` in the XDG state directory."""
-    if named := environ.get("LOOMINAL_HOME"):
-        return Path(named).expanduser().absolute()
-    state = Path(environ.get("XDG_STATE_HOME", ""))
-    if not state.is_absolute():  # XDG: relative ones are to be ignored
-        state = Path(environ.get("HOME") or Path.home()) / ".local" / "state"
-    return state / "loominal"
 
 
 def runtime_path(home: Path) -> Path:

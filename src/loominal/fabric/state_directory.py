@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 
-def state_directory(environ: Mapping[str, str]) -> Path:
+def home_directory(environ: Mapping[str, str]) -> Path:
     """Return `LOOMINAL_HOME`, else `loominal` in the XDG state directory."""
     if named := environ.get("LOOMINAL_HOME"):
         return Path(named).expanduser().absolute()

@@ -13,7 +13,7 @@ import msgspec
 
 from loominal.broker.secret_file import read_secret, replace_secret
 from loominal.broker.server import free_port
-from loominal.fabric.runtime_file import home_directory
+from loominal.fabric.state_directory import home_directory
 from loominal.model.errors import InvalidArgument
 
 

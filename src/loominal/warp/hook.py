@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 from loominal.fabric import slot_socket
-from loominal.fabric.state_directory import state_directory
+from loominal.fabric.state_directory import home_directory
 
 MOMENTS = ("session-start", "prompt", "stop", "wait")
 EVENTS = {"session-start": "SessionStart", "prompt": "UserPromptSubmit", "stop": "Stop", "wait": "Stop"}
@@ -80,7 +80,7 @@ def _place(given: Json) -> Path | None:
     if named := os.environ.get("LOOMINAL_ATTACH"):
         return Path(named)
     session = given.get("session_id") or given.get("sessionId") or given.get("conversation_id")
-    return slot_socket.find(state_directory(os.environ), str(session or ""), slot_socket.ancestors())
+    return slot_socket.find(home_directory(os.environ), str(session or ""), slot_socket.ancestors())
 
 
 def _given() -> Json:

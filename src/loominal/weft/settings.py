@@ -9,7 +9,8 @@ from pathlib import Path
 import msgspec
 
 from loominal.fabric.hub.timings import Timings
-from loominal.fabric.runtime_file import Mode, Runtime, home_directory
+from loominal.fabric.runtime_file import Mode, Runtime
+from loominal.fabric.state_directory import home_directory
 from loominal.model.errors import InvalidArgument
 from loominal.model.names import SUBJECT_TOKEN
 

@@ -13,7 +13,7 @@ import msgspec
 
 from loominal.fabric.project_id import VARIABLE, ProjectName, find_project
 from loominal.fabric.protocol import GIVE_UP_SECONDS
-from loominal.fabric.runtime_file import home_directory
+from loominal.fabric.state_directory import home_directory
 from loominal.model import names
 from loominal.model.errors import InvalidArgument
 
