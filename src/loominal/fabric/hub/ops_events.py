@@ -20,8 +20,11 @@ from loominal.model.errors import BadCursor
 from loominal.model.message import WORK_RESULT, Kind, MessageId, Receipt
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
     from loominal.fabric.hub.caller import Caller
     from loominal.fabric.hub.project import Project
+    from loominal.fabric.hub.trail import Trail
 
 MOST_EVENTS = 20  # of one answer; what is left out comes with the next
 ITEMS_COMPARED = 50  # of the ready items, to tell new ones from those announced before
@@ -92,7 +95,8 @@ class _Watch:
         told = {each for each in pending if _mark(each) in self.heard.cancels}
         new = [each for each in pending if each not in told][: self._room()]
         for item in new:
-            self._add(EventKind.CANCEL, item, "you are asked to stop this work item")
+            asked_at = self._project.book.find(item).item.cancel_asked_at
+            self._add(EventKind.CANCEL, item, "you are asked to stop this work item", asked_at)
         self.heard = replace(self.heard, cancels=frozenset(map(_mark, told.union(new))))
 
     def _messages(self) -> None:
@@ -109,7 +113,7 @@ class _Watch:
             what = f"message from {project.agents.shown(sender)}"
             if is_result:
                 what = "end of a work item that you offered"
-            self._add_message(EventKind.MESSAGE, Kind.DIRECT, places, what)
+            self._add_message(EventKind.MESSAGE, Kind.DIRECT, places, what, trail)
         self.heard = replace(self.heard, inbox=last)
 
     def _work(self) -> None:
@@ -117,7 +121,7 @@ class _Watch:
         new = [each for each in ready if _mark(each) not in self.heard.work]
         if new:
             items = "a work item is" if len(new) == 1 else f"{len(new)} work items are"
-            self._add(EventKind.WORK, new[0], f"{items} ready for you to claim")
+            self._add(EventKind.WORK, new[0], f"{items} ready for you to claim", self._project.clock.now())
         self.heard = replace(self.heard, work=frozenset(map(_mark, ready)))
 
     def _receipts(self) -> None:
@@ -128,8 +132,10 @@ class _Watch:
         for (reader, receipt), places in groups.items():
             deed = "has acknowledged" if receipt is Receipt.ACKED else "was shown"
             messages = "your message" if len(places) == 1 else f"{len(places)} of your messages"
-            place = MessageId(Kind.DIRECT, self._project.generation, by_position[places[-1]].sequence)
-            self._add(EventKind.RECEIPT, str(place), f"{self._project.agents.shown(reader)} {deed} {messages}")
+            newest = by_position[places[-1]]
+            place = MessageId(Kind.DIRECT, self._project.generation, newest.sequence)
+            what = f"{self._project.agents.shown(reader)} {deed} {messages}"
+            self._add(EventKind.RECEIPT, str(place), what, newest.at)
         self.heard = replace(self.heard, receipts=last)
 
     def _channels(self) -> None:
@@ -140,7 +146,7 @@ class _Watch:
         rows = heapq.merge(*(self._of_others(name, complete) for name in channels.names()))
         groups, last, cut = _grouped(rows, self._room(), self.heard.channels)
         for name, places in groups.items():
-            self._add_message(EventKind.CHANNEL, Kind.CHANNEL, places, f"message in #{name}")
+            self._add_message(EventKind.CHANNEL, Kind.CHANNEL, places, f"message in #{name}", channels.trail(name))
         self.heard = replace(self.heard, channels=last if cut else complete)
 
     def _of_others(self, name: str, complete: int) -> Iterator[tuple[int, str]]:
@@ -149,12 +155,14 @@ class _Watch:
             if trail.labels[place].sender != self._caller.agent:
                 yield trail.sequences[place], name
 
-    def _add_message(self, kind: EventKind, log: Kind, places: list[int], what: str) -> None:
+    def _add_message(self, kind: EventKind, log: Kind, places: list[int], what: str, trail: Trail) -> None:
         summary = what if len(places) == 1 else f"{len(places)} x {what}"
-        self._add(kind, str(MessageId(log, self._project.generation, places[-1])), summary)
+        newest = trail.place(places[-1])
+        sent_at = trail.at(newest) if newest is not None else None
+        self._add(kind, str(MessageId(log, self._project.generation, places[-1])), summary, sent_at)
 
-    def _add(self, kind: EventKind, subject: str, summary: str) -> None:
-        self.events.append(EventView(kind=kind, id=subject, summary=summary, at=self._project.clock.now()))
+    def _add(self, kind: EventKind, subject: str, summary: str, at: datetime | None) -> None:
+        self.events.append(EventView(kind=kind, id=subject, summary=summary, at=at))
 
     def _room(self) -> int:
         return MOST_EVENTS - len(self.events)
