@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import msgspec
-
 from loominal.fabric.operations.channels import History
 from loominal.fabric.operations.dead_letters import DeadLetters
 from loominal.fabric.operations.identity import Joined
@@ -36,7 +34,7 @@ def answer(view: View) -> Json:
 def failure(error: LoominalError) -> Json:
     """Return what `tools/call` answers when a tool could not do what it was asked."""
     problem = error.problem()
-    shown = msgspec.to_builtins(problem) | {"retryable": problem.retryable}
+    shown = {name: getattr(problem, name) for name in problem.__struct_fields__}
     said = ". ".join(one_line(part).rstrip(".") for part in (problem.message, problem.hint) if part)
     return content(said if said.endswith("?") else said + ".", {"error": shown}, is_error=True)
 

@@ -26,7 +26,7 @@ from loominal.model import moves
 from loominal.model.errors import IllegalMove, LeaseLost, LoominalError, NotOwner
 from loominal.model.lifecycle import backoff_seconds, recoverable
 from loominal.model.moves import Complete, Fail, Keep, Recover, Release
-from loominal.model.work import Progress, Result, Status, WorkItem, done_op
+from loominal.model.work import ENDED, Progress, Result, Status, WorkItem, done_op
 
 PROGRESS_SECONDS = 600.0  # between two stored progress records of a claim; in between it is the leader's memory
 
@@ -78,6 +78,8 @@ async def report_progress(project: Project, caller: Caller, args: ReportProgress
     item, now = entry.item, project.clock.now()
     lease = project.leases.get(item.id)
     if lease is None or (lease.agent, lease.token) != (caller.agent, caller.lease_token):
+        if item.status in ENDED and (item.last_holder, item.token) == (caller.agent, caller.lease_token):
+            raise IllegalMove(f"{item.id} is {item.status}: no progress", "nothing is left to report")
         raise _lost(project, item.id)
     before = project.progress.get(item.id)
     percent = args.percent if args.percent is not None else (before.percent if before else 0.0)
