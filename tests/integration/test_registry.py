@@ -39,7 +39,6 @@ from loominal.model.errors import (
     BoundaryRefused,
     Forbidden,
     HandleTaken,
-    InvalidArgument,
     NotFound,
     NotRegistered,
 )
@@ -271,8 +270,19 @@ async def test_presence_answers_before_and_after(project: Project) -> None:
     assert (answer.before.status, answer.before.current_task_count) == (AgentStatus.ONLINE, 0)
     assert (answer.after.status, answer.after.current_task_count) == (AgentStatus.BUSY, 2)
     assert await discovered(project, me, capability="go") == [project.agents.shown(me.agent)]
-    with pytest.raises(InvalidArgument, match="not offline"):
-        await ops_registry.update_presence(project, later(me), UpdatePresence(status=AgentStatus.OFFLINE))
+
+
+async def test_who_says_offline_is_not_found_until_it_registers_again(project: Project) -> None:
+    me = await registered(project)
+    name = project.agents.shown(me.agent)
+
+    await ops_registry.update_presence(project, later(me), UpdatePresence(status=AgentStatus.OFFLINE))
+
+    assert await discovered(project, me) == []
+    assert await discovered(project, me, status=AgentStatus.OFFLINE) == [name]
+    assert await discovered(project, me, includeOffline=True) == [name]
+    await ops_registry.register_agent(project, later(me), RegisterAgent(agent_type="claude-code"))
+    assert await discovered(project, me) == [name]
 
 
 async def test_changes_of_two_hubs_at_once_are_all_kept(open_hub: Open) -> None:

@@ -56,6 +56,7 @@ def _registered(project: Project, record: AgentRecord) -> Candidate:
             capabilities=frozenset(names.label(each, "capability") for each in record.capabilities),
             boundaries=frozenset(names.label(each, "boundary") for each in record.boundaries),
             max_concurrent=record.max_concurrent,
+            status=record.status,
         )
         project.registered[record.id] = known = record, candidate
     return known[1]

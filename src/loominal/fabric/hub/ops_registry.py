@@ -36,7 +36,7 @@ from loominal.fabric.operations.registry import (
 from loominal.fabric.protocol import encode
 from loominal.model.agent import AgentRecord, AgentStatus
 from loominal.model.cursor import cursor, position
-from loominal.model.errors import BadCursor, InvalidArgument, NotRegistered
+from loominal.model.errors import BadCursor, NotRegistered
 from loominal.model.grant import Role
 from loominal.model.names import label
 
@@ -110,9 +110,10 @@ def bounds_of(project: Project, caller: Caller) -> Bounds:
 
 
 async def update_presence(project: Project, caller: Caller, args: UpdatePresence) -> PresenceUpdated:
-    """Change what the caller says of itself; what is left out stays."""
-    if args.status is AgentStatus.OFFLINE:
-        raise InvalidArgument("an agent that is here is not offline", "call deregister_agent, or end the process")
+    """Change what the caller says of itself; what is left out stays.
+
+    Who says offline is not found and given no work until it says otherwise or registers again; its claims go on.
+    """
     bounds = bounds_of(project, caller)
 
     def change(record: AgentRecord) -> AgentRecord:
@@ -170,9 +171,10 @@ def _filter(project: Project, caller: Caller, args: DiscoverAgents) -> Callable[
     def accepts(record: AgentRecord) -> bool:
         if not sees(project, caller, record) or (args.scope is Scope.MINE and record.user != user):
             return False
-        if not is_online(record.id, now, timings):
-            return args.status is AgentStatus.OFFLINE or (args.status is None and args.include_offline)
-        return args.status is None or args.status is record.status
+        status = record.status if is_online(record.id, now, timings) else AgentStatus.OFFLINE
+        if args.status is None:
+            return args.include_offline or status is not AgentStatus.OFFLINE
+        return status is args.status
 
     return accepts
 

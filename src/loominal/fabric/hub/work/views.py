@@ -14,7 +14,7 @@ from loominal.fabric.hub.project import Project
 from loominal.fabric.hub.work.moving import move
 from loominal.fabric.operations.work import ProgressView, WorkView
 from loominal.model import record as records
-from loominal.model.agent import JsonObject
+from loominal.model.agent import AgentStatus, JsonObject
 from loominal.model.errors import CorruptRecord, IllegalMove, NotFound
 from loominal.model.moves import Adopt
 from loominal.model.routing import Route, claimable_after, route_of, why_waiting
@@ -118,6 +118,8 @@ def why_nothing(project: Project, agent: str, capability: str | None) -> str:
     me = candidate_of(project, agent)
     if me is None:
         return "You are not registered or not heard of any more; join again."
+    if me.status is AgentStatus.OFFLINE:
+        return "You said that you are offline: update_presence with status online, or join again."
     if me.draining:
         return "You are being drained: nothing new is given to you; end when you are done."
     if me.holding >= me.max_concurrent:
