@@ -16,7 +16,7 @@ class Does(StrEnum):
     """What the holder of an item does with it."""
 
     DONE = "done"
-    LONG = "long"  # done, but only after more than a lease, with progress
+    LONG = "long"  # done, but only after more than a lease, with progress: a new leader finds such claims
     FAIL_ONCE = "fail-once"
     FAIL = "fail"  # every time
     FATAL = "fatal"  # not to be tried again
@@ -28,7 +28,7 @@ class Does(StrEnum):
 
 WEIGHTS = {
     Does.DONE: 50,
-    Does.LONG: 6,
+    Does.LONG: 12,
     Does.FAIL_ONCE: 10,
     Does.FAIL: 5,
     Does.FATAL: 5,
@@ -39,7 +39,7 @@ WEIGHTS = {
 }
 TIMEOUT_SECONDS = {Does.HANG: 1.0, Does.LATE: 0.6}
 LATE_SECONDS = 1.5
-LONG_SECONDS = 4.0
+LONG_SECONDS = 5.0
 
 
 class Task(msgspec.Struct, frozen=True, kw_only=True):
