@@ -79,5 +79,5 @@ def test_a_damaged_authority_is_never_replaced(tmp_path: Path) -> None:
     (tmp_path / "ca.key").write_text("damaged")
     made.server.unlink()
 
-    with pytest.raises(InvalidArgument, match="ca.key"):
+    with pytest.raises(InvalidArgument, match=r"ca\.key"):
         ensure_certificates(tmp_path, HOSTS, NOW)
