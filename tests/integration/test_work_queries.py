@@ -8,6 +8,8 @@ import time
 
 import pytest
 
+from loominal.broker import subjects
+from loominal.broker.log import Log
 from loominal.fabric.client.agent import Agent
 from loominal.fabric.operations.work import GetWork, ListWork, WorkDetail, WorkField, WorkPage, WorkView
 from loominal.fabric.protocol import encode_answer
@@ -139,7 +141,11 @@ async def test_what_is_too_large_is_refused_and_nothing_stored(workshop: Worksho
         await offered(boss, context_data={"x": "y" * 200_001})
     with pytest.raises((TooLarge, InvalidArgument)):
         await boss.broadcast_work_offer("many", capabilities=[f"capability number {n}" * 4 for n in range(100)])
+    with pytest.raises(TooLarge):
+        await boss.broadcast_work_offer("many", capabilities=[f"{number:03}{'c' * 97}" for number in range(32)])
     assert (await boss.list_work()).total == 0
+    log = Log(await workshop.broker(), subjects.work_stream(workshop.project))
+    assert await log.count(subjects.every("spec", workshop.project)) == 0
     work_id = await offered(boss)
     await claim(agent)
     with pytest.raises(TooLarge):

@@ -61,17 +61,18 @@ async def broadcast_work_offer(project: Project, caller: Caller, args: Broadcast
 
 async def start(project: Project, submission: Submission) -> Entry:
     """Return the item of a stored submission, with its first state written now or before."""
+    entry = await first(project, _first_state(project, submission))
+    await settle(project, entry.item)
+    return entry
+
+
+def _first_state(project: Project, submission: Submission) -> WorkItem:
     parents = {parent: project.book.get(parent) for parent in submission.depends_on}
     outcomes = {
         parent: entry.item.status if entry and entry.item.ended_at else None for parent, entry in parents.items()
     }
     outcomes.update({parent: Status.DISCARDED for parent, entry in parents.items() if entry is None})
-    item = submitted(submission, outcomes, project.clock.now())
-    if not fits(item):
-        raise TooLarge(f"task {names.shown(submission.task_id)} names too much", "fewer capabilities or dependencies")
-    entry = await first(project, item)
-    await settle(project, entry.item)
-    return entry
+    return submitted(submission, outcomes, project.clock.now())
 
 
 async def _store(project: Project, submission: Submission) -> tuple[Submission, bool]:
@@ -82,6 +83,10 @@ async def _store(project: Project, submission: Submission) -> tuple[Submission, 
         raise Duplicate(f"task {names.shown(submission.task_id)} was offered before and has ended long ago")
     if known is None:
         _check_deadline(submission)
+        if not fits(_first_state(project, submission)):  # once it is stored it is a promise
+            raise TooLarge(
+                f"task {names.shown(submission.task_id)} names too much", "fewer capabilities or dependencies"
+            )
         project.fullness.check("submission")
         try:
             data = records.encode(submission)
