@@ -150,7 +150,7 @@ class WorkBook:
         return None
 
     def watch_deadline(self, item_id: str) -> None:
-        """Look at an item's deadline again later: the judgement could not be written."""
+        """Look at an item's deadline again: the judgement could not be written."""
         entry = self._entries.get(item_id)
         if entry and entry.item.deadline:
             heapq.heappush(self._deadlines, (entry.item.deadline, item_id))

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 import random
+from contextlib import suppress
 from datetime import timedelta
 
 from loominal.fabric.hub.control import nudge
@@ -15,7 +16,7 @@ from loominal.fabric.hub.work.leases import Lease
 from loominal.fabric.hub.work.matching import offer
 from loominal.fabric.hub.work.moving import move
 from loominal.fabric.protocol import ControlKind
-from loominal.model.errors import BrokerUnavailable, IllegalMove, NotFound
+from loominal.model.errors import IllegalMove, NotFound
 from loominal.model.lifecycle import LAPSE_DELAY_SECONDS, backoff_seconds
 from loominal.model.moves import AskCancel, Cancel, Expire, Lapse, Release, TimeOut, WorkEvent
 from loominal.model.work import ENDED, Status, WorkItem
@@ -122,14 +123,15 @@ async def _stalled(project: Project, now: float) -> None:
 async def _expire(project: Project) -> None:
     if not project.clock.settled:
         return
-    for item_id in project.book.expired(project.clock.now()):
-        try:
-            await move(project, item_id, Expire())
-        except (IllegalMove, NotFound):
-            continue
-        except BrokerUnavailable:
+    expired = project.book.expired(project.clock.now())
+    try:
+        while expired:
+            with suppress(IllegalMove, NotFound):  # it was claimed, or ended, in this very moment
+                await move(project, expired[-1], Expire())
+            expired.pop()
+    finally:
+        for item_id in expired:
             project.book.watch_deadline(item_id)
-            raise
 
 
 def _asked_long_ago(project: Project, item: WorkItem) -> bool:
