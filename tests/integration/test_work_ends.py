@@ -145,6 +145,20 @@ async def test_a_holder_is_asked_before_its_item_is_called_off(workshop: Worksho
     await workshop.check()
 
 
+async def test_how_far_a_holder_came_says_nothing_of_the_next_one(workshop: Workshop) -> None:
+    boss, first, second = [await workshop.agent(handle) for handle in ("boss", "first", "second")]
+    work_id = await offered(boss)
+    await claim(first)
+    await first.report_progress(work_id, percent=90, message="nearly there")
+    await first.release_work(work_id)
+    await claim(second)
+
+    taken_over = await boss.get_work(work_id)
+    report = await second.report_progress(work_id, message="begun")
+
+    assert (taken_over.progress, report.percent) == (None, 0)
+
+
 async def told_of(boss: Agent, work_id: str, status: str) -> bool:
     return (work_id, status) in await mail_of(boss)
 

@@ -13,6 +13,7 @@ def moved(project: Project, before: WorkItem | None, item: WorkItem) -> None:
         project.leases.begin(item, project.clock.monotonic())
     else:
         project.leases.end(item.id)
+        project.progress.pop(item.id, None)  # the next holder begins anew
     if item.status is Status.READY:
         offer(project, item)
     if before is not None and before.claimed_by and before.claimed_by != item.claimed_by:
