@@ -11,8 +11,8 @@ import pytest
 
 from loominal.broker import subjects
 from loominal.broker.connection import Broker
-from loominal.fabric.hub.authority import OpenAuthority
 from loominal.fabric.hub.hub import Hub
+from loominal.fabric.hub.open_authority import OpenAuthority
 from loominal.fabric.hub.project import Project
 from loominal.fabric.hub.timings import Timings
 from loominal.model.lifecycle import step, submitted
@@ -69,9 +69,22 @@ async def test_a_submission_that_outlived_its_forgotten_item_goes_and_hides_no_o
         await offer(project, "w_left", started=False)
         await offer(project, "w_old", started=False)
         item = step(submitted(a_submission(id="w_old"), {}, NOW), Cancel(), NOW)
+        await project.work_log.append(subjects.item(project_id, "w_old"), encode(item))
         stone = step(item, Collect(), NOW + timedelta(days=8))
         await project.work_log.append(subjects.item(project_id, "w_old"), encode(stone))
 
     async with served(nats_server, project_id) as project:
         assert project.book.find("w_left").item.status is Status.READY
         assert await project.work_log.count(subjects.every("spec", project_id)) == 1
+        assert await project.work_log.count(subjects.item(project_id, "w_old")) == 1  # the tombstone
+
+
+async def test_a_submission_that_names_too_much_does_not_keep_a_project_from_being_loaded(
+    nats_server: NatsServer, project_id: str
+) -> None:
+    submission = a_submission(id="w_big", capabilities=tuple(f"{number:03}{'c' * 97}" for number in range(32)))
+    async with served(nats_server, project_id) as project:
+        await project.work_log.append(subjects.submission(project_id, "w_big"), encode(submission))
+
+    async with served(nats_server, project_id) as project:
+        assert project.book.find("w_big").item.status is Status.READY

@@ -11,6 +11,7 @@ from loominal.broker.follower import Follower
 from loominal.broker.log import Log, Record
 from loominal.fabric.hub import records as agents_records
 from loominal.fabric.hub.project import Project
+from loominal.fabric.hub.work.collecting import clear
 from loominal.fabric.hub.work.moving import follow
 from loominal.fabric.hub.work.submitting import start
 from loominal.model import record as records
@@ -129,7 +130,7 @@ class Loading:
             entry = p.book.get(item_id)
             if entry is not None:
                 if entry.item.collected:  # the hub died while it forgot the item
-                    await p.work_log.purge(subject)
+                    await clear(p, entry)
                 continue
             last = await p.work_log.last(subject)
             try:

@@ -6,6 +6,7 @@ from datetime import timedelta
 
 from loominal.broker import subjects
 from loominal.fabric.hub.project import Project
+from loominal.fabric.hub.work.book import Entry
 from loominal.fabric.hub.work.moving import move
 from loominal.model.errors import IllegalMove, NotFound
 from loominal.model.moves import Collect
@@ -29,9 +30,14 @@ async def collect(project: Project) -> None:
             entry = await move(project, item.id, Collect())
         except (IllegalMove, NotFound):
             continue
-        await project.work_log.purge(subjects.item(project.id, item.id), below=entry.sequence)
-        await project.work_log.purge(subjects.submission(project.id, item.id))
-        project.progress.pop(item.id, None)
+        await clear(project, entry)
+
+
+async def clear(project: Project, tombstone: Entry) -> None:
+    """Remove what the log has of a forgotten item beside its tombstone; its submission goes last."""
+    item_id = tombstone.item.id
+    await project.work_log.purge(subjects.item(project.id, item_id), below=tombstone.sequence)
+    await project.work_log.purge(subjects.submission(project.id, item_id))
 
 
 def _forgettable(project: Project) -> list[WorkItem]:
