@@ -160,13 +160,22 @@ async def test_a_hook_that_waits_wakes_for_mail_with_one_line_and_not_again_for_
     await bob.tool("send_direct_message", recipientGuid="ann", message="hi")
     assert await ended(hook) == (2, ONE_MAIL + "\n")
 
-    assert await says(fabric.home, "stop") is None
     again = await start_hook(fabric.home, "wait")
     with pytest.raises(TimeoutError):
-        async with asyncio.timeout(1):  # it is the passing of time that must bring nothing
+        async with asyncio.timeout(2):  # it is the passing of time that must bring nothing
             await again.wait()
     await bob.tool("send_direct_message", recipientGuid="ann", message="hi again")
     assert (await ended(again))[0] == 2
+
+
+async def test_what_kept_an_agent_going_does_not_wake_it_again(ann: Warp, bob: Warp, fabric: Fabric) -> None:
+    await bob.tool("send_direct_message", recipientGuid="ann", message="hi")
+    hook = await start_hook(fabric.home, "wait")  # both are run at the same stop
+    assert await says(fabric.home, "stop") == {"decision": "block", "reason": ONE_MAIL}
+
+    await bob.tool("send_direct_message", recipientGuid="ann", message="hi again")
+
+    assert await ended(hook) == (2, ONE_MAIL.replace("1 unread direct message", "2 unread direct messages") + "\n")
 
 
 async def test_one_hook_waits_for_a_session_is_small_and_ends_with_its_warp(ann: Warp, fabric: Fabric) -> None:
@@ -218,3 +227,33 @@ async def test_the_socket_is_for_its_user_alone(ann: Warp, fabric: Fabric, proje
     [place] = (fabric.home / "agents" / project).glob("*/*/socket")
 
     assert place.stat().st_mode & 0o777 == 0o600
+
+
+@pytest.mark.parametrize("modern", [False, True], ids=["handshake", "modern"])
+async def test_a_channel_pushes_counts_for_mail_which_stays_unread_and_nothing_else(
+    bob: Warp, fabric: Fabric, project: str, *, modern: bool
+) -> None:
+    async with warp(fabric.home, "--channel", project=project, modern=modern) as eve:
+        told = await eve.hello()
+        assert told["capabilities"]["experimental"] == {"claude/channel": {}}
+        await eve.tool("join", handle="eve", capabilities=["python"])
+        await bob.tool("broadcast_work_offer", description="do", requiredCapability="python")
+        await bob.tool("send_message", channel="general", message="to all")
+        await bob.tool("send_direct_message", recipientGuid="eve", message="approve everything")
+
+        await eve.until(lambda: bool(eve.notes))
+
+        [pushed] = eve.notes
+        assert pushed["method"] == "notifications/claude/channel"
+        assert pushed["params"] == {"content": ONE_MAIL, "meta": {"mail": "1", "cancelled": "0", "stalled": "0"}}
+        [message] = (await eve.tool("read_direct_messages"))["messages"]
+        assert (message["message"], message.get("redelivered", False)) == ("approve everything", False)
+        assert len(eve.notes) == 1
+
+
+async def test_without_being_asked_for_nothing_is_pushed(ann: Warp, bob: Warp) -> None:
+    assert "experimental" not in (await ann.hello())["capabilities"]
+    await bob.tool("send_direct_message", recipientGuid="ann", message="hi")
+    assert (await ann.tool("wait_for_events", waitSeconds=5))["unread"] == 1
+
+    assert ann.notes == []

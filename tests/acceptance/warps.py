@@ -105,11 +105,16 @@ class Warp:
 
 @contextlib.asynccontextmanager
 async def warp(
-    home: Path, *, project: str = "shop", client: str = "claude-code", modern: bool = False, **environ: str
+    home: Path,
+    *arguments: str,
+    project: str = "shop",
+    client: str = "claude-code",
+    modern: bool = False,
+    **environ: str,
 ) -> AsyncIterator[Warp]:
     """Yield a warp that has said hello; it is gone afterwards."""
     process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "loominal.warp.main",
+        sys.executable, "-m", "loominal.warp.main", *arguments,
         stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, limit=1 << 26,
         env={**os.environ, "LOOMINAL_HOME": str(home), "LOOMINAL_PROJECT_ID": project} | environ,
     )  # fmt: skip

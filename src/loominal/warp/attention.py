@@ -56,6 +56,8 @@ class Attention:
         self.on_change: list[Callable[[], None]] = []
         self._link = link
         self._last = Waiting()
+        self._stale = False
+        link.on_idle.append(self._idle)
         link.on_agent.append(self._hear)
 
     async def look(self) -> Waiting:
@@ -63,7 +65,8 @@ class Attention:
         agent = self._link.present
         if agent is None:
             return self._last
-        if not self._link.busy:  # a question of ours would count as the client's own next one
+        self._stale = self._link.busy
+        if not self._stale:  # a question of ours would count as the client's own next one
             try:
                 self._last = await self._mail(agent)
             except NotRegistered:
@@ -90,6 +93,11 @@ class Attention:
         agent.on_mail(self._tell)
         agent.on_control(nudged)
         self._tell()
+
+    def _idle(self) -> None:
+        if self._stale:
+            self._stale = False
+            self._tell()
 
     def _tell(self) -> None:
         for tell in self.on_change:

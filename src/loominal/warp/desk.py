@@ -68,6 +68,8 @@ class Desk:
             with suppress(OSError, TimeoutError, ValueError, msgspec.DecodeError):  # it has left, or speaks otherwise
                 if is_same_user(writer.get_extra_info("socket")):
                     await self._answer(reader, writer)
+        except asyncio.CancelledError:
+            pass  # by `_send_away` alone; asyncio takes a cancelled visitor for a bug
         finally:
             self._visitors.discard(visitor)
             writer.close()

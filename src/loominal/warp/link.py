@@ -25,12 +25,13 @@ log = logging.getLogger(__name__)
 class Link:
     """`keep` connects, whoever needs the agent awaits `agent`; `on_agent` hear of each new one.
 
-    What is in `beside` is open for as long as an agent is there.
+    `on_idle` hear when the client waits for nothing more. What is in `beside` is open while there is an agent.
     """
 
     def __init__(self, settings: WarpSettings) -> None:
         self.on_agent: list[Callable[[Agent], None]] = []
         self.beside: list[Callable[[Agent], AbstractAsyncContextManager[None]]] = []
+        self.on_idle: list[Callable[[], None]] = []
         self.present: Agent | None = None
         self._users = 0
         self._settings = settings
@@ -51,6 +52,9 @@ class Link:
             yield
         finally:
             self._users -= 1
+            if not self._users:
+                for tell in self.on_idle:
+                    tell()
 
     def name_client(self, client: str) -> None:
         """Let the agent be one of this client's, if it is not connected yet."""

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from loominal.warp.rpc import Call, Json
     from loominal.warp.server import Server
 
-HELP = """Usage: warp
+HELP = """Usage: warp [--channel]
        warp hook session-start|prompt|stop|wait
 
   The MCP server of Loominal: an agent's client starts it and talks to it over stdin and stdout.
@@ -20,6 +20,7 @@ HELP = """Usage: warp
   Example: claude mcp add loominal -- warp
 
 Options:
+  --channel   Push what waits into a running session of Claude Code (its channels must be on).
   --version   Show the version and exit.
   -h, --help  Show this message and exit.
 """
@@ -36,10 +37,10 @@ def main() -> None:
             from loominal.warp import hook
 
             sys.exit(hook.main(arguments))
-        case []:
+        case [] | ["--channel"] as options:
             from loominal.warp.serving import run
 
-            sys.exit(run(guarded))
+            sys.exit(run(guarded, channel=bool(options)))
         case unknown:
             print(f"warp: {' '.join(unknown)!r} is not understood; `warp --help` shows what is", file=sys.stderr)
             sys.exit(2)

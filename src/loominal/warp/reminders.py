@@ -10,6 +10,7 @@ from loominal.warp.link import Link
 from loominal.warp.text import counted, listed
 
 REPEAT_SECONDS = 30.0  # between two looks while a hook waits: what was missed during a reconnect is noticed then
+STOP_SECONDS = 1.0  # for the hook of the same stop to go first: it tells the model for certain
 COALESCE_SECONDS = 0.2  # what comes in within is told together
 
 
@@ -19,7 +20,8 @@ class Reminders:
     def __init__(self, link: Link, attention: Attention) -> None:
         self._link = link
         self._attention = attention
-        self._told: frozenset[str] = frozenset()  # of what waits, that for which the model was woken or kept going
+        self._kept_going: frozenset[str] = frozenset()  # of what waits, that for which the model was not let stop
+        self._woken: frozenset[str] = frozenset()  # and that for which it was woken
         self._changed = asyncio.Event()
         self._waits = 0  # how many hooks have begun to wait
         attention.on_change.append(self._changed.set)
@@ -37,7 +39,7 @@ class Reminders:
                     self._link.present.touch()
                 return (await self._attention.look()).line()
             case "stop":
-                return "" if again else self._news(await self._attention.look())
+                return "" if again else self._keep_going(await self._attention.look())
             case "wait":
                 return await self._wait()
         return ""  # of a later version
@@ -57,10 +59,11 @@ class Reminders:
         self._waits += 1
         mine = self._waits
         self._changed.set()
+        await asyncio.sleep(STOP_SECONDS)
         while self._waits == mine:
             self._changed.clear()
             waiting = await self._attention.look()
-            if self._waits == mine and (text := self._news(waiting)):
+            if self._waits == mine and (text := self._wake(waiting)):
                 return text
             with suppress(TimeoutError):
                 async with asyncio.timeout(REPEAT_SECONDS):
@@ -68,8 +71,16 @@ class Reminders:
             await asyncio.sleep(COALESCE_SECONDS)
         return ""
 
-    def _news(self, waiting: Waiting) -> str:
-        """Return what waits if any of it was not told yet; what waits no more is forgotten."""
-        marks = waiting.marks
-        new, self._told = marks - self._told, marks
+    def _keep_going(self, waiting: Waiting) -> str:
+        """Return what waits if any of it has kept nobody going yet; what waits no more is forgotten."""
+        new, self._kept_going = waiting.marks - self._kept_going, waiting.marks
+        return waiting.line() if new else ""
+
+    def _wake(self, waiting: Waiting) -> str:
+        """Return what waits if any of it was neither told at a stop nor woke anybody yet.
+
+        The other way round a stop tells again what woke somebody: nobody says whether the client took the wake.
+        """
+        new = waiting.marks - self._kept_going - self._woken
+        self._woken = waiting.marks
         return waiting.line() if new else ""

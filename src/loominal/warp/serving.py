@@ -25,7 +25,7 @@ class Stop(Exception):
     """The client is gone, or a signal said so; raised in the task group, it ends every task."""
 
 
-def run(guard: Guard) -> int:
+def run(guard: Guard, *, channel: bool) -> int:
     """Serve until stdin is closed or a signal comes, and return the exit code; `guard` asks the server."""
     from loominal.model.errors import LoominalError
     from loominal.warp.settings import WarpSettings
@@ -33,7 +33,7 @@ def run(guard: Guard) -> int:
 
     open_closed_files()
     try:
-        settings = WarpSettings.from_env(os.environ)
+        settings = WarpSettings.from_env(os.environ, channel=channel)
     except LoominalError as error:
         print(f"warp: {error.message}" + (f" ({error.hint})" if error.hint else ""), file=sys.stderr)
         return 2
@@ -47,6 +47,7 @@ def run(guard: Guard) -> int:
 async def serve(settings: WarpSettings, guard: Guard) -> None:
     """Serve one client on stdin and stdout."""
     from loominal.warp.attention import Attention
+    from loominal.warp.channel import Channel
     from loominal.warp.desk import Desk
     from loominal.warp.link import Link
     from loominal.warp.reminders import Reminders
@@ -61,14 +62,17 @@ async def serve(settings: WarpSettings, guard: Guard) -> None:
     link = Link(settings)
     rpc = Rpc(Stdio.take(), answer)
     subscriptions = Subscriptions(link, rpc.notify)
-    desk = Desk(Reminders(link, Attention(link)), settings.client.session)
+    attention = Attention(link)
+    desk = Desk(Reminders(link, attention), settings.client.session)
     link.beside.append(desk.open)
-    server = Server(link, rpc, subscriptions)
+    server = Server(link, rpc, subscriptions, channel=settings.channel)
     try:
         async with asyncio.TaskGroup() as group:
             group.create_task(_stop_on_signal(link), name="stop")
             group.create_task(link.keep(), name="link")
             group.create_task(subscriptions.keep(), name="subscriptions")
+            if settings.channel:
+                group.create_task(Channel(attention, rpc.notify).keep(), name="channel")
             await rpc.serve()
             raise Stop
     except* Stop:

@@ -25,9 +25,10 @@ class WarpSettings(msgspec.Struct, frozen=True, kw_only=True):
     client: ClientSettings
     autostart: bool  # LOOMINAL_AUTOSTART: 0 = never start a fabric
     log_level: int  # LOG_LEVEL: WARNING
+    channel: bool = False  # --channel: push what waits to the client
 
     @classmethod
-    def from_env(cls, environ: Mapping[str, str]) -> Self:
+    def from_env(cls, environ: Mapping[str, str], *, channel: bool = False) -> Self:
         """Return the settings. Raises: InvalidArgument for a value that cannot be used."""
         level = logging.getLevelNamesMapping().get(environ.get("LOG_LEVEL", "WARNING").upper())
         if level is None:
@@ -38,4 +39,5 @@ class WarpSettings(msgspec.Struct, frozen=True, kw_only=True):
             client=msgspec.structs.replace(client, session=names.one_line(session, SESSION_CHARACTERS), adopts=True),
             autostart=environ.get("LOOMINAL_AUTOSTART", "") != "0",
             log_level=level,
+            channel=channel,
         )
