@@ -72,12 +72,15 @@ def test_a_project_starts_warp_by_its_name(user: User) -> None:
     assert list(user.project.iterdir()) == []
 
 
-def test_hooks_are_written_only_if_warp_has_them(user: User) -> None:
+def test_the_hooks_that_are_written_run(user: User) -> None:
     assert user.run("connect", "claude-code").returncode == 0
 
-    has_hooks = subprocess.run([sys.executable, "-m", "loominal.warp.main", "hook", "--help"], capture_output=True)
-    written = (user.home / ".claude" / "settings.json").exists()
-    assert written == (has_hooks.returncode == 0)
+    hooks = json.loads((user.home / ".claude" / "settings.json").read_text())["hooks"]
+    commands = [hook["command"] for groups in hooks.values() for group in groups for hook in group["hooks"]]
+    assert [command.rpartition(" ")[2] for command in commands] == ["session-start", "prompt", "stop", "wait"]
+    for command in commands:
+        done = subprocess.run(command, shell=True, input='{"session_id": "s"}', capture_output=True, text=True)
+        assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
 
 
 def test_a_dry_run_prints_a_diff_and_changes_nothing(user: User) -> None:

@@ -8,10 +8,11 @@ from __future__ import annotations
 from pathlib import Path
 
 from loominal.local.connect.edit import Add, Op
-from loominal.local.connect.hooks import PROMPT, SESSION_START, STOP, grouped, hook_ops
+from loominal.local.connect.hooks import PROMPT, SESSION_START, STOP, WAIT, grouped, hook_ops
 from loominal.local.connect.interface import ALLOWED_TOOLS, SERVER, FileEdit, Place, Scope, Wish, server_edit
 from loominal.local.connect.text import Format
 
+WAIT_SECONDS = 86400  # the longest that an idle session hears of its mail
 EVENTS = {"SessionStart": SESSION_START, "UserPromptSubmit": PROMPT, "Stop": STOP}
 
 
@@ -31,7 +32,9 @@ class ClaudeCode:
         servers = _state(place) if user else place.project / ".mcp.json"
         settings = (_folder(place) if user else place.project / ".claude") / "settings.json"
         edits = [server_edit(servers, Format.JSON, "mcpServers", {"type": "stdio"} | wish.server)]
-        ops: tuple[Op, ...] = hook_ops(wish.program, EVENTS, grouped) if wish.hooks else ()
+        ops: tuple[Op, ...] = ()
+        if wish.hooks:
+            ops = hook_ops(wish.program, EVENTS, grouped) + hook_ops(wish.program, {"Stop": WAIT}, _waiting)
         if wish.allow:
             ops += (Add(keys=("permissions", "allow"), values=tuple(f"mcp__{SERVER}__{t}" for t in ALLOWED_TOOLS)),)
         return [*edits, FileEdit(path=settings, format=Format.JSON, ops=ops)] if ops else edits
@@ -42,6 +45,15 @@ class ClaudeCode:
         if (unread := unread_file(place)) is not None:
             notes.append(f"{unread} names {SERVER}, but Claude Code does not read that file: you can remove it")
         return notes
+
+
+def _waiting(command: str) -> dict[str, object]:
+    """Return a hook that runs in the background and wakes the model by exit code 2.
+
+    Without `async` a session without a terminal (`claude -p`) would wait for it, and so never end.
+    """
+    in_background = {"async": True, "asyncRewake": True, "timeout": WAIT_SECONDS}
+    return {"hooks": [{"type": "command", "command": command} | in_background]}
 
 
 def unread_file(place: Place) -> Path | None:

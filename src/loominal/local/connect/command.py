@@ -8,7 +8,6 @@ from pathlib import Path
 
 import click
 
-from loominal.local.connect import hooks
 from loominal.local.connect.clients import CLIENTS
 from loominal.local.connect.findings import findings
 from loominal.local.connect.interface import Client, Place, Scope, Wish, warp_program
@@ -45,7 +44,7 @@ def connect(
         _list(place)
         return
     where = Scope(scope)
-    wish = Wish(scope=where, program=warp_program(where), allow=allow, hooks=hooks.HOOKS_AVAILABLE and not no_hooks)
+    wish = Wish(scope=where, program=warp_program(where), allow=allow, hooks=not no_hooks)
     failed = False
     for one in chosen:
         try:

@@ -7,9 +7,7 @@ from collections.abc import Callable, Mapping
 
 from loominal.local.connect.edit import Add, Op
 
-HOOKS_AVAILABLE = False  # whether `warp hook` exists; a hook that fails would be shown to the user at every prompt
-
-SESSION_START, PROMPT, STOP = "session-start", "prompt", "stop"
+SESSION_START, PROMPT, STOP, WAIT = "session-start", "prompt", "stop", "wait"
 
 
 def hook_command(program: tuple[str, ...], moment: str) -> str:
