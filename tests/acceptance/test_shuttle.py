@@ -70,3 +70,27 @@ def test_what_cannot_be_is_told_with_an_exit_code_and_what_to_do(shell: Shell) -
     assert (empty.returncode, early.returncode) == (2, 1)
     assert "it is empty" in empty.stderr
     assert "cancel_work" in early.stderr
+
+
+def test_work_is_read_from_a_file_with_its_context_and_only_for_one_type_of_agent(shell: Shell) -> None:
+    (shell.directory / "todo.md").write_text("dye the wool")
+    offer = ("submit", "--file", "todo.md", "--agent-type", "codex", "--context", '{"colour": "red"}', "--json")
+    item = json.loads(shell.shuttle(*offer).stdout)["id"]
+
+    shown = json.loads(shell.shuttle("work", "show", item, "--json").stdout)
+    neither, both = shell.shuttle("submit"), shell.shuttle("submit", "text", "--file", "todo.md")
+    no_object = shell.shuttle("submit", "text", "--context", "[1]")
+
+    assert (shown["description"], shown["contextData"]) == ("dye the wool", {"colour": "red"})
+    assert [each.returncode for each in (neither, both, no_object)] == [2, 2, 2]
+
+
+def test_watch_prints_a_line_of_json_for_each_item_that_has_ended(shell: Shell) -> None:
+    items = [shell.shuttle("submit", text).stdout.strip() for text in ("card", "spin")]
+    for item in items:
+        shell.shuttle("work", "cancel", item)
+
+    watched = shell.shuttle("watch", *items, "--json")
+
+    assert [json.loads(line)["id"] for line in watched.stdout.splitlines()] == items
+    assert watched.returncode == 1

@@ -3,46 +3,60 @@
 from __future__ import annotations
 
 import sys
+from typing import TextIO
 
 import click
+import msgspec
 
 from loominal.fabric.client.agent import Agent
 from loominal.fabric.operations.work import Offered, WorkDetail
+from loominal.model.agent import JsonObject
 from loominal.model.work import Status
 from loominal.shuttle.fleet import Fleet, json_option
 
 WAIT_SECONDS = 50.0
 
 
+def _object(_: click.Context, __: click.Parameter, text: str | None) -> JsonObject | None:
+    try:
+        return msgspec.json.decode(text, type=JsonObject) if text else None
+    except msgspec.DecodeError as error:
+        raise click.BadParameter(f"it is no JSON object: {error}") from error
+
+
 @click.command(
     help='Offer work to whoever can do it.\n\nExample: shuttle submit "Fix the tests" --capability python --wait'
 )
-@click.argument("text")
+@click.argument("text", required=False)
+@click.option("--file", "-f", type=click.File(encoding="utf-8"), help="Read the text from here; - is stdin.")
 @click.option("--capability", "-c", "capabilities", multiple=True, help="What is needed; all of them.")
 @click.option("--boundary", "-b", default="personal", show_default=True)
 @click.option("--priority", type=click.IntRange(1, 10), default=5, show_default=True, help="10 goes first.")
 @click.option("--task-id", help="Your own id: the same again is the same item.")
 @click.option("--deadline", help="A time, or a duration such as 2h.")
 @click.option("--depends-on", multiple=True, metavar="ID", help="Ready only when these are done.")
+@click.option("--agent-type", help="Only agents of this type may take it.")
+@click.option("--context", callback=_object, metavar="JSON", help="What the work needs to know, an object.")
 @click.option("--wait", is_flag=True, help="Stay until it has ended; exit 1 unless it is done.")
 @json_option
 @click.pass_obj
 def submit(
     fleet: Fleet,
     *,
-    text: str,
+    text: str | None,
+    file: TextIO | None,
     capabilities: tuple[str, ...],
     boundary: str,
     priority: int,
     task_id: str | None,
     deadline: str | None,
     depends_on: tuple[str, ...],
+    agent_type: str | None,
+    context: JsonObject | None,
     wait: bool,
 ) -> int:
     """Submit one item."""
-    description = sys.stdin.read() if text == "-" else text
-    if not description.strip():
-        raise click.BadParameter("it is empty", param_hint="TEXT")
+    description = _description(text, file)
 
     async def offer(agent: Agent) -> tuple[Offered, WorkDetail | None]:
         offered = await agent.broadcast_work_offer(
@@ -53,6 +67,8 @@ def submit(
             task_id=task_id,
             deadline=deadline,
             depends_on=depends_on,
+            required_agent_type=agent_type,
+            context_data=context,
         )
         click.echo(_prospect(offered), err=True)
         return offered, await ended(agent, offered.id) if wait else None
@@ -65,6 +81,15 @@ def submit(
         if detail:
             click.echo(f"{detail.status}: {detail.summary or detail.dead_reason or ''}", err=True)
     return 0 if detail is None or detail.status is Status.DONE else 1
+
+
+def _description(text: str | None, file: TextIO | None) -> str:
+    if (text is None) is (file is None):
+        raise click.UsageError("Give the work as TEXT (- reads stdin) or with --file.")
+    read = text if text is not None and text != "-" else (file or sys.stdin).read()
+    if not read.strip():
+        raise click.BadParameter("it is empty", param_hint="TEXT")
+    return read
 
 
 def _prospect(offered: Offered) -> str:

@@ -7,6 +7,7 @@ import msgspec
 
 from loominal.fabric.client.agent import Agent
 from loominal.fabric.operations.work import WorkDetail, WorkMoved, WorkPage, WorkView
+from loominal.fabric.protocol import encode_answer
 from loominal.model.times import rfc3339
 from loominal.model.work import Status
 from loominal.shuttle.commands.submit import ended
@@ -78,16 +79,14 @@ def watch(fleet: Fleet, *, item_ids: tuple[str, ...]) -> int:
         found = []
         for item_id in item_ids:
             detail = await ended(agent, item_id)
-            if not fleet.as_json:
+            if fleet.as_json:
+                click.echo(encode_answer(detail))
+            else:
                 click.echo(f"{detail.id}  {detail.status}  {detail.summary or detail.dead_reason or ''}".rstrip())
             found.append(detail)
         return found
 
-    details = fleet.run(ask)
-    if fleet.as_json:
-        for detail in details:
-            fleet.show_json(detail)
-    return 0 if all(detail.status is Status.DONE for detail in details) else 1
+    return 0 if all(detail.status is Status.DONE for detail in fleet.run(ask)) else 1
 
 
 def _facts(item: WorkDetail) -> list[tuple[str, object]]:
