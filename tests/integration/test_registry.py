@@ -14,8 +14,8 @@ from msgspec.structs import replace
 from loominal.broker import subjects
 from loominal.broker.connection import Broker
 from loominal.fabric.hub import events_log, handles, ops_identity, ops_inbox, ops_registry, streams
-from loominal.fabric.hub.authority import OpenAuthority
 from loominal.fabric.hub.caller import Caller, Standing
+from loominal.fabric.hub.open_authority import OpenAuthority
 from loominal.fabric.hub.project import Project
 from loominal.fabric.hub.records import refresh, remember, save
 from loominal.fabric.hub.registry import agent_key, handle_key

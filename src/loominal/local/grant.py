@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
+from collections.abc import Sequence
 
 import click
 
@@ -47,12 +48,17 @@ def grant(
             )
         asyncio.run(_list())
         return
+    confirm_corporate(boundaries, yes=yes)
+    asyncio.run(_grant(projects, boundaries, agent_types, user, expires))
+
+
+def confirm_corporate(boundaries: Sequence[str], *, yes: bool) -> None:
+    """Return if `corporate` is not among `boundaries`, or is meant. Raises: InvalidArgument if nobody can be asked."""
     if CORPORATE in (label(boundary, "boundary") for boundary in boundaries) and not yes:
         click.echo(CORPORATE_MEANS, err=True)
         if not sys.stdin.isatty():
             raise InvalidArgument("granting `corporate` has to be confirmed", "add --yes")
         click.confirm("Grant it?", abort=True, err=True)
-    asyncio.run(_grant(projects, boundaries, agent_types, user, expires))
 
 
 async def _list() -> None:

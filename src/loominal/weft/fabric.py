@@ -23,10 +23,11 @@ from loominal.broker.connection import Broker, Received
 from loominal.broker.credentials import Credential
 from loominal.broker.follower import Follower
 from loominal.broker.keyring import Keyring
-from loominal.fabric.hub.authority import FabricRegistry, OpenAuthority
+from loominal.fabric.hub.authority import FabricRegistry
 from loominal.fabric.hub.enrolment import Enrolments
 from loominal.fabric.hub.fabric_records import Machine
 from loominal.fabric.hub.membership import Membership
+from loominal.fabric.hub.open_authority import OpenAuthority
 from loominal.fabric.hub.streams import FORMAT
 from loominal.fabric.hub.timings import Timings
 from loominal.fabric.protocol import PROTO, Answer, encode
@@ -194,6 +195,8 @@ class OperatorFabric:
             await connected.wait()
             connected.clear()
             try:
+                if registry.revocations(subjects.FABRIC):  # a broker that lost its store has forgotten them
+                    await registry.push_account(subjects.FABRIC)
                 for project in self._keyring.projects():
                     if not await accounts.knows(self._keyring.project_public(project)):
                         log.warning("the broker has forgotten the account of project %s", project)

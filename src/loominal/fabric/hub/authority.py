@@ -1,4 +1,4 @@
-"""Who may do what: the fabric's own registry in memory and in its bucket, or trust in open mode.
+"""Who may do what: the fabric's own registry in memory and in its bucket.
 
 Weft makes one for all its projects; enrolment writes it, the dispatcher asks it at every request.
 """
@@ -8,7 +8,7 @@ from __future__ import annotations
 import logging
 from collections import defaultdict
 from collections.abc import Callable, Iterable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import TypeVar
 
 import msgspec
@@ -24,21 +24,22 @@ from loominal.fabric.hub.fabric_records import (
     DueRecord,
     Enrolment,
     FabricRecord,
+    Invitation,
     Machine,
     ProjectRecord,
     name_of,
 )
-from loominal.model.errors import Conflict, CorruptRecord, Forbidden, NotFound
-from loominal.model.grant import Grant, Role, in_force, narrower, own_user_grant
-from loominal.model.names import PROJECT_NAME, SUBJECT_TOKEN, shown
+from loominal.model.errors import BrokerUnavailable, Conflict, CorruptRecord, Forbidden, NotFound
+from loominal.model.grant import Grant, in_force, narrower, own_user_grant
+from loominal.model.names import PROJECT_NAME, shown
 from loominal.model.record import decode, encode
 
 log = logging.getLogger(__name__)
 
+KEPT = timedelta(days=1)  # how long after its end an invitation is still told why it is refused
 TRIES = 5  # compare-and-set writes to one key before somebody else's pace is too much
-OPEN_HINT = "in open mode the broker tells nobody apart; grants come from weft's own file alone"
 
-Kind = TypeVar("Kind", Machine, Enrolment, ProjectRecord, DueRecord, Grant)
+Kind = TypeVar("Kind", Machine, Invitation, Enrolment, ProjectRecord, DueRecord, Grant)
 
 
 class FabricRegistry:
@@ -123,6 +124,18 @@ class FabricRegistry:
         """Return a machine, also one that was revoked."""
         return self._get(Machine, f"machine.{name}")
 
+    def machines(self) -> list[Machine]:
+        """Return every machine, also those that were revoked, by name."""
+        return self._all(Machine)
+
+    def invitation(self, invitation_id: str) -> Invitation | None:
+        """Return an invitation, also one that was spent or is over."""
+        return self._get(Invitation, f"invitation.{invitation_id}")
+
+    def invitations(self) -> list[Invitation]:
+        """Return every invitation, by id."""
+        return self._all(Invitation)
+
     def enrolment(self, agent: str) -> Enrolment | None:
         """Return how `agent` enrolled, also if it was cut off since."""
         return self._get(Enrolment, f"agent.{agent}")
@@ -145,10 +158,19 @@ class FabricRegistry:
         """Return the grants that concern `project`, the one of the fabric's own user first."""
         return [self._own, *(grant for grant in self._all(Grant) if _concerns(grant, project))]
 
+    def grants_of_machine(self, machine: str) -> list[Grant]:
+        """Return the grants that hold on this machine alone."""
+        return [grant for grant in self._all(Grant) if grant.machine == machine]
+
     def revocations(self, project: str) -> dict[str, int]:
-        """Return the keys that are cut off from the account of `project`, each with Unix seconds."""
-        agents = (agent for agent in self._all(Enrolment) if agent.project == project)
-        return {agent.key: int(agent.revoked_at.timestamp()) for agent in agents if agent.revoked_at is not None}
+        """Return the keys that are cut off from the account of `project` (or `subjects.FABRIC`), with Unix seconds."""
+        machines = {machine.name: machine.revoked_at for machine in self.machines() if machine.revoked_at is not None}
+        if project == subjects.FABRIC:
+            gone = ((machine.key, machines.get(machine.name)) for machine in self.machines() if machine.key)
+        else:
+            agents = (agent for agent in self._all(Enrolment) if agent.project == project)
+            gone = ((agent.key, agent.revoked_at or machines.get(agent.machine)) for agent in agents)
+        return {key: int(at.timestamp()) for key, at in gone if at is not None}
 
     # what changes
 
@@ -219,19 +241,55 @@ class FabricRegistry:
 
     async def revoke_agent(self, project: str, agent: str) -> None:
         """Cut `agent` off for good: recorded, and its connection ends at once. Raises: NotFound."""
-        key = f"agent.{agent}"
+        bound = self.enrolment(agent)
+        if bound is None or bound.project != project:
+            raise NotFound(f"no agent {agent} has enrolled in this project")
+        now = datetime.now(UTC)
+        await self.change(
+            f"agent.{agent}", Enrolment, lambda it: it if it.revoked_at else msgspec.structs.replace(it, revoked_at=now)
+        )
+        await self.push_account(project)
+
+    async def invite(self, invitation: Invitation) -> str:
+        """Store an invitation, if it is the first of its id, and return the JWT with which its holder may join."""
+        await self._create(f"invitation.{invitation.id}", invitation)
+        stored = self.invitation(invitation.id)
+        if stored is None:
+            raise CorruptRecord(f"invitation {invitation.id} cannot be read", "invite again")
+        return self._keyring.machine_jwt(stored.user_name, stored.key, stored.expires_at + KEPT)
+
+    async def revoke_machine(self, name: str) -> list[Enrolment]:
+        """Cut a machine and its agents off for good, and return the agents. Raises: NotFound, Forbidden for our own."""
+        machine = self.machine(name)
+        if machine is None:
+            raise NotFound(f"there is no machine {shown(name)}", "`loominal machines` lists them")
+        if machine.user == self._own.user:
+            raise Forbidden(f"machine {name} is the fabric's own", "`loominal down` stops the fabric")
+        now = datetime.now(UTC)
+        await self.change(
+            f"machine.{name}", Machine, lambda it: it if it.revoked_at else msgspec.structs.replace(it, revoked_at=now)
+        )
+        agents = [agent for agent in self._all(Enrolment) if agent.machine == name]
+        for account in (subjects.FABRIC, *sorted({agent.project for agent in agents})):
+            await self.push_account(account)
+        return agents
+
+    async def change(self, key: str, kind: type[Kind], change: Callable[[Kind], Kind]) -> Kind | None:
+        """Return the record at `key` after `change`, which is asked again when somebody wrote first; None without one.
+
+        Raises: what `change` raises, and then nothing is written.
+        """
         for _ in range(TRIES):
-            bound = self.enrolment(agent)
-            if bound is None or bound.project != project:
-                raise NotFound(f"no agent {agent} has enrolled in this project")
-            if bound.revoked_at is not None:
-                break
-            gone = msgspec.structs.replace(bound, revoked_at=datetime.now(UTC))
+            stored = self._get(kind, key)
+            if stored is None or (changed := change(stored)) == stored:
+                return stored
             try:
-                await self._write(key, encode(gone, self._extras.get(key)), self._revisions[key])
+                await self._write(key, encode(changed, self._extras.get(key)), self._revisions[key])
             except Conflict:
                 await self._read(key)
-        await self.push_account(project)
+                continue
+            return changed
+        raise BrokerUnavailable(f"{key} changes faster than it can be written")
 
     def due_at(self, project: str) -> datetime | None:
         """Return when `project` must be loaded if it is not."""
@@ -304,41 +362,6 @@ class FabricRegistry:
 
     def _all(self, kind: type[Kind]) -> list[Kind]:
         return [record for _, record in sorted(self._records[kind].items()) if isinstance(record, kind)]
-
-
-class OpenAuthority:
-    """Trust: in open mode the broker tells nobody apart, so everybody is an agent, and nobody has `corporate`."""
-
-    open_mode = True
-
-    def standing(self, project: str, agent: str) -> Standing | None:
-        """Return the standing of `agent`; None only for what cannot be an agent id."""
-        if not SUBJECT_TOKEN.fullmatch(agent):
-            return None
-        return Standing(agent=agent, user="", role=Role.AGENT, grants=tuple(self.grants(project)))
-
-    async def grant(self, grant: Grant) -> None:
-        """Refuse. Raises: Forbidden."""
-        raise Forbidden(f"nothing can be granted to {grant.user!r} in open mode", OPEN_HINT)
-
-    def grants(self, project: str) -> list[Grant]:  # noqa: ARG002 - the protocol's
-        """Return the one grant that holds for everybody."""
-        return [Grant(id="open", user="", every_boundary=True)]
-
-    async def revoke_grant(self, grant_id: str) -> Grant:
-        """Refuse. Raises: Forbidden."""
-        raise Forbidden(f"grant {grant_id!r} cannot be taken back in open mode", OPEN_HINT)
-
-    async def revoke_agent(self, project: str, agent: str) -> None:  # noqa: ARG002 - the protocol's
-        """Refuse. Raises: Forbidden."""
-        raise Forbidden(f"agent {agent!r} cannot be cut off in open mode", "its broker's settings can")
-
-    def due_at(self, project: str) -> datetime | None:  # noqa: ARG002 - the protocol's
-        """Return None: nothing is written down in open mode."""
-        return None
-
-    async def set_due(self, project: str, at: datetime | None) -> None:
-        """Do nothing: a project with a deadline stays loaded in open mode."""
 
 
 def _concerns(grant: Grant, project: str) -> bool:

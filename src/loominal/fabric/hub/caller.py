@@ -7,6 +7,7 @@ from typing import Protocol
 
 import msgspec
 
+from loominal.fabric.hub.fabric_records import Enrolment, Invitation, Machine
 from loominal.model.grant import Grant, Role
 
 
@@ -42,6 +43,18 @@ class Authority(Protocol):
 
     async def revoke_agent(self, project: str, agent: str) -> None:
         """Cut `agent` off for good."""
+
+    async def invite(self, invitation: Invitation) -> str:
+        """Store an invitation, and return the JWT with which its holder may join."""
+
+    def machines(self) -> list[Machine]:
+        """Return every machine, also those that were revoked."""
+
+    def invitations(self) -> list[Invitation]:
+        """Return every invitation."""
+
+    async def revoke_machine(self, name: str) -> list[Enrolment]:
+        """Cut a machine off for good, and return the agents it had. Raises: NotFound."""
 
     def due_at(self, project: str) -> datetime | None:
         """Return when `project` must be loaded if it is not, as far as that is written down."""

@@ -16,7 +16,9 @@ from loominal.broker.keyring import Keyring
 from loominal.broker.nkeys import Kind, public_key
 from loominal.fabric.enrolment import CREDENTIAL_SECONDS, Enrol, Enrolled
 from loominal.fabric.hub.authority import FabricRegistry
-from loominal.fabric.hub.fabric_records import Enrolment, title_of
+from loominal.fabric.hub.fabric_records import INVITED, Enrolment, title_of
+from loominal.fabric.hub.joining import admit
+from loominal.fabric.invitation import Admitted, Join
 from loominal.fabric.protocol import PROTO, PROTO_MIN, Answer, arguments, encode, encode_answer
 from loominal.model.errors import Busy, Forbidden, Internal, InvalidArgument, LoominalError, UpgradeNeeded
 from loominal.model.names import project_name, shown, subject_token
@@ -81,11 +83,15 @@ class Enrolments:
         except LoominalError as error:
             log.info("an enrolment's answer could not be sent: %s", error)  # the asker repeats
 
-    async def _answer(self, machine: str, data: bytes, *, busy: bool) -> Enrolled:
+    async def _answer(self, machine: str, data: bytes, *, busy: bool) -> Enrolled | Admitted:
         if busy:
             raise Busy(
                 f"too many enrolments are in flight ({OF_ONE_MACHINE} of one machine)", "it is repeated by itself"
             )
+        if machine.startswith(INVITED):
+            join = arguments(Join, data)
+            _check_proto(join.proto)
+            return await admit(self._registry, self._keyring, machine.removeprefix(INVITED), join)
         asked = _checked(arguments(Enrol, data))
         known = self._registry.machine(machine)
         if known is None or known.revoked_at is not None:
@@ -123,12 +129,7 @@ class Enrolments:
 
 def _checked(asked: Enrol) -> Enrol:
     """Return a request whose every field is what it must be. Raises: InvalidArgument, UpgradeNeeded."""
-    if not PROTO_MIN <= asked.proto <= PROTO:
-        side = "the agent's" if asked.proto < PROTO_MIN else "the coordinator's"
-        raise UpgradeNeeded(
-            f"the agent speaks protocol {asked.proto}, the coordinator {PROTO_MIN} to {PROTO}",
-            f"upgrade {side} Loominal (`pip install -U loominal`) and restart it",
-        )
+    _check_proto(asked.proto)
     try:
         canonical = str(uuid.UUID(subject_token(asked.agent, "agent")))
     except ValueError:
@@ -140,6 +141,16 @@ def _checked(asked: Enrol) -> Enrol:
     if asked.launch:
         subject_token(asked.launch, "launch")
     return asked
+
+
+def _check_proto(proto: int) -> None:
+    """Raises: UpgradeNeeded for a protocol of another time."""
+    if not PROTO_MIN <= proto <= PROTO:
+        side = "the agent's" if proto < PROTO_MIN else "the coordinator's"
+        raise UpgradeNeeded(
+            f"the agent speaks protocol {proto}, the coordinator {PROTO_MIN} to {PROTO}",
+            f"upgrade {side} Loominal (`pip install -U loominal`) and restart it",
+        )
 
 
 def _own_reply(reply: str, machine: str) -> bool:

@@ -9,6 +9,7 @@ from loominal.model.record import version
 from loominal.model.times import Instant
 
 TITLE_CHARACTERS = 200
+INVITED = "inv_"  # before an invitation's id
 
 
 class Machine(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
@@ -38,6 +39,31 @@ class Enrolment(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     revoked_at: Instant | None = None
 
 
+class Invitation(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """Leave for one more machine to join, and what its agents will be granted; spent by the first key that comes."""
+
+    v: int = version(1)
+    id: str
+    key: str  # public half of the one-time secret, which only the invitation itself holds
+    role: Role = Role.AGENT
+    projects: tuple[str, ...] = ()
+    agent_types: tuple[str, ...] = ()
+    boundaries: tuple[str, ...] = ()  # none: every one but `corporate`
+    capabilities: tuple[str, ...] = ()
+    by: str
+    created_at: Instant
+    expires_at: Instant
+    spent_by: str = ""  # public key of the machine that joined
+    spent_at: Instant | None = None
+    machine: str = ""  # its name
+    refused_at: Instant | None = None  # when another key came last
+
+    @property
+    def user_name(self) -> str:
+        """As whom its holder connects; no machine is called so."""
+        return INVITED + self.id
+
+
 class ProjectRecord(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     """A project that the fabric knows."""
 
@@ -55,9 +81,10 @@ class DueRecord(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     at: Instant
 
 
-FabricRecord = Machine | Enrolment | ProjectRecord | DueRecord | Grant
+FabricRecord = Machine | Invitation | Enrolment | ProjectRecord | DueRecord | Grant
 KINDS: dict[str, type[FabricRecord]] = {
     "machine": Machine,
+    "invitation": Invitation,
     "agent": Enrolment,
     "project": ProjectRecord,
     "due": DueRecord,

@@ -2,7 +2,15 @@
 
 from __future__ import annotations
 
-from loominal.fabric.hub import ops_access, ops_channels, ops_events, ops_identity, ops_inbox, ops_registry
+from loominal.fabric.hub import (
+    ops_access,
+    ops_channels,
+    ops_events,
+    ops_identity,
+    ops_inbox,
+    ops_machines,
+    ops_registry,
+)
 from loominal.fabric.hub.project import Handler
 from loominal.fabric.hub.work import claiming, dead_letters, details, ending, querying, submitting
 
@@ -41,5 +49,8 @@ HANDLERS: dict[str, Handler] = {
         ops_access.list_grants,
         ops_access.revoke_grant,
         ops_access.revoke_agent,
+        ops_machines.invite,
+        ops_machines.list_machines,
+        ops_machines.revoke_machine,
     )
 }

@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 
 from loominal.fabric.operations.types import Arguments, View
+from loominal.model.grant import Role
 
 
 class GrantAccess(Arguments, frozen=True, kw_only=True):
@@ -38,6 +39,61 @@ class Revoked(View, frozen=True, kw_only=True):
     """What was cut."""
 
     guid: str
+
+
+class Invite(Arguments, frozen=True, kw_only=True):
+    """Let one more machine join; nothing named is any project, agent type, capability, every boundary but corporate."""
+
+    key: str  # public half of the one-time secret; the asker keeps the other half
+    role: Role = Role.AGENT
+    projects: tuple[str, ...] = ()
+    boundaries: tuple[str, ...] = ()
+    capabilities: tuple[str, ...] = ()
+    agent_types: tuple[str, ...] = ()
+    expires: str | None = None  # default: an hour
+
+
+class Invited(View, frozen=True, kw_only=True):
+    """An invitation: with this JWT and the one-time secret a machine may join."""
+
+    id: str
+    jwt: str
+    expires_at: datetime
+
+
+class ListMachines(Arguments, frozen=True, kw_only=True):
+    """Ask which machines there are."""
+
+
+class RevokeMachine(Arguments, frozen=True, kw_only=True):
+    """Cut a machine off for good, with all its agents."""
+
+    name: str
+
+
+class MachineRevoked(View, frozen=True, kw_only=True):
+    """What was cut."""
+
+    name: str
+    agents: int
+
+
+class MachineView(View, frozen=True, kw_only=True):
+    """A machine, or an invitation that no machine has used (`name` is empty then)."""
+
+    name: str
+    user: str = ""
+    role: str
+    since: datetime
+    revoked_at: datetime | None = None
+    expires_at: datetime | None = None  # of an invitation
+    refused_at: datetime | None = None  # when another machine showed its invitation last
+
+
+class Machines(View, frozen=True, kw_only=True):
+    """Every machine, and every invitation that is still good."""
+
+    machines: tuple[MachineView, ...]
 
 
 class GrantView(View, frozen=True, kw_only=True):

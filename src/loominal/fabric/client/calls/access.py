@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from datetime import datetime
 
 from loominal.fabric.client.calls.interface import Calls
-from loominal.fabric.operations.access import Grants, GrantView, Revoked
+from loominal.fabric.operations.access import Grants, GrantView, Invited, MachineRevoked, Machines, Revoked
+from loominal.model.grant import Role
 
 
 class AccessCalls(Calls):
@@ -45,3 +46,38 @@ class AccessCalls(Calls):
     async def revoke_agent(self, guid: str) -> Revoked:
         """Cut an agent off for good: its connection ends, its claims are handed back. Raises: NotFound."""
         return await self._ask("revoke_agent", Revoked, guid=guid)
+
+    async def invite(
+        self,
+        key: str,
+        *,
+        role: Role | str = Role.AGENT,
+        projects: Sequence[str] = (),
+        boundaries: Sequence[str] = (),
+        capabilities: Sequence[str] = (),
+        agent_types: Sequence[str] = (),
+        expires: datetime | str | None = None,
+    ) -> Invited:
+        """Let one more machine join, with the secret whose public half is `key`; what is not named is any.
+
+        No boundary means every one but `corporate`.
+        """
+        return await self._ask(
+            "invite",
+            Invited,
+            key=key,
+            role=role,
+            projects=projects,
+            boundaries=boundaries,
+            capabilities=capabilities,
+            agent_types=agent_types,
+            expires=expires,
+        )
+
+    async def list_machines(self) -> Machines:
+        """Return every machine, and every invitation that is still good."""
+        return await self._ask("list_machines", Machines)
+
+    async def revoke_machine(self, name: str) -> MachineRevoked:
+        """Cut a machine off for good, with all its agents. Raises: NotFound, Forbidden for the fabric's own."""
+        return await self._ask("revoke_machine", MachineRevoked, name=name)

@@ -1,0 +1,64 @@
+"""Who may do what on somebody else's broker: everything is on trust there. Weft makes one for all its projects."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from loominal.fabric.hub.caller import Standing
+from loominal.fabric.hub.fabric_records import Enrolment, Invitation, Machine
+from loominal.model.errors import Forbidden
+from loominal.model.grant import Grant, Role
+from loominal.model.names import SUBJECT_TOKEN
+
+OPEN_HINT = "in open mode the broker tells nobody apart; grants come from weft's own file alone"
+
+
+class OpenAuthority:
+    """Trust: in open mode the broker tells nobody apart, so everybody is an agent, and nobody has `corporate`."""
+
+    open_mode = True
+
+    def standing(self, project: str, agent: str) -> Standing | None:
+        """Return the standing of `agent`; None only for what cannot be an agent id."""
+        if not SUBJECT_TOKEN.fullmatch(agent):
+            return None
+        return Standing(agent=agent, user="", role=Role.AGENT, grants=tuple(self.grants(project)))
+
+    async def grant(self, grant: Grant) -> None:
+        """Refuse. Raises: Forbidden."""
+        raise Forbidden(f"nothing can be granted to {grant.user!r} in open mode", OPEN_HINT)
+
+    def grants(self, project: str) -> list[Grant]:  # noqa: ARG002 - the protocol's
+        """Return the one grant that holds for everybody."""
+        return [Grant(id="open", user="", every_boundary=True)]
+
+    async def revoke_grant(self, grant_id: str) -> Grant:
+        """Refuse. Raises: Forbidden."""
+        raise Forbidden(f"grant {grant_id!r} cannot be taken back in open mode", OPEN_HINT)
+
+    async def revoke_agent(self, project: str, agent: str) -> None:  # noqa: ARG002 - the protocol's
+        """Refuse. Raises: Forbidden."""
+        raise Forbidden(f"agent {agent!r} cannot be cut off in open mode", "its broker's settings can")
+
+    async def invite(self, invitation: Invitation) -> str:
+        """Refuse. Raises: Forbidden."""
+        raise Forbidden(f"invitation {invitation.id} cannot be given in open mode", "its broker lets machines in")
+
+    def machines(self) -> list[Machine]:
+        """Return none: the broker tells no machines apart."""
+        return []
+
+    def invitations(self) -> list[Invitation]:
+        """Return none."""
+        return []
+
+    async def revoke_machine(self, name: str) -> list[Enrolment]:
+        """Refuse. Raises: Forbidden."""
+        raise Forbidden(f"machine {name!r} cannot be cut off in open mode", "its broker's settings can")
+
+    def due_at(self, project: str) -> datetime | None:  # noqa: ARG002 - the protocol's
+        """Return None: nothing is written down in open mode."""
+        return None
+
+    async def set_due(self, project: str, at: datetime | None) -> None:
+        """Do nothing: a project with a deadline stays loaded in open mode."""

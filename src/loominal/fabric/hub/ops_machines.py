@@ -1,0 +1,85 @@
+"""Other machines, for operators: inviting them, listing them, cutting them off. Open mode refuses it."""
+
+from __future__ import annotations
+
+import hashlib
+from datetime import timedelta
+
+from loominal.broker.nkeys import Kind, public_key
+from loominal.fabric.hub.caller import Caller
+from loominal.fabric.hub.fabric_records import Invitation
+from loominal.fabric.hub.project import Project
+from loominal.fabric.hub.work.judging import hand_back
+from loominal.fabric.operations.access import (
+    Invite,
+    Invited,
+    ListMachines,
+    MachineRevoked,
+    Machines,
+    MachineView,
+    RevokeMachine,
+)
+from loominal.model import names, times
+from loominal.model.errors import InvalidArgument
+
+EXPIRES = "1h"
+LONGEST = timedelta(days=30)
+
+
+async def invite(project: Project, caller: Caller, args: Invite) -> Invited:
+    """Let one more machine join. The one-time secret never comes here: only its public half does."""
+    now = project.clock.now()
+    expires_at = times.instant(args.expires or EXPIRES, now, past=False)
+    if not now < expires_at <= now + LONGEST:
+        raise InvalidArgument(f"an invitation ends within {LONGEST.days} days, and not before now", "for example 1h")
+    invitation = Invitation(
+        id=hashlib.sha256(f"{caller.agent}:{caller.op}".encode()).hexdigest()[:16],
+        key=public_key(args.key, Kind.USER),
+        role=args.role,
+        projects=tuple(names.project_name(each) for each in args.projects),
+        agent_types=tuple(names.label(each, "agent type") for each in args.agent_types),
+        boundaries=tuple(names.label(each, "boundary") for each in args.boundaries),
+        capabilities=tuple(names.label(each, "capability") for each in args.capabilities),
+        by=caller.standing.user,
+        created_at=now,
+        expires_at=expires_at,
+    )
+    jwt = await project.authority.invite(invitation)
+    return Invited(id=invitation.id, jwt=jwt, expires_at=invitation.expires_at)
+
+
+async def list_machines(project: Project, caller: Caller, args: ListMachines) -> Machines:
+    """Return every machine, and every invitation that is still good."""
+    now = project.clock.now()
+    invitations = project.authority.invitations()
+    refused = {each.machine: each.refused_at for each in invitations if each.refused_at is not None}
+    machines = (
+        MachineView(
+            name=each.name,
+            user=each.user,
+            role=each.role,
+            since=each.created_at,
+            revoked_at=each.revoked_at,
+            refused_at=refused.get(each.name),
+        )
+        for each in project.authority.machines()
+    )
+    open_ = (each for each in invitations if not each.spent_by and now < each.expires_at)
+    invited = (
+        MachineView(name="", role=each.role, since=each.created_at, expires_at=each.expires_at) for each in open_
+    )
+    return Machines(machines=(*machines, *invited))
+
+
+async def revoke_machine(project: Project, caller: Caller, args: RevokeMachine) -> MachineRevoked:
+    """Cut a machine off: its agents' connections end, and what they claimed here is handed back at once.
+
+    In other projects it is handed back as after any lost connection. Raises: NotFound, Forbidden.
+    """
+    agents = await project.authority.revoke_machine(args.name)
+    project.online = None
+    for bound in agents:
+        if bound.project == project.id:
+            project.presence.left(bound.agent, project.clock.monotonic())
+            await hand_back(project, bound.agent, "its machine was cut off")
+    return MachineRevoked(name=args.name, agents=len(agents))

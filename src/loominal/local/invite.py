@@ -1,0 +1,122 @@
+"""`loominal invite`: let one more machine join this fabric; prints the line to run there."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from pathlib import Path
+
+import click
+
+from loominal.broker.nkeys import KeyPair, Kind
+from loominal.broker.secret_file import read_secret
+from loominal.fabric.invitation import Token
+from loominal.fabric.operations.access import Invited
+from loominal.fabric.runtime_file import Mode, Runtime, read_runtime
+from loominal.local.grant import confirm_corporate
+from loominal.local.home import find_home, read_config
+from loominal.local.listening import addresses
+from loominal.model.errors import Forbidden, HubUnavailable
+from loominal.model.grant import Role
+
+OPEN_UP = "`loominal up --listen 0.0.0.0` lets other machines reach it, over TLS"
+
+
+@click.command(
+    help="Print the line with which one more machine joins this fabric.\n\n"
+    "Example: loominal invite --project shop --boundary personal"
+)
+@click.option("--project", "projects", multiple=True, metavar="P", help="A project its agents may enter; default: any.")
+@click.option("--boundary", "boundaries", multiple=True, metavar="B", help="A boundary; default: all but corporate.")
+@click.option("--capability", "capabilities", multiple=True, metavar="C", help="A capability; default: any.")
+@click.option("--agent-type", "agent_types", multiple=True, metavar="T", help="An agent type; default: any.")
+@click.option(
+    "--role",
+    type=click.Choice([role.value for role in Role]),
+    default=Role.AGENT.value,
+    show_default=True,
+    help="What it may be.",
+)
+@click.option("--expires", default="1h", show_default=True, help="When the invitation ends: a duration, or a time.")
+@click.option("--yes", is_flag=True, help="Do not ask before `corporate` is granted.")
+def invite(
+    *,
+    projects: tuple[str, ...],
+    boundaries: tuple[str, ...],
+    capabilities: tuple[str, ...],
+    agent_types: tuple[str, ...],
+    role: str,
+    expires: str,
+    yes: bool,
+) -> None:
+    """Invite."""
+    urls, ca = reachable(find_home(os.environ))
+    confirm_corporate(boundaries, yes=yes)
+    key = KeyPair.generate(Kind.USER)
+    invited = asyncio.run(
+        _ask(
+            key.public,
+            projects=projects,
+            boundaries=boundaries,
+            capabilities=capabilities,
+            agent_types=agent_types,
+            role=Role(role),
+            expires=expires,
+        )
+    )
+    token = Token(urls=urls, ca=ca, jwt=invited.jwt, seed=key.seed, expires_at=invited.expires_at)
+    click.echo(f"loominal join {token.to_text()}")
+    click.echo(
+        f"Run this line on the other machine. It is good for one machine and until {invited.expires_at:%Y-%m-%d %H:%M} "
+        f"UTC;\nwhoever has it can join, so send it as you would a password. Reached at {', '.join(urls)}.",
+        err=True,
+    )
+
+
+def reachable(home: Path) -> tuple[tuple[str, ...], str]:
+    """Return how other machines reach this home's fabric, and the certificate (PEM) that they check it by.
+
+    Raises: HubUnavailable if none runs, Forbidden if other machines cannot reach it over TLS.
+    """
+    runtime = read_runtime(home)
+    if runtime is None:
+        raise HubUnavailable("no fabric is running", "`loominal up --listen 0.0.0.0` starts one that others can join")
+    urls = _urls(home, runtime)
+    ca = read_secret(Path(runtime.ca)) if runtime.ca else None
+    if not urls or ca is None:
+        raise Forbidden("this fabric serves this machine alone", OPEN_UP)
+    return urls, ca
+
+
+def _urls(home: Path, runtime: Runtime) -> tuple[str, ...]:
+    if runtime.mode is not Mode.EMBEDDED:
+        return tuple(url for url in runtime.url.split(",") if url.startswith("tls://"))
+    config = read_config(home)
+    if config is None or not config.listen:
+        return ()
+    hosts = (f"[{each}]" if ":" in each else each for each in addresses(config.listen))
+    return tuple(f"tls://{host}:{config.broker_port}" for host in hosts)
+
+
+async def _ask(
+    key: str,
+    *,
+    projects: tuple[str, ...],
+    boundaries: tuple[str, ...],
+    capabilities: tuple[str, ...],
+    agent_types: tuple[str, ...],
+    role: Role,
+    expires: str,
+) -> Invited:
+    from loominal.fabric.client.connect import connect  # loads the NATS client
+
+    async with connect(client="loominal", person=True, operator=True) as operator:
+        return await operator.invite(
+            key,
+            projects=projects,
+            boundaries=boundaries,
+            capabilities=capabilities,
+            agent_types=agent_types,
+            role=role,
+            expires=expires,
+        )
