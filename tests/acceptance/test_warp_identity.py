@@ -74,3 +74,24 @@ async def test_a_named_agent_that_lives_elsewhere_is_said_to_be_in_use(fabric: F
 
         assert await first.leave() == 0
         assert await guid(second) == named
+
+
+async def test_an_attached_warp_is_the_same_agent_and_ends_its_work_but_takes_none(fabric: Fabric) -> None:
+    async with warp(fabric.home, project="attach") as first:
+        me = (await first.tool("join", handle="ann", capabilities=["c"]))["agent"]["guid"]
+        offer = await first.tool("broadcast_work_offer", taskId="t", description="do", requiredCapability="c")
+        await first.tool("claim_work", waitSeconds=5)
+        [place] = (fabric.home / "agents" / "attach").glob("*/*/socket")
+
+        async with warp(fabric.home, project="elsewhere", LOOMINAL_ATTACH=str(place)) as beside:
+            assert await guid(beside) == me
+            assert (await beside.tool("claim_work"))["error"]["code"] == "forbidden"
+            assert (await beside.tool("get_work", workId="nothing"))["error"]["code"] == "not_found"
+            assert (await beside.tool("report_progress", workId="t", percent=50))["percent"] == 50
+            assert (await beside.tool("complete_work", workId="t", summary="did", result={"n": 1}))["status"] == "done"
+            assert (await first.tool("get_work", workId=offer["id"]))["result"] == {"n": 1}
+            [message] = (await beside.tool("read_direct_messages", waitSeconds=5))["messages"]
+            assert message["metadata"]["workId"] == offer["id"]
+
+            await first.leave()
+            assert (await beside.tool("list_channels"))["error"]["code"] == "broker_unavailable"

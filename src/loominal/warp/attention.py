@@ -8,11 +8,10 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from loominal.model.errors import LoominalError, NotRegistered
-from loominal.warp.link import Link
+from loominal.warp.link import Link, Someone
 from loominal.warp.text import counted, listed
 
 if TYPE_CHECKING:
-    from loominal.fabric.client.agent import Agent
     from loominal.fabric.protocol import Control
 
 LOOK_SECONDS = 3.0  # for the hub's answer
@@ -77,7 +76,7 @@ class Attention:
         cancelled = tuple(item for item in held if agent.cancel_requested(item))
         return msgspec.structs.replace(self._last, held=held, cancelled=cancelled, stalled=agent.stalled)
 
-    async def _mail(self, agent: Agent) -> Waiting:
+    async def _mail(self, agent: Someone) -> Waiting:
         from loominal.fabric.operations.events import EventKind, Events, WaitForEvents
 
         args = WaitForEvents(kinds=(EventKind.MESSAGE,), wait_seconds=0)
@@ -86,7 +85,7 @@ class Attention:
         marks = tuple(event.id for event in found.events)
         return Waiting(joined=True, mail=found.unread if marks else 0, mail_marks=marks)
 
-    def _hear(self, agent: Agent) -> None:
+    def _hear(self, agent: Someone) -> None:
         def nudged(_: Control) -> None:
             self._tell()
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from loominal.fabric.protocol import encode
 from loominal.fabric.slot_socket import is_same_user, listening
 from loominal.warp.reminders import Reminders
 
@@ -25,7 +26,7 @@ log = logging.getLogger(__name__)
 class Question(msgspec.Struct, frozen=True, kw_only=True):
     """What a hook asks."""
 
-    moment: str
+    moment: str = ""  # none: it is an attached process, which asks for an operation
     again: bool = False
 
 
@@ -35,11 +36,13 @@ class Desk:
     def __init__(self, reminders: Reminders, session: str) -> None:
         self._reminders = reminders
         self._session = session
+        self._agent: Agent | None = None
         self._visitors: set[asyncio.Task[None]] = set()
 
     @asynccontextmanager
     async def open(self, agent: Agent) -> AsyncIterator[None]:
         """Answer while the block runs. A warp whose socket cannot be opened does without."""
+        self._agent = agent
         with ExitStack() as stack:
             try:
                 place = stack.enter_context(listening(agent.folder, self._session))
@@ -65,7 +68,7 @@ class Desk:
         assert visitor is not None
         self._visitors.add(visitor)
         try:
-            with suppress(OSError, TimeoutError, ValueError, msgspec.DecodeError):  # it has left, or speaks otherwise
+            with suppress(OSError, TimeoutError, ValueError):  # it has left, says nothing, or too much
                 if is_same_user(writer.get_extra_info("socket")):
                     await self._answer(reader, writer)
         except asyncio.CancelledError:
@@ -76,19 +79,30 @@ class Desk:
 
     async def _answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         async with asyncio.timeout(QUESTION_SECONDS):
-            question = msgspec.json.decode(await reader.readline(), type=Question)
+            line = await reader.readline()
         async with asyncio.TaskGroup() as group:
             gone = group.create_task(_gone(reader), name="gone")
-            answering = group.create_task(self._say(question, writer), name=question.moment)
+            answering = group.create_task(self._say(line, writer), name="say")
             await asyncio.wait((gone, answering), return_when=asyncio.FIRST_COMPLETED)
             gone.cancel()
             answering.cancel()  # nobody is there to hear it
 
-    async def _say(self, question: Question, writer: asyncio.StreamWriter) -> None:
-        text = await self._reminders.text(question.moment, again=question.again)
-        writer.write(msgspec.json.encode({"text": text}) + b"\n")
-        with suppress(OSError):  # who asked has gone
+    async def _say(self, line: bytes, writer: asyncio.StreamWriter) -> None:
+        with suppress(OSError, msgspec.DecodeError):  # who asked has gone, or speaks otherwise
+            writer.write(await self._answer_to(line) + b"\n")
             await writer.drain()
+
+    async def _answer_to(self, line: bytes) -> bytes:
+        """Return what is answered to a hook, or to a process that is attached. Raises: DecodeError."""
+        from loominal.fabric.client.attached import Asked, answer
+
+        question = msgspec.json.decode(line, type=Question)
+        if question.moment:
+            text = await self._reminders.text(question.moment, again=question.again)
+            return msgspec.json.encode({"text": text})
+        asked = msgspec.json.decode(line, type=Asked)
+        assert self._agent is not None
+        return encode(await answer(self._agent, asked))
 
 
 async def _gone(reader: asyncio.StreamReader) -> None:

@@ -6,18 +6,23 @@ import asyncio
 import logging
 from collections.abc import Callable, Iterator
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 import msgspec
 
 from loominal.model.errors import HandleTaken, LoominalError
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from loominal.fabric.client.agent import Agent
+    from loominal.fabric.client.attached import Attached
     from loominal.warp.settings import WarpSettings
 
 SOON_SECONDS = 0.5
 HAND_BACK_SECONDS = 3.0  # for all claims of a process that is told to end
+
+Someone: TypeAlias = "Agent | Attached"
 
 log = logging.getLogger(__name__)
 
@@ -29,13 +34,13 @@ class Link:
     """
 
     def __init__(self, settings: WarpSettings) -> None:
-        self.on_agent: list[Callable[[Agent], None]] = []
+        self.on_agent: list[Callable[[Someone], None]] = []
         self.beside: list[Callable[[Agent], AbstractAsyncContextManager[None]]] = []
         self.on_idle: list[Callable[[], None]] = []
-        self.present: Agent | None = None
+        self.present: Someone | None = None
         self._users = 0
         self._settings = settings
-        self._agent: asyncio.Future[Agent] | None = None  # None: nobody asked for it, or the last try failed
+        self._agent: asyncio.Future[Someone] | None = None  # None: nobody asked for it, or the last try failed
         self._wanted = asyncio.Event()
         self._leave = asyncio.Event()
 
@@ -62,7 +67,7 @@ class Link:
             named = msgspec.structs.replace(self._settings.client, client=client)
             self._settings = msgspec.structs.replace(self._settings, client=named)
 
-    def want(self) -> asyncio.Future[Agent]:
+    def want(self) -> asyncio.Future[Someone]:
         """Let `keep` connect, and return what will hold the agent or why there is none."""
         if self._agent is None:
             self._agent = asyncio.get_running_loop().create_future()
@@ -73,19 +78,22 @@ class Link:
         """Connect in the background, after the client has had its first answers: loading what it takes costs 0.2 s."""
         asyncio.get_running_loop().call_later(SOON_SECONDS, self.want)
 
-    async def agent(self) -> Agent:
+    async def agent(self) -> Someone:
         """Return the agent. Raises: BrokerUnavailable, and whatever else keeps it from connecting."""
         return await asyncio.shield(self.want())
 
-    async def agent_called(self, handle: str) -> Agent:
+    async def agent_called(self, handle: str) -> Someone:
         """Return the agent, for a call that wants it to have `handle`: the one that had it, if nobody is that now.
 
         Only an agent that holds nothing, and no other call needs, is left for another. Raises: as `agent`.
         """
+        from loominal.fabric.client.attached import Attached
         from loominal.fabric.slots import is_free_slot
 
         agent, settings = await self.agent(), self._settings.client
-        if handle in ("", agent.handle) or agent.holds or settings.agent_id or self._users > 1:
+        if isinstance(agent, Attached) or settings.agent_id or agent.holds or self._users > 1:
+            return agent
+        if handle in ("", agent.handle):
             return agent
         if not is_free_slot(settings.home, settings.project.id, settings.client, handle):
             return agent
@@ -124,27 +132,39 @@ class Link:
         except TimeoutError:
             log.warning("claims could not be handed back: nobody answers")
 
-    async def _connect(self, waiting: asyncio.Future[Agent]) -> None:
+    async def _connect(self, waiting: asyncio.Future[Someone]) -> None:
         from loominal.fabric.client.connect import open_agent  # loads the NATS client
         from loominal.warp.autostart import ensure_fabric
 
         settings = self._settings.client
+        if settings.attach is not None:
+            await self._attach(settings.attach, waiting)
+            return
         if self._settings.autostart:
             await ensure_fabric(settings)
         self._leave.clear()
         async with open_agent(settings) as agent, AsyncExitStack() as beside:
             if settings.handle and agent.handle != settings.handle:
                 await _take_handle(agent, settings.handle)
-            self.present = agent
             for opened in self.beside:
                 await beside.enter_async_context(opened(agent))
-            for tell in self.on_agent:
-                tell(agent)
-            waiting.set_result(agent)
-            try:
-                await self._leave.wait()
-            finally:
-                self.present = None
+            await self._be(agent, waiting)
+
+    async def _attach(self, place: Path, waiting: asyncio.Future[Someone]) -> None:
+        from loominal.fabric.client.attached import attach
+
+        async with attach(place) as agent:
+            await self._be(agent, waiting)
+
+    async def _be(self, agent: Someone, waiting: asyncio.Future[Someone]) -> None:
+        self.present = agent
+        for tell in self.on_agent:
+            tell(agent)
+        waiting.set_result(agent)
+        try:
+            await self._leave.wait()
+        finally:
+            self.present = None
 
 
 async def _take_handle(agent: Agent, handle: str) -> None:

@@ -17,7 +17,7 @@ from loominal.warp.schema import HIDDEN
 from loominal.warp.settings import LIMIT_BYTES
 
 if TYPE_CHECKING:
-    from loominal.fabric.client.agent import Agent
+    from loominal.warp.link import Someone
 
 INBOX = "loominal://inbox"
 WORK = "loominal://work/"
@@ -44,7 +44,7 @@ TEMPLATES: tuple[Json, ...] = (
 )
 
 # Any: what a coroutine is sent
-Connect: TypeAlias = "Callable[[], Coroutine[Any, Any, Agent]]"
+Connect: TypeAlias = "Callable[[], Coroutine[Any, Any, Someone]]"
 
 
 def is_known(uri: str) -> bool:
@@ -69,7 +69,7 @@ async def read(call: Call, connect: Connect) -> Json:
     return {"contents": [{"uri": uri, "mimeType": JSON_TYPE, "text": encode(found).decode()}]}
 
 
-async def inbox(agent: Agent) -> Json:
+async def inbox(agent: Someone) -> Json:
     """Return what waits in the inbox, without touching it."""
     waiting = await agent.wait_for_events(kinds=[EventKind.MESSAGE], wait_seconds=0)
     return {
@@ -79,7 +79,7 @@ async def inbox(agent: Agent) -> Json:
     }
 
 
-async def work(agent: Agent, work_id: str) -> Json:
+async def work(agent: Someone, work_id: str) -> Json:
     """Return an item as get_work shows it. Raises: NotFound."""
     from loominal.fabric.operations.work import GetWork
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Self
 
 import msgspec
@@ -36,7 +37,12 @@ class WarpSettings(msgspec.Struct, frozen=True, kw_only=True):
         client = ClientSettings.from_env(environ, client="mcp", timeout_seconds=CALL_SECONDS)
         session = next(filter(None, map(environ.get, SESSION_VARIABLES)), "")
         return cls(
-            client=msgspec.structs.replace(client, session=names.one_line(session, SESSION_CHARACTERS), adopts=True),
+            client=msgspec.structs.replace(
+                client,
+                session=names.one_line(session, SESSION_CHARACTERS),
+                adopts=True,
+                attach=Path(attach).expanduser().absolute() if (attach := environ.get("LOOMINAL_ATTACH")) else None,
+            ),
             autostart=environ.get("LOOMINAL_AUTOSTART", "") != "0",
             log_level=level,
             channel=channel,

@@ -14,12 +14,11 @@ from typing import TYPE_CHECKING
 from loominal.model.errors import LoominalError
 from loominal.warp import resources
 from loominal.warp.era import SUBSCRIPTION
-from loominal.warp.link import Link
+from loominal.warp.link import Link, Someone
 from loominal.warp.resources import INBOX, WORK
 from loominal.warp.rpc import INVALID_PARAMS, Call, Json, RpcError
 
 if TYPE_CHECKING:
-    from loominal.fabric.client.agent import Agent
     from loominal.fabric.protocol import Control
 
 COALESCE_SECONDS = 0.5  # what happens within is told once
@@ -107,7 +106,7 @@ class Subscriptions:
             if uri.startswith(WORK):
                 await self._look_at_work(agent, uri)
 
-    async def _look_at_work(self, agent: Agent, uri: str) -> None:
+    async def _look_at_work(self, agent: Someone, uri: str) -> None:
         found = await resources.work(agent, uri.removeprefix(WORK))
         stands = tuple(str(found.get(name)) for name in ("status", "attempt", "claimedBy", "progress"))
         before = self._seen.get(uri)
@@ -128,7 +127,7 @@ class Subscriptions:
     def _look_soon(self) -> None:
         self._changed.set()
 
-    def _hear(self, agent: Agent) -> None:
+    def _hear(self, agent: Someone) -> None:
         def mailed() -> None:
             self._mail = True
             self._look_soon()

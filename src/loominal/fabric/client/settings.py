@@ -48,6 +48,7 @@ class ClientSettings(msgspec.Struct, frozen=True, kw_only=True):
     operator: bool = False  # ask for an operator's rights, which this machine may or may not have
     session: str = ""  # of the client, where that tells; its agent is the same again in the same session
     adopts: bool = False  # hold from the beginning what the agent held in its process before
+    attach: Path | None = None  # LOOMINAL_ATTACH: the socket of the process that is this agent already
     launch: str = ""  # the launch that started this process
     timeout_seconds: float = CALL_SECONDS  # of each call, beside its own waiting
     limit_bytes: int = 0  # the longest answer wanted; 0: whatever the broker carries
