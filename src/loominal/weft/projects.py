@@ -20,6 +20,7 @@ from loominal.fabric.hub.hub import Hub
 from loominal.fabric.hub.leadership import Members
 from loominal.fabric.hub.project import Project
 from loominal.fabric.hub.timings import Timings
+from loominal.model.errors import BrokerUnavailable
 from loominal.model.work import ENDED
 
 LOADING = 8  # projects read at once
@@ -186,6 +187,8 @@ class Projects:
                     if hub is not None:
                         self._left_open[project] = _open_work(hub)
                     break
+            elif outage := _outage(failure):
+                log.warning("the hub of %s is started again: %s", project, outage)
             else:
                 log.error("the hub of %s ended and is started again", project, exc_info=failure)
             if loop.time() - began > LAST_PAUSE_SECONDS:
@@ -209,6 +212,15 @@ class Projects:
                 settled.cancel()
             if hub.is_served:
                 self._went_back.discard(project)
+
+
+def _outage(failure: BaseException) -> BrokerUnavailable | None:
+    """Return what the broker did if nothing else ended a hub."""
+    while isinstance(failure, BaseExceptionGroup):
+        if failure.split(BrokerUnavailable)[1] is not None:
+            return None
+        failure = failure.exceptions[0]
+    return failure if isinstance(failure, BrokerUnavailable) else None
 
 
 def _online(hub: Hub) -> int:

@@ -14,6 +14,7 @@ from loominal.broker.connection import Received
 from loominal.fabric.hub.control import nudge
 from loominal.fabric.hub.project import Project
 from loominal.fabric.hub.work.ending import resume
+from loominal.fabric.hub.work.moving import refresh
 from loominal.fabric.protocol import Beat, ControlKind, arguments
 from loominal.model.errors import LoominalError
 from loominal.model.lifecycle import recoverable
@@ -46,8 +47,11 @@ def take(project: Project, message: Received, group: asyncio.TaskGroup) -> None:
 
 async def _sort_out(project: Project, agent: str, incarnation: str, strange: list[tuple[str, int]]) -> None:
     for item_id, token in strange:
-        entry = project.book.get(item_id)
         try:
+            # From the log: a leader that could not hear may not know yet that another one granted the claim meanwhile.
+            entry = await refresh(project, item_id)
+            if entry is not None and (entry.item.claimed_by, entry.item.token) == (agent, token):
+                continue
             if entry is not None and recoverable(entry.item, agent, token):
                 await resume(project, agent, incarnation, entry.item, token)
                 continue

@@ -161,13 +161,13 @@ class Hub:
         project.leases.renew_all(now)
         pulse = Pulse(project)
         self._dispatcher = dispatcher = Dispatcher(project, HANDLERS, group)
-        vigil = Vigil(project, dispatcher.receive)
+        vigil = Vigil(project)
         broker = project.broker
         async with AsyncExitStack() as turn, AsyncExitStack() as heard:
             for subject, take in (
                 (subjects.warm(project.id), self._other_is_warm),
-                (subjects.heartbeats(project.id), self._beat(group)),
-                (subjects.requests(project.id), vigil.take),
+                (subjects.heartbeats(project.id), vigil.before(self._beat(group))),
+                (subjects.requests(project.id), vigil.before(dispatcher.receive)),
             ):
                 heard.push_async_callback((await broker.subscribe(subject, take)).stop)
             heard.callback(self.ready.clear)

@@ -1,6 +1,7 @@
-"""Whether the leader has been awake: one that stood still may have been replaced, and learns it only by looking.
+"""Whether the leader has been awake and heard: one that was not may have been replaced, and learns it only by looking.
 
-While it does not know, requests are kept and not answered: another weft may have answered them meanwhile.
+While it does not know, nothing of what was sent meanwhile is taken: another weft may have answered it, and whoever
+it does not know of may be known to that one.
 """
 
 from __future__ import annotations
@@ -16,28 +17,33 @@ from loominal.model.errors import LoominalError
 from loominal.model.members import STALL_SECONDS
 
 TICK_SECONDS = 0.25
-MOST_KEPT = 10_000  # requests; of more the askers ask again
+MOST_KEPT = 10_000  # messages; of more the askers ask again, and heartbeats come again
+
+Taker = Callable[[Received], None]
 
 log = logging.getLogger(__name__)
 
 
 class Vigil:
-    """Stands before `receive`, which gets every request while this weft certainly leads."""
+    """Stands before whatever takes requests and heartbeats: they come through while this weft certainly leads."""
 
-    def __init__(self, project: Project, receive: Callable[[Received], None]) -> None:
+    def __init__(self, project: Project) -> None:
         self._project = project
-        self._receive = receive
         self._awake_at = project.clock.monotonic()
         self._doubtful = asyncio.Event()
-        self._kept: list[Received] = []
+        self._kept: list[tuple[Taker, Received]] = []
 
-    def take(self, message: Received) -> None:
-        """Hand a request on, or keep it until the lead is confirmed."""
-        self._look()
-        if not self._doubtful.is_set():
-            self._receive(message)
-        elif len(self._kept) < MOST_KEPT:
-            self._kept.append(message)
+    def before(self, taker: Taker) -> Taker:
+        """Return what hands messages on to `taker`, or keeps them, in their order, until the lead is confirmed."""
+
+        def take(message: Received) -> None:
+            self._look()
+            if not self._doubtful.is_set():
+                taker(message)
+            elif len(self._kept) < MOST_KEPT:
+                self._kept.append((taker, message))
+
+        return take
 
     async def run(self) -> None:
         """Look at the clock until cancelled, or until another weft turns out to have taken the lead.
@@ -52,13 +58,13 @@ class Vigil:
                 self._look()
                 continue
             if not await self._leads():
-                log.info("another weft took project %s while this one stood still", self._project.id)
+                log.info("another weft took project %s while this one was away", self._project.id)
                 return
             self._hand_on()
 
     def _look(self) -> None:
         now = self._project.clock.monotonic()
-        if now - self._awake_at > STALL_SECONDS:
+        if now - self._awake_at > STALL_SECONDS or not self._project.leadership.members.sure():
             self._doubtful.set()
         self._awake_at = now
 
@@ -74,5 +80,5 @@ class Vigil:
     def _hand_on(self) -> None:
         kept, self._kept = self._kept, []
         self._doubtful.clear()
-        for message in kept:
-            self._receive(message)
+        for taker, message in kept:
+            taker(message)
