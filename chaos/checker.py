@@ -198,26 +198,29 @@ def _robbed(work: Checked, notes: list[Note], harms: Iterable[Harm]) -> Iterator
     crew = {note.agent: note.crew for note in notes if note.agent}
     known = {(note.id, note.token) for note in notes if note.what is What.CLAIMED}
     ended = {(note.id, note.token) for note in notes if note.what is What.ENDING}
+    begun = [(note.crew, note.at) for note in notes if note.what is What.BEGUN]
     late = [Harm(Target.AGENTS, note.crew, note.at - note.seconds, note.at) for note in notes if note.what is What.LATE]
     every = [*harms, *late]
     for states in work.items.values():
         for before, after in pairwise(states):
             if before.status is not Status.CLAIMED or (before.id, before.token) not in known - ended:
                 continue
+            mine, taken_at = crew[before.claimed_by], _seconds(after.last.at)
+            claimed_at = _seconds(before.claimed_at or before.last.at)
+            forgot = any(each == mine and claimed_at <= at <= taken_at for each, at in begun)
             taken = after.last.move in (Move.LAPSE, Move.RELEASE)
-            span = _seconds(before.claimed_at or before.last.at), _seconds(after.last.at)
-            if taken and not any(_touches(harm, crew[before.claimed_by], *span) for harm in every):
-                who = f"{before.claimed_by} of crew {crew[before.claimed_by]}"
+            if taken and not forgot and not any(_touches(harm, mine, taken_at) for harm in every):
+                who = f"{before.claimed_by} of crew {mine}"
                 yield f"{who}, unharmed, lost {before.id} by {after.last.move} ({after.last.note}) at {after.last.at}"
 
 
-def _touches(harm: Harm, crew: int, began: float, ended: float) -> bool:
-    """Return whether `harm` can have cost the crew a claim that it held from `began` to `ended`.
+def _touches(harm: Harm, crew: int, taken_at: float) -> bool:
+    """Return whether `harm` can be why the crew lost a claim at `taken_at`: a lease before that it was not over.
 
     What befalls a weft costs nobody a claim: whoever leads next, or again, grants every lease anew.
     """
     of_it = harm.target in (Target.BROKER, Target.ALL) or (harm.target, harm.number) == (Target.AGENTS, crew)
-    return of_it and harm.began <= ended and harm.ended + LEASE_SECONDS >= began
+    return of_it and harm.began <= taken_at <= harm.ended + LEASE_SECONDS
 
 
 def _sequence(message_id: str) -> int:
