@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import logging
 from collections import OrderedDict, defaultdict
 from collections.abc import Mapping
@@ -55,7 +56,7 @@ class Dispatcher:
         self._project = project
         self._handlers = handlers
         self._group = group
-        self._running: dict[tuple[str, str], list[str]] = {}  # (agent, op) -> reply subjects that wait for its answer
+        self._running: dict[tuple[str, str], _Running] = {}  # by agent and op
         self._answers = _Answers()
         self._waited = _Answers()  # apart, so that idle polls push no deed out
         self._in_flight: defaultdict[str, int] = defaultdict(int)
@@ -96,28 +97,30 @@ class Dispatcher:
             await self._reply([message.reply], _failed(error))
             return
         key = (agent, request.op)
-        if key in self._running:
-            waiting = self._running[key]  # asked again while it runs: one deed, both are answered
-            waiting.append(message.reply)
-            del waiting[:-REPLIES_KEPT]
-            return
+        while running := self._running.get(key):
+            if running.is_same(known, request):  # asked again while it runs: one deed, both are answered
+                running.replies.append(message.reply)
+                del running.replies[:-REPLIES_KEPT]
+                return
+            await running.give_way()
         if self._too_many(known.name, agent):
             await self._reply([message.reply], _failed(Busy(f"{agent} has too many requests in flight")))
             return
-        self._running[key] = [message.reply]
+        running = self._running[key] = _Running(known, request, message.reply)
         self._count(known.name, agent, +1)
         try:
             answer = await self._answer(known, agent, request)
         finally:
-            replies = self._running.pop(key)
+            del self._running[key]
             self._count(known.name, agent, -1)
-        await self._reply(replies, answer)
+            running.over.set()
+        await self._reply(running.replies, answer)
 
     async def _answer(self, operation: Operation, agent: str, request: Request) -> bytes:
         try:
             caller = self._caller(agent, request)
             self._admit(operation, caller)
-            key = (operation.name, agent, request.op)
+            key = (operation.name, agent, request.op, hashlib.sha256(request.args).digest())
             if known := self._answers.get(key) or self._waited.get(key):
                 return known
             args = arguments(operation.arguments, request.args)
@@ -201,14 +204,38 @@ class Dispatcher:
                 log.info("an answer could not be sent: %s", error)  # the asker repeats; the deed is in the log
 
 
-class _Answers(OrderedDict[tuple[str, str, str], bytes]):
-    """The newest answers by operation, agent and op.
+class _Running:
+    """A request that is being answered, by the task that makes it."""
+
+    def __init__(self, operation: Operation, request: Request, reply: str) -> None:
+        self.replies = [reply]
+        self.over = asyncio.Event()
+        self._operation = operation
+        self._request = request
+        self._task = asyncio.current_task()
+
+    def is_same(self, operation: Operation, request: Request) -> bool:
+        """Return whether `request`, of the same op, asks for the same."""
+        return operation is self._operation and request.args == self._request.args
+
+    async def give_way(self) -> None:
+        """Return when it is over; a wait is ended, for its asker has given it up.
+
+        A reader that gave up one read names the next one after it, lest a page be lost, and may ask for something else.
+        """
+        if self._operation.waits and self._task is not None:
+            self._task.cancel()
+        await self.over.wait()
+
+
+class _Answers(OrderedDict[tuple[str, str, str, bytes], bytes]):
+    """The newest answers by operation, agent, op and what was asked.
 
     A request that comes once more long after its answer, which the asker has had, must show and claim nothing:
     nobody would hear of it.
     """
 
-    def keep(self, key: tuple[str, str, str], answer: bytes) -> None:
+    def keep(self, key: tuple[str, str, str, bytes], answer: bytes) -> None:
         """Keep an answer unless it is long, and forget the oldest."""
         if len(answer) <= ANSWER_KEPT_BYTES:
             self[key] = answer
