@@ -1,0 +1,212 @@
+"""A second machine: two homes that share nothing but a loopback address, with TLS between them."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+import loominal
+from loominal.broker.certificates import ensure_certificates
+from loominal.broker.credentials import Credential
+from loominal.broker.server import EmbeddedServer, free_port
+from loominal.broker.server_config import ServerSettings
+from loominal.fabric.invitation import Token
+from loominal.fabric.runtime_file import Mode, machine_credential_path, read_runtime
+from loominal.local.processes import running
+from loominal.model.errors import BoundaryRefused, Forbidden, LoominalError
+from tests.integration.conftest import eventually
+
+HOST = "127.0.0.2"
+PROJECT = "shop"
+REFUSED, NOT_FOUND, UNREACHABLE, FAILED, USAGE = 4, 3, 5, 1, 2
+
+
+def run(home: Path, *arguments: str, code: int = 0) -> str:
+    """Run a command of `loominal` in a home, expect its exit code, and return what it printed."""
+    done = subprocess.run(
+        [sys.executable, "-m", "loominal", *arguments],
+        env=os.environ | {"LOOMINAL_HOME": str(home), "LOOMINAL_TIMINGS_SCALE": "0.2", "LOOMINAL_PROJECT_ID": PROJECT},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == code, done.stdout + done.stderr
+    return done.stdout + done.stderr if code else done.stdout
+
+
+def invited(home: Path, *options: str) -> list[str]:
+    """Return the command that `loominal invite` printed, without its first word."""
+    [line] = run(home, "invite", *options).splitlines()
+    program, *arguments = line.split()
+    assert program == "loominal"
+    return arguments
+
+
+@pytest.fixture(scope="module")
+def first(tmp_path_factory: pytest.TempPathFactory, clean_environment: None) -> Iterator[Path]:
+    """A fabric that listens on an address of its own."""
+    home = tmp_path_factory.mktemp("first machine") / "home"
+    run(home, "up", "--detach", "--listen", HOST)
+    yield home
+    run(home, "down")
+    assert running(home) == []
+
+
+@pytest.fixture
+def second(tmp_path: Path) -> Path:
+    """The other machine's home, which has nothing in it yet."""
+    return tmp_path / "second" / "home"
+
+
+async def test_three_commands_make_one_fabric_of_two_machines(first: Path, second: Path) -> None:
+    run(second, *invited(first))
+
+    async with (
+        loominal.connect("boss", "boss", ["plan"], project=PROJECT, home=first) as boss,
+        loominal.connect("hand", "hand", ["python"], project=PROJECT, home=second) as hand,
+    ):
+        found = await boss.discover_agents(capability="python")
+        assert [each.handle for each in found.agents] == ["hand"]
+        await boss.send_direct_message("hand", "can you take it?")
+        assert [each.message for each in (await hand.read_direct_messages()).messages] == ["can you take it?"]
+        offered = await boss.broadcast_work_offer("mend it", capabilities=["python"], boundary="personal")
+        [work] = (await hand.claim_work(wait_seconds=10)).work
+        assert work.id == offered.id
+        await hand.complete_work(work.id, "mended")
+        assert (await boss.get_work(work.id)).status == "done"
+
+
+async def test_a_machine_that_joined_starts_nothing_of_its_own_and_says_so(first: Path, second: Path) -> None:
+    run(second, *invited(first))
+
+    status = json.loads(run(second, "status", "--json"))
+    assert (status["running"], status["mode"], status["projects"]) == (True, "joined", [])
+    assert status["nats"]["url"].startswith(f"tls://{HOST}:")
+    assert "joined" in run(second, "up", code=REFUSED)
+    assert "joined" in run(second, "down")
+    assert (read_runtime(second) or pytest.fail("it is not joined any more")).mode is Mode.JOINED
+    assert running(second) == []
+    assert machine_credential_path(second).stat().st_mode & 0o777 == 0o600
+
+    run(second, "join", "--leave")
+    assert read_runtime(second) is None
+
+
+async def test_agents_of_an_invited_machine_stay_within_its_invitation(first: Path, second: Path) -> None:
+    run(second, *invited(first, "--project", PROJECT, "--boundary", "open-source"))
+
+    with pytest.raises(Forbidden, match="no grant"):
+        async with loominal.connect(project="other", home=second):
+            pass
+    async with loominal.connect(project=PROJECT, home=second, agent_type="hand", capabilities=["python"]) as hand:
+        with pytest.raises(BoundaryRefused):
+            await hand.register_agent("hand", capabilities=["python"], boundaries=["personal"])
+    with pytest.raises(Forbidden):
+        async with loominal.connect(project=PROJECT, home=second, operator=True) as hand:
+            await hand.list_machines()
+
+
+async def test_an_invitation_is_good_for_one_machine_and_the_same_one_again(first: Path, second: Path) -> None:
+    command = invited(first)
+    run(second, *command)
+    before = Credential.read(machine_credential_path(second))
+
+    run(second, *command)
+    refusal = run(second.parent / "third", *command, code=REFUSED)
+
+    again = Credential.read(machine_credential_path(second))
+    assert (again.name, again.key) == (before.name, before.key)
+    assert f"another machine in ({before.name})" in refusal
+    [line] = [line for line in run(first, "machines").splitlines() if line.startswith(before.name)]
+    assert "another machine showed its invitation" in line
+
+
+async def test_a_second_invitation_changes_what_a_machine_may_and_not_who_it_is(first: Path, second: Path) -> None:
+    run(second, *invited(first, "--boundary", "open-source"))
+    before = Credential.read(machine_credential_path(second)).name
+
+    run(second, *invited(first, "--boundary", "personal"))
+
+    assert Credential.read(machine_credential_path(second)).name == before
+    [line] = [line for line in run(first, "grant").splitlines() if before in line]
+    assert "boundaries personal " in line
+
+
+async def test_what_is_wrong_with_an_invitation_is_said_each_in_its_own_way(first: Path, second: Path) -> None:
+    short = invited(first, "--expires", "1s")
+    token = Token.from_text(invited(first)[1])
+    await eventually(lambda: datetime.now(UTC) > Token.from_text(short[1]).expires_at)
+
+    assert "ended at" in run(second, *short, code=NOT_FOUND)
+    assert "copy the whole line" in run(second, "join", token.to_text()[:-20], code=USAGE)
+    nobody = Token(urls=(f"tls://{HOST}:{free_port()}",), ca=token.ca, jwt=token.jwt, seed=token.seed,
+                   expires_at=token.expires_at)  # fmt: skip
+    assert "cannot be reached" in run(second, "join", nobody.to_text(), code=UNREACHABLE)
+    assert read_runtime(second) is None
+
+
+async def test_a_man_in_the_middle_gets_nothing(first: Path, second: Path, tmp_path: Path) -> None:
+    token = Token.from_text(invited(first)[1])
+    for certificate in (ensure_certificates(tmp_path / "tls", [HOST], datetime.now(UTC)).server, None):
+        settings = ServerSettings(
+            directory=tmp_path / f"broker {certificate is None}", port=free_port(), host=HOST, certificate=certificate
+        )
+        async with EmbeddedServer(settings):
+            urls = (f"tls://{HOST}:{settings.port}",)
+            there = Token(urls=urls, ca=token.ca, jwt=token.jwt, seed=token.seed, expires_at=token.expires_at)
+            said = await asyncio.to_thread(run, second, "join", there.to_text(), code=FAILED)
+            assert "nothing was sent" in said
+    assert read_runtime(second) is None
+
+
+async def test_a_revoked_machine_is_cut_off_at_once_and_for_good(first: Path, second: Path) -> None:
+    run(second, *invited(first))
+    name = Credential.read(machine_credential_path(second)).name
+    async with (
+        loominal.connect("chief", "boss", ["plan"], project=PROJECT, home=first, operator=True) as chief,
+        loominal.connect("lost", "hand", ["rust"], project=PROJECT, home=second, timeout_seconds=2) as lost,
+    ):
+        offered = await chief.broadcast_work_offer("mend it", capabilities=["rust"], boundary="personal")
+        [work] = (await lost.claim_work(wait_seconds=10)).work
+
+        gone = await chief.revoke_machine(name)
+
+        assert (gone.name, gone.agents) == (name, 1)
+        assert (await chief.get_work(offered.id)).status == "ready"
+        with pytest.raises(LoominalError):
+            await lost.complete_work(work.id, "mended")
+        await chief.cancel_work(offered.id)
+    with pytest.raises(LoominalError):
+        async with loominal.connect(project=PROJECT, home=second, timeout_seconds=2):
+            pass
+    run(second, *invited(first), code=REFUSED)
+    own = Credential.read(machine_credential_path(first)).name
+    run(first, "machines", "--revoke", own, code=REFUSED)
+
+
+def test_a_fabric_that_listens_nowhere_else_invites_nobody(tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    run(home, "up", "--detach")
+    try:
+        assert "loominal up --listen" in run(home, "invite", code=REFUSED)
+        run(home, "up", "--detach", "--listen", "0.0.0.0")
+        listening = json.loads(run(home, "status", "--json"))["nats"]
+        assert listening["url"].startswith("tls://127.0.0.1:")
+        assert "with TLS" in listening["listen"]
+        assert invited(home)[0] == "join"
+        run(home, "grant")
+        run(home, "up", "--detach", "--listen", "127.0.0.1")
+        assert json.loads(run(home, "status", "--json"))["nats"]["url"].startswith("nats://127.0.0.1:")
+        run(home, "grant")
+    finally:
+        run(home, "down")
