@@ -26,6 +26,8 @@ PROJECTS = 1000
 CONNECTING = 8  # projects that are made at the same time
 PULL_SECONDS = 120.0
 CALM_SECONDS = 10.0  # after which the last of the new projects is idle
+CROWDED_SCALE = 0.25  # of all timings there: a project is left after 2.5 minutes, when all have been visited
+LEFT_SECONDS = 600.0  # for all projects to be left
 
 
 class RelaxedFabric(Fabric):
@@ -68,10 +70,10 @@ async def returning(_place: Place, settings: Settings) -> list[Figure]:
 
 
 async def crowding(_place: Place, settings: Settings) -> list[Figure]:
-    """Return what a project costs in which nothing happens."""
+    """Return what a project costs in which nothing happens: while it is loaded, and when it was left."""
     if not settings.large:
         return []
-    with _fabric() as fabric:
+    with _fabric(CROWDED_SCALE) as fabric:
         fabric.start()
         async with new_place(fabric):
             weft, broker = fabric.weft, fabric.broker
@@ -80,22 +82,42 @@ async def crowding(_place: Place, settings: Settings) -> list[Figure]:
             before = [resident_megabytes(each.pid) for each in (weft, broker)]
             await _visit(fabric)
             await asyncio.sleep(CALM_SECONDS)
-            after = [resident_megabytes(each.pid) for each in (weft, broker)]
-            spent = cpu_seconds(weft.pid)
-            await asyncio.sleep(settings.idle_seconds)
-            spent = 60_000 * (cpu_seconds(weft.pid) - spent) / settings.idle_seconds
-    kilobytes = [1000 * (now - then) / PROJECTS for now, then in zip(after, before, strict=True)]
-    return [
-        Figure(name="an idle project, memory of weft", value=kilobytes[0], unit="KB", at_most=100),
-        Figure(name="an idle project, memory of nats-server", value=kilobytes[1], unit="KB"),
-        Figure(name=f"weft with {PROJECTS} idle projects, CPU in 60 s", value=spent, unit="ms"),
-    ]
+            loaded = await _cost(fabric, "loaded", before, settings)
+            await _all_left(fabric)
+            await asyncio.sleep(CALM_SECONDS)
+            return loaded + await _cost(fabric, "left", before, settings, at_most=100)
+
+
+async def _cost(
+    fabric: Fabric, state: str, before: list[float], settings: Settings, at_most: float | None = None
+) -> list[Figure]:
+    """Return memory and CPU of the processes; `before` is their memory without the projects."""
+    weft, broker = fabric.weft, fabric.broker
+    assert weft is not None
+    assert broker is not None
+    spent = [cpu_seconds(each.pid) for each in (weft, broker)]
+    await asyncio.sleep(settings.idle_seconds)
+    figures = []
+    for name, process, then, used in zip(("weft", "nats-server"), (weft, broker), before, spent, strict=True):
+        kilobytes = 1000 * (resident_megabytes(process.pid) - then) / PROJECTS
+        minute = 60_000 * (cpu_seconds(process.pid) - used) / settings.idle_seconds
+        target = at_most if name == "weft" else None
+        figures.append(Figure(name=f"a {state} project, {name}", value=kilobytes, unit="KB", at_most=target))
+        figures.append(Figure(name=f"{name}, {PROJECTS} {state} projects, CPU in 60 s", value=minute, unit="ms"))
+    return figures
+
+
+async def _all_left(fabric: Fabric) -> None:
+    """Return when weft has left every project that was visited."""
+    async with asyncio.timeout(LEFT_SECONDS):
+        while fabric.weft_log.read_text().count(" is left to ") < PROJECTS:  # noqa: ASYNC110 - it is a file
+            await asyncio.sleep(1)
 
 
 @contextmanager
-def _fabric() -> Iterator[RelaxedFabric]:
+def _fabric(scale: float = 1) -> Iterator[RelaxedFabric]:
     with tempfile.TemporaryDirectory(prefix="loominal-bench-") as home:
-        fabric = RelaxedFabric(Path(home), scale=1, max_file_bytes=4 << 30)
+        fabric = RelaxedFabric(Path(home), scale=scale, max_file_bytes=4 << 30)
         try:
             yield fabric
         finally:

@@ -29,17 +29,20 @@ from loominal.fabric.hub.open_authority import OpenAuthority
 from loominal.fabric.hub.project import Project
 from loominal.fabric.hub.timings import Timings
 from loominal.fabric.operations.work import BroadcastWorkOffer
+from loominal.fabric.runtime_file import read_runtime
+from loominal.local.status import status_of
 from loominal.model import record
-from loominal.model.errors import Conflict, HubUnavailable, LoominalError
+from loominal.model.errors import Conflict, LoominalError, UpgradeNeeded
 from loominal.model.members import order
 from loominal.model.work import Move
 from tests.checker import End
 from tests.integration.alone import Alone
+from tests.integration.conftest import eventually
 from tests.integration.fabric import Fabric
 from tests.integration.workshop import Workshop, open_workshop
 
 CROWD = Path(__file__).with_name("crowd.py")
-ITEMS = 300
+ITEMS = 500
 FLOWS_AGAIN_SECONDS = 4.0
 HANDED_OVER_SECONDS = 1.0
 SOON = 20.0
@@ -249,6 +252,9 @@ async def test_a_newcomer_that_is_first_in_order_gets_the_lead_when_the_leader_h
     asked_at = time.monotonic()
     await boss.broadcast_work_offer("goes on", capabilities=["race"])
     assert time.monotonic() - asked_at < HANDED_OVER_SECONDS
+    home = workshop.fabric.home / "machines" / second
+    await eventually(lambda: set(status_of(home, read_runtime(home)).leaders.values()) == {first}, SOON)
+    assert status_of(home, read_runtime(home)).wefts == sorted((first, second))
 
 
 async def test_a_newer_release_takes_over_and_the_older_one_leads_no_more(workshop: Workshop, tmp_path: Path) -> None:
@@ -262,8 +268,8 @@ async def test_a_newer_release_takes_over_and_the_older_one_leads_no_more(worksh
     assert await wefts.led_by_other("old") == "new"
     await boss.broadcast_work_offer("by the new one", capabilities=["race"])
     workshop.fabric.others["new"].kill()
-    with pytest.raises(HubUnavailable):
-        await boss.call("broadcast_work_offer", BroadcastWorkOffer(description="by nobody"), timeout_seconds=8)
+    with pytest.raises(UpgradeNeeded, match="stored in format 2, this weft writes 1"):
+        await boss.call("broadcast_work_offer", BroadcastWorkOffer(description="by nobody"), timeout_seconds=15)
     assert await wefts.leader() == "new"
     workshop.fabric.start_another("newer", newer)
     await wefts.led_by_other("new")

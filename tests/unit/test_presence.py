@@ -40,6 +40,16 @@ def test_an_agent_that_comes_back_is_online_again(presence: Presence) -> None:
     assert presence.offline_now(80.0, TIMES) == [A]
 
 
+def test_someone_is_there_until_the_last_going_offline_was_reported(presence: Presence) -> None:
+    assert not presence.someone.is_set()
+    presence.beat(A, "one", 0.0)
+    presence.hello("agent-b", "two", HELLO, 10.0)
+
+    there = [presence.offline_now(now, TIMES) and presence.someone.is_set() for now in (20.0, 30.0)]
+
+    assert there == [True, False]
+
+
 def test_going_offline_is_reported_once(presence: Presence) -> None:
     presence.hello(A, "one", HELLO, 0.0)
 

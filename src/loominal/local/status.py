@@ -13,7 +13,7 @@ from loominal.broker.shown_url import shown_url
 from loominal.fabric.runtime_file import Mode, Runtime, read_runtime
 from loominal.local.home import find_home, read_config
 from loominal.local.listening import addresses
-from loominal.local.weft_api import answers, not_ready, projects
+from loominal.local.weft_api import answers, listing, not_ready
 
 NOT_RUNNING = 5
 DURABILITY = {
@@ -48,8 +48,8 @@ class Api(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     token_file: str
 
 
-class Status(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
-    """What `status --json` prints."""
+class Status(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
+    """What `status --json` prints; who leads is only said where there are several wefts."""
 
     running: bool
     mode: str
@@ -58,6 +58,8 @@ class Status(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     nats: Broker
     api: Api
     projects: list[str]
+    wefts: list[str] = []
+    leaders: dict[str, str] = {}  # the weft that leads a project, by title, as far as the asked weft has it loaded
 
 
 @click.command(help="Show what runs, where, and what accepted means.\n\nExample: loominal status --json")
@@ -90,6 +92,8 @@ def status_of(home: Path, runtime: Runtime | None) -> Status:
             api=Api(url="", token_file=""),
             projects=[],
         )
+    told = listing(runtime)
+    several = len(told.wefts) > 1
     return Status(
         running=True,
         mode=runtime.mode,
@@ -97,7 +101,9 @@ def status_of(home: Path, runtime: Runtime | None) -> Status:
         home=str(home),
         nats=Broker(url=shown_url(runtime.url), version=broker_version(runtime), listen=listens(home, runtime)),
         api=Api(url=runtime.api_url, token_file=runtime.token_file),
-        projects=sorted((projects(runtime) or {}).values()),
+        projects=sorted(each.project for each in told.projects),
+        wefts=told.wefts if several else [],
+        leaders={each.project: each.leader for each in told.projects if each.leader} if several else {},
     )
 
 
@@ -123,6 +129,7 @@ def listens(home: Path, runtime: Runtime) -> str:
 def _text(found: Status, runtime: Runtime, reasons: list[str]) -> str:
     if runtime.mode is Mode.JOINED:
         reasons = []
+    led = {title: f" (led by {weft})" for title, weft in found.leaders.items()}
     lines = [
         f"{'running' if not reasons else 'running, but not ready'}, {found.mode} mode, home {found.home}",
         *(f"  ! {reason}" for reason in reasons),
@@ -131,6 +138,7 @@ def _text(found: Status, runtime: Runtime, reasons: list[str]) -> str:
         *([f"  weft      {found.api.url} (bearer token in {found.api.token_file})"] if found.api.url else []),
         f"  storage   {found.durability}",
         f"  trust     {TRUST[runtime.mode]}",
-        f"  projects  {', '.join(found.projects) or 'none yet'}",
+        *([f"  wefts     {', '.join(found.wefts)}"] if found.wefts else []),
+        f"  projects  {', '.join(title + led.get(title, '') for title in found.projects) or 'none yet'}",
     ]
     return "\n".join(lines)

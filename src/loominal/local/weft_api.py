@@ -23,13 +23,19 @@ class _Activity(msgspec.Struct, frozen=True, rename="camel"):
     open_work: int
 
 
-class _Project(msgspec.Struct, frozen=True, rename="camel"):
+class ListedProject(msgspec.Struct, frozen=True, rename="camel"):
+    """A project as weft lists it; `leader` is the weft that leads it, "" if none does or this one does not know."""
+
     project_id: str
     project: str
+    leader: str = ""
 
 
-class _Projects(msgspec.Struct, frozen=True):
-    projects: list[_Project]
+class Listing(msgspec.Struct, frozen=True):
+    """Every project, and the wefts that are alive."""
+
+    projects: list[ListedProject] = []
+    wefts: list[str] = []
 
 
 def not_ready(home: Path) -> list[str]:
@@ -70,16 +76,15 @@ def in_use(home: Path) -> bool:
     return known.agents > 0 or known.open_work > 0
 
 
-def projects(runtime: Runtime) -> dict[str, str] | None:
-    """Return how lists show each known project, by id; None if weft does not tell."""
+def listing(runtime: Runtime) -> Listing:
+    """Return which projects and wefts there are; none if weft does not tell."""
     answer = _get(runtime, "/api/projects") if runtime.api_url else None
     if answer is None or answer[0] != 200:
-        return None
+        return Listing()
     try:
-        listed = msgspec.json.decode(answer[1], type=_Projects).projects
+        return msgspec.json.decode(answer[1], type=Listing)
     except msgspec.DecodeError:
-        return None
-    return {project.project_id: project.project for project in listed}
+        return Listing()
 
 
 def _get(runtime: Runtime, path: str) -> tuple[int, bytes] | None:

@@ -65,6 +65,9 @@ class Fabric(Protocol):
     def leaders(self) -> dict[str, str]:
         """Return the weft that leads each project loaded here, "" where nobody does."""
 
+    def wefts(self) -> list[str]:
+        """Return the wefts that are alive and stay."""
+
 
 class OperatorFabric:
     """A broker under our own keys: an account per project, a registry and enrolment in the fabric's own."""
@@ -111,6 +114,10 @@ class OperatorFabric:
     def leaders(self) -> dict[str, str]:
         """Return the weft that leads each project loaded here, "" where nobody does."""
         return self._projects.leaders() if self._projects else {}
+
+    def wefts(self) -> list[str]:
+        """Return the wefts that are alive and stay."""
+        return self._members.weft_ids if self._members else []
 
     async def leave(self, seconds: float) -> None:
         """Hand every project on, for at most `seconds`."""
@@ -267,6 +274,10 @@ class OpenFabric:
         """Return the weft that leads each project loaded here, "" where nobody does."""
         return self._projects.leaders() if self._projects else {}
 
+    def wefts(self) -> list[str]:
+        """Return the wefts that are alive and stay."""
+        return self._members.weft_ids
+
     async def leave(self, seconds: float) -> None:
         """Hand every project on, for at most `seconds`."""
         await _leave(self._members, self._projects, seconds)
@@ -348,4 +359,5 @@ async def _look_through(projects: Projects, timings: Timings, registry: FabricRe
                 met[record.project] = record.at
                 projects.need(record.project)
         projects.review_all()
+        projects.tidy()
         await asyncio.sleep(min(REVIEW_SECONDS, timings.unload_seconds / 5))

@@ -52,8 +52,15 @@ ANSWER_ROOM = 16_384  # bytes of a message kept free for what surrounds an answe
 class Dispatcher:
     """Answers the requests of one project with `handlers`, each in its own task of `group`."""
 
-    def __init__(self, project: Project, handlers: Mapping[str, Handler], group: asyncio.TaskGroup) -> None:
+    def __init__(
+        self,
+        project: Project,
+        handlers: Mapping[str, Handler],
+        group: asyncio.TaskGroup,
+        refusal: LoominalError | None = None,
+    ) -> None:
         self._project = project
+        self._refusal = refusal  # what is answered to everybody, if anything
         self._handlers = handlers
         self._group = group
         self._running: dict[tuple[str, str], _Running] = {}  # by agent and op
@@ -118,6 +125,8 @@ class Dispatcher:
 
     async def _answer(self, operation: Operation, agent: str, request: Request) -> bytes:
         try:
+            if self._refusal is not None:
+                raise self._refusal
             caller = self._caller(agent, request)
             self._admit(operation, caller)
             key = (operation.name, agent, request.op, hashlib.sha256(request.args).digest())

@@ -23,13 +23,14 @@ from loominal.fabric.hub.rest import at_rest
 from loominal.fabric.hub.rounds import rounds
 from loominal.fabric.hub.vigil import Vigil
 from loominal.fabric.protocol import PROTO, encode
-from loominal.model.errors import BrokerUnavailable, Conflict, LoominalError, Replaced
+from loominal.model.errors import BrokerUnavailable, Conflict, LoominalError, Replaced, UpgradeNeeded
 
 log = logging.getLogger(__name__)
 
 CONNECT_SECONDS = 30.0
 FINISH_SECONDS = 2.0  # for what is in flight when the lead is handed on
 SETTLED_SECONDS = 10.0  # a new leader keeps the lead for so long, unless it ends
+COMING_SECONDS = 3.0  # for a newer weft to come back before an older one refuses in its place
 TAKEN_SECONDS = 2.0  # for which the next hand-over waits for this one's successor
 
 
@@ -83,7 +84,11 @@ class Hub:
         try:
             async with asyncio.TaskGroup() as group:
                 if lead.falls_to_me(project.id):
-                    await self._ensure()
+                    try:
+                        await self._ensure()
+                    except UpgradeNeeded as error:
+                        await self._refuse(error, group)
+                        raise _Over from error
                 loading = Loading(project, group)
                 await loading.load()
                 group.create_task(self._watch(loading), name=f"streams of {project.id}")
@@ -102,6 +107,28 @@ class Hub:
         if not self._ensured:
             await streams.ensure(self.project, new_life=self._new_life)
             self._ensured = True
+
+    async def _refuse(self, error: UpgradeNeeded, group: asyncio.TaskGroup) -> None:
+        """Answer everybody with `error` until a weft is there that can lead, which may be coming back just now."""
+        project, lead = self.project, self.project.leadership
+        log.warning("%s; requests are refused: %s", error.message, error.hint)
+        with suppress(TimeoutError):
+            async with asyncio.timeout(COMING_SECONDS):
+                await self._until_not_mine()
+        if not lead.falls_to_me(project.id):
+            return
+        dispatcher = Dispatcher(project, HANDLERS, group, refusal=error)
+        listening = await project.broker.subscribe(subjects.requests(project.id), dispatcher.receive)
+        try:
+            await self._until_not_mine()
+        finally:
+            await listening.stop()
+
+    async def _until_not_mine(self) -> None:
+        lead = self.project.leadership
+        while lead.falls_to_me(self.project.id) and not self._leaving:
+            lead.news.clear()
+            await lead.news.wait()
 
     async def _watch(self, loading: Loading) -> None:
         await loading.replaced.wait()

@@ -54,6 +54,7 @@ class ProjectList(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
 
     projects: list[ProjectView]
     total: int
+    wefts: list[str]  # that are alive
 
 
 @get("/health", sync_to_thread=False)
@@ -88,7 +89,7 @@ def projects(state: State) -> ProjectList:
         ProjectView(project_id=project, project=title, leader=leaders.get(project, ""))
         for project, title in fabric.titles().items()
     ]
-    return ProjectList(projects=found, total=len(found))
+    return ProjectList(projects=found, total=len(found), wefts=fabric.wefts())
 
 
 def application(fabric: Fabric, bearer_token: str) -> Litestar:
