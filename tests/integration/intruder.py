@@ -223,13 +223,17 @@ async def _is_known(fabric: Fabric, machine: Credential, project: str = "nobody-
 
 
 async def stored(fabric: Fabric, project: str) -> dict[str, int]:
-    """Return the last sequence of every stream of the project and of the fabric's own account."""
+    """Return the last sequence of every stream of the project and of the fabric's own account.
+
+    All but the one in which wefts say twice a second that they live.
+    """
     found = {}
     for account in (project, subjects.FABRIC):
         async with as_hub(fabric, account) as broker:
             answer = await broker.request(subjects.api("STREAM", "LIST"), b"", seconds=PATIENCE_SECONDS)
             for stream in json.loads(answer.data)["streams"]:
                 found[stream["config"]["name"]] = stream["state"]["last_seq"]
+    found.pop(subjects.bucket_stream(subjects.WEFTS), None)
     return found
 
 
