@@ -3,25 +3,35 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
+from uuid import uuid4
 
 import pytest
 
 import loominal
 from loominal.broker.certificates import ensure_certificates
 from loominal.broker.credentials import Credential
+from loominal.broker.nkeys import KeyPair, Kind
 from loominal.broker.server import EmbeddedServer, free_port
 from loominal.broker.server_config import ServerSettings
+from loominal.fabric.client.enrolling import Enrolling
+from loominal.fabric.client.entrance import find_entrance
+from loominal.fabric.client.settings import ClientSettings
+from loominal.fabric.enrolment import Enrol
 from loominal.fabric.invitation import Token
+from loominal.fabric.protocol import PROTO
 from loominal.fabric.runtime_file import Mode, machine_credential_path, read_runtime
 from loominal.local.processes import running
-from loominal.model.errors import BoundaryRefused, Forbidden, LoominalError
+from loominal.model.errors import BoundaryRefused, BrokerUnavailable, Forbidden, HubUnavailable, LoominalError
+from tests.freezing import freeze
 from tests.integration.conftest import eventually
 
 HOST = "127.0.0.2"
@@ -140,6 +150,44 @@ async def test_a_second_invitation_changes_what_a_machine_may_and_not_who_it_is(
     assert Credential.read(machine_credential_path(second)).name == before
     [line] = [line for line in run(first, "grant").splitlines() if before in line]
     assert "boundaries personal " in line
+
+
+async def test_credentials_of_agents_are_renewed_over_it(first: Path, second: Path) -> None:
+    run(second, *invited(first))
+    settings = ClientSettings.from_env({}, home=second, project=PROJECT)
+    key = KeyPair.generate(Kind.USER)
+    request = Enrol(proto=PROTO, agent=str(uuid4()), key=key.public, project=PROJECT)
+    enrolling = Enrolling(find_entrance(settings), request, key)
+
+    jwts = set()
+    for _ in range(2):
+        await enrolling.enrol()
+        credential = enrolling.credential()
+        assert credential is not None
+        assert credential.expires_at is not None
+        assert credential.expires_at > datetime.now(UTC)
+        jwts.add(credential.jwt)
+        await asyncio.sleep(1)  # a JWT names the second in which it was made
+    assert len(jwts) == 2
+
+
+async def test_an_agent_there_says_that_the_link_is_cut_and_goes_on_when_it_is_back(first: Path, second: Path) -> None:
+    run(second, *invited(first))
+    async with loominal.connect(project=PROJECT, home=second, agent_type="hand", timeout_seconds=1) as hand:
+        [broker] = [process.pid for process in running(first) if process.what == "broker"]
+        freeze(broker)
+        with pytest.raises((BrokerUnavailable, HubUnavailable)):
+            await hand.list_channels()
+
+        async def answered() -> bool:
+            with contextlib.suppress(BrokerUnavailable, HubUnavailable):
+                return bool((await hand.list_channels()).channels)
+            return False
+
+        os.kill(broker, signal.SIGKILL)
+        async with asyncio.timeout(30):
+            while not await answered():  # each call takes its time before it fails
+                pass
 
 
 async def test_what_is_wrong_with_an_invitation_is_said_each_in_its_own_way(first: Path, second: Path) -> None:
