@@ -10,6 +10,7 @@ import pytest
 
 from loominal.fabric.client.agent import Agent
 from loominal.fabric.hub.timings import Timings
+from loominal.fabric.operations.work import BroadcastWorkOffer
 from loominal.fabric.protocol import Control, ControlKind
 from loominal.model.errors import (
     BoundaryRefused,
@@ -323,6 +324,16 @@ async def test_the_same_offer_again_is_the_same_item_and_another_under_its_name_
         await offered(boss, boundary="no-such-boundary")
     assert (await boss.list_work()).total == 2
     await workshop.check()
+
+
+async def test_offers_without_a_task_id_are_as_many_as_their_ops_however_alike(workshop: Workshop) -> None:
+    boss = await workshop.agent("boss")
+    offer = BroadcastWorkOffer(description="import one", capabilities=("python",))
+
+    for op in ("import-customers-1", "import-customers-2", "import-customers-2"):
+        await boss.call("broadcast_work_offer", offer, op=op)
+
+    assert (await boss.list_work()).total == 2
 
 
 async def test_an_accepted_offer_may_be_repeated_when_its_deadline_has_passed(workshop: Workshop) -> None:

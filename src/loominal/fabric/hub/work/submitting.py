@@ -119,7 +119,7 @@ def _submission(project: Project, caller: Caller, args: BroadcastWorkOffer) -> S
     capabilities = tuple(sorted({names.label(each, "capability") for each in wanted}))
     boundary = names.label(args.boundary, "boundary")
     project.policy.rule(boundary)
-    task_id = names.task_id(args.task_id) if args.task_id is not None else f"t_{caller.op[:16]}"
+    task_id = names.task_id(args.task_id) if args.task_id is not None else _own_name(caller.op)
     return Submission(
         id=names.work_id(project.id, caller.agent, task_id),
         op=caller.op,
@@ -142,6 +142,11 @@ def _submission(project: Project, caller: Caller, args: BroadcastWorkOffer) -> S
         notify=args.notify,
         submitted_at=now,
     )
+
+
+def _own_name(op: str) -> str:
+    """Return the task id of an offer without one: the same op again is the same task, another op another one."""
+    return f"t_{hashlib.sha256(op.encode()).hexdigest()[:16]}"
 
 
 def _digest(args: BroadcastWorkOffer, capabilities: tuple[str, ...], boundary: str) -> str:
