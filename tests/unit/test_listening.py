@@ -74,6 +74,15 @@ def test_a_new_address_and_a_near_end_get_a_new_certificate_of_the_same_authorit
     assert len(fingerprint(authority)) == 95
 
 
+def test_a_damaged_certificate_of_the_broker_is_made_anew(tmp_path: Path) -> None:
+    made = ensure_certificates(tmp_path, HOSTS, NOW)
+    made.server.write_text("damaged")
+
+    ensure_certificates(tmp_path, HOSTS, NOW)
+
+    assert is_fit(made, HOSTS, NOW)
+
+
 def test_a_damaged_authority_is_never_replaced(tmp_path: Path) -> None:
     made = ensure_certificates(tmp_path, HOSTS, NOW)
     (tmp_path / "ca.key").write_text("damaged")

@@ -58,12 +58,13 @@ def certificates(directory: Path) -> Certificates:
 
 
 def is_fit(found: Certificates, hosts: Sequence[str], now: datetime) -> bool:
-    """Return whether the broker's certificate holds all of `hosts` and for long enough. Raises: InvalidArgument."""
+    """Return whether the broker's certificate holds all of `hosts` and for long enough; a damaged one does not."""
     from cryptography import x509
 
-    if not found.server.exists():
+    try:
+        shown = _read(found.server)
+    except InvalidArgument:
         return False
-    shown = _read(found.server)
     names = shown.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
     known = {*map(str, names.get_values_for_type(x509.IPAddress)), *names.get_values_for_type(x509.DNSName)}
     return set(hosts) <= known and now < shown.not_valid_after_utc - timedelta(days=RENEW_DAYS)

@@ -36,7 +36,7 @@ from loominal.local.home import idle_exit_seconds, new_port, read_config, tls_di
 from loominal.local.listening import certified
 from loominal.local.processes import TERM_SECONDS, broker_directory, end, running, weft_command
 from loominal.local.weft_api import in_use, not_ready
-from loominal.model.errors import BrokerUnavailable, LoominalError
+from loominal.model.errors import BrokerUnavailable, InvalidArgument, LoominalError
 from loominal.model.names import handle_like
 
 READY_SECONDS = 30.0
@@ -287,7 +287,10 @@ async def _end(process: asyncio.subprocess.Process) -> None:
 
 def _is_ours(credential_file: Path, keyring: Keyring) -> bool:
     """Return whether the file holds a credential of this fabric: one that the machine joined may have left its own."""
-    return credential_file.exists() and Credential.read(credential_file).account == keyring.fabric_public
+    try:
+        return Credential.read(credential_file).account == keyring.fabric_public
+    except InvalidArgument:  # missing or damaged: a new one is as good
+        return False
 
 
 def _last_line(log_path: Path) -> str:
