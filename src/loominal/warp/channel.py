@@ -14,7 +14,6 @@ from contextlib import suppress
 from loominal.warp.attention import Attention, Waiting
 from loominal.warp.rpc import Json
 
-CAPABILITY: Json = {"experimental": {"claude/channel": {}}}
 METHOD = "notifications/claude/channel"
 COALESCE_SECONDS = 0.5  # what happens within is told once
 REPEAT_SECONDS = 60.0  # until the same is told again, for a push is not acknowledged; twice as long each time

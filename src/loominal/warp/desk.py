@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from loominal.fabric.protocol import encode
-from loominal.fabric.slot_socket import is_same_user, listening
 from loominal.warp.reminders import Reminders
 
 if TYPE_CHECKING:
@@ -42,6 +41,8 @@ class Desk:
     @asynccontextmanager
     async def open(self, agent: Agent) -> AsyncIterator[None]:
         """Answer while the block runs. A warp whose socket cannot be opened does without."""
+        from loominal.fabric.slot_socket import listening  # after tools/list
+
         self._agent = agent
         with ExitStack() as stack:
             try:
@@ -64,6 +65,8 @@ class Desk:
             await asyncio.wait(self._visitors)
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        from loominal.fabric.slot_socket import is_same_user
+
         visitor = asyncio.current_task()
         assert visitor is not None
         self._visitors.add(visitor)

@@ -47,7 +47,6 @@ def run(guard: Guard, *, channel: bool) -> int:
 async def serve(settings: WarpSettings, guard: Guard) -> None:
     """Serve one client on stdin and stdout."""
     from loominal.warp.attention import Attention
-    from loominal.warp.channel import Channel
     from loominal.warp.desk import Desk
     from loominal.warp.link import Link
     from loominal.warp.reminders import Reminders
@@ -72,6 +71,8 @@ async def serve(settings: WarpSettings, guard: Guard) -> None:
             group.create_task(link.keep(), name="link")
             group.create_task(subscriptions.keep(), name="subscriptions")
             if settings.channel:
+                from loominal.warp.channel import Channel
+
                 group.create_task(Channel(attention, rpc.notify).keep(), name="channel")
             await rpc.serve()
             raise Stop
