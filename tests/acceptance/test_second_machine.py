@@ -141,6 +141,24 @@ async def test_an_invitation_is_good_for_one_machine_and_the_same_one_again(firs
     assert "another machine showed its invitation" in line
 
 
+async def test_of_two_machines_that_show_one_invitation_at_once_one_joins(first: Path, second: Path) -> None:
+    command = invited(first)
+    homes = [second, second.parent / "third"]
+    processes = [
+        await asyncio.create_subprocess_exec(
+            sys.executable, "-m", "loominal", *command,
+            env=os.environ | {"LOOMINAL_HOME": str(home)}, stdin=asyncio.subprocess.DEVNULL,
+            stdout=asyncio.subprocess.DEVNULL, stderr=asyncio.subprocess.DEVNULL,
+        )
+        for home in homes
+    ]  # fmt: skip
+    async with asyncio.timeout(60):
+        codes = [await process.wait() for process in processes]
+
+    assert sorted(codes) == [0, REFUSED]
+    assert [read_runtime(home) is not None for home in homes] == [code == 0 for code in codes]
+
+
 async def test_a_second_invitation_changes_what_a_machine_may_and_not_who_it_is(first: Path, second: Path) -> None:
     run(second, *invited(first, "--boundary", "open-source"))
     before = Credential.read(machine_credential_path(second)).name
