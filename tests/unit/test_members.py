@@ -29,6 +29,15 @@ def test_a_weft_whose_record_stands_still_is_dead_after_four_renewals_of_two_sec
     assert sightings.alive(2.0) == {"me"}
 
 
+def test_a_copy_in_which_ones_own_record_stands_still_says_nothing_of_others() -> None:
+    sightings = Sightings("me")
+    for tick in range(10):
+        sightings.renewed({"me": 1, "you": 7}, tick * RENEW_SECONDS)
+
+    assert not sightings.is_dead("you", 5.0)
+    assert sightings.sure(5.0)
+
+
 def test_one_that_moves_again_is_alive_again() -> None:
     sightings = Sightings("me")
     for tick in range(6):

@@ -39,8 +39,14 @@ class Sightings:
             seen.still_since, seen.renewals = None, 0
 
     def renewed(self, revisions: Mapping[str, int], now: float) -> None:
-        """Take what every weft's record says, read with a successful renewal of one's own at `now` (monotonic)."""
+        """Take what every weft's record says, read with a successful renewal of one's own at `now` (monotonic).
+
+        Where one's own record stands still, too, it was read from a server's copy that lags: it says nothing of others.
+        """
         self._renewed_at = now
+        mine = self._seen.get(self.me)
+        if mine is not None and mine.revision == revisions.get(self.me):
+            return
         gone = [weft for weft in self._seen if weft not in revisions]
         if self._absent is None or gone:
             self._absent = _Seen(0, now)
