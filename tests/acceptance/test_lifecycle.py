@@ -235,7 +235,8 @@ def test_the_api_wants_its_bearer_token(home: Home) -> None:
     status, problem = get(runtime.api_url, "/api/projects")
 
     assert (status, problem["code"]) == (401, "forbidden")
-    assert get(runtime.api_url, "/api/projects", bearer_token) == (200, {"projects": [], "total": 0})
+    status, listed = get(runtime.api_url, "/api/projects", bearer_token)
+    assert (status, listed["projects"], listed["total"]) == (200, [], 0)
 
 
 def test_children_see_nothing_of_the_starters_secrets(home: Home) -> None:
