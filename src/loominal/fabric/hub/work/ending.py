@@ -13,7 +13,7 @@ from loominal.fabric.hub.caller import Caller
 from loominal.fabric.hub.project import Project
 from loominal.fabric.hub.work.book import Entry, read
 from loominal.fabric.hub.work.finding import resolve
-from loominal.fabric.hub.work.moving import move, refresh
+from loominal.fabric.hub.work.moving import move
 from loominal.fabric.operations.work import (
     CompleteWork,
     FailWork,
@@ -26,7 +26,7 @@ from loominal.model import moves
 from loominal.model.errors import IllegalMove, LeaseLost, LoominalError, NotOwner
 from loominal.model.lifecycle import backoff_seconds, recoverable
 from loominal.model.moves import Complete, Fail, Keep, Recover, Release
-from loominal.model.work import ENDED, Progress, Result, Status, WorkItem, done_op
+from loominal.model.work import ENDED, Progress, Result, WorkItem, done_op
 
 PROGRESS_SECONDS = 600.0  # between two stored progress records of a claim; in between it is the leader's memory
 
@@ -95,8 +95,6 @@ async def report_progress(project: Project, caller: Caller, args: ReportProgress
 async def _held(project: Project, caller: Caller, work_id: str) -> Entry:
     """Return the item if the caller holds it, or did; a stale lease token is for `step` to judge."""
     entry = resolve(project, caller, work_id)
-    if entry.item.result is None and entry.item.status is Status.DONE:
-        entry = await refresh(project, entry.item.id) or entry
     item = entry.item
     if done_op(item, caller.op) or _ever_held(item, caller.agent) or await _claimed_once(project, caller, item):
         return entry
