@@ -114,6 +114,7 @@ class StreamState(msgspec.Struct, frozen=True, kw_only=True):
     messages: int
     bytes: int
     copies: int  # how many servers keep it
+    asked_at: datetime | None = None  # the broker's time as it said so
 
 
 class Log:
@@ -333,6 +334,7 @@ class _Info(msgspec.Struct, frozen=True):
     created: str
     state: _Held
     config: _Config
+    ts: str = ""
     cluster: _Raft | None = None  # None: it is no cluster
 
     def as_state(self) -> StreamState:
@@ -344,6 +346,7 @@ class _Info(msgspec.Struct, frozen=True):
             messages=held.messages,
             bytes=held.bytes,
             copies=self.config.num_replicas,
+            asked_at=instant(self.ts) if self.ts else None,
         )
 
 

@@ -40,7 +40,10 @@ async def ensure(project: Project, *, new_life: bool = False) -> None:
     Raises: UpgradeNeeded if a newer release has written here, BrokerUnavailable, QuotaExceeded.
     """
     p = project.id
-    created = {project.bucket.log.stream: (await project.bucket.ensure()).created}
+    registry = await project.bucket.ensure()
+    if registry.asked_at:
+        project.clock.learn(registry.asked_at)
+    created = {project.bucket.log.stream: registry.created}
     await _check_format(project)
     chat = StreamSettings(
         subjects=(subjects.every("ch", p),),

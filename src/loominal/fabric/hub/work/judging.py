@@ -16,7 +16,7 @@ from loominal.fabric.hub.work.leases import Lease
 from loominal.fabric.hub.work.matching import offer
 from loominal.fabric.hub.work.moving import move
 from loominal.fabric.protocol import ControlKind
-from loominal.model.errors import IllegalMove, NotFound
+from loominal.model.errors import BrokerUnavailable, IllegalMove, LoominalError, NotFound
 from loominal.model.lifecycle import LAPSE_DELAY_SECONDS, backoff_seconds
 from loominal.model.moves import AskCancel, Cancel, Expire, Lapse, Release, TimeOut, WorkEvent
 from loominal.model.work import ENDED, Status, WorkItem
@@ -104,6 +104,11 @@ async def _carry_out(project: Project, lease: Lease, event: WorkEvent) -> None:
         entry = await move(project, lease.item, event)
     except (IllegalMove, NotFound):
         return  # the holder was quicker
+    except BrokerUnavailable:
+        raise
+    except LoominalError as error:  # this item cannot be moved now; the others can
+        log.warning("%s: no %s yet: %s", lease.item, event.move, error)
+        return
     log.info("%s: %s of %s's claim, now %s", lease.item, event.move, lease.agent, entry.item.status)
     if not isinstance(event, Lapse):  # a lapsed holder may come back, and learns from its next heartbeat if it cannot
         await nudge(project, lease.agent, ControlKind.LEASE_LOST, entry.item, event.note, token=lease.token)

@@ -54,7 +54,7 @@ class Leases:
     def renew_all(self, now: float) -> None:
         """Grant every lease anew: the leader could not hear anybody for a while."""
         for lease in self._leases.values():
-            lease.renewed_at = lease.named_at = now
+            lease.renewed_at = lease.named_at = lease.active_at = now
         self._beats.clear()
 
     def beat(self, agent: str, beat: Beat, now: float) -> list[tuple[str, int]]:

@@ -8,6 +8,7 @@ end untold for longer than the broker's dedupe window is safe for looks for the 
 from __future__ import annotations
 
 import asyncio
+import logging
 from datetime import timedelta
 
 from loominal.broker import subjects
@@ -15,10 +16,12 @@ from loominal.fabric.hub.ops_inbox import deliver
 from loominal.fabric.hub.project import Project
 from loominal.fabric.hub.work.moving import move, refresh
 from loominal.model import record as records
-from loominal.model.errors import CorruptRecord, IllegalMove, LoominalError, NotFound
+from loominal.model.errors import BrokerUnavailable, CorruptRecord, IllegalMove, LoominalError, NotFound
 from loominal.model.message import Importance, Message, Sender
 from loominal.model.moves import Tell
 from loominal.model.work import Status, WorkItem
+
+log = logging.getLogger(__name__)
 
 TYPE = "work-result"
 LOOK_FIRST_AFTER = timedelta(minutes=20)  # the broker forgets dedupe ids after 30
@@ -33,7 +36,9 @@ async def tell_all(project: Project) -> None:
     for start in range(0, len(waiting), AT_ONCE):
         each = (_tell(project, item_id) for item_id in waiting[start : start + AT_ONCE])
         for failure in await asyncio.gather(*each, return_exceptions=True):
-            if failure is not None:
+            if isinstance(failure, LoominalError) and not isinstance(failure, BrokerUnavailable):
+                log.warning("project %s: an end cannot be told yet: %s", project.id, failure)  # the others can
+            elif failure is not None:
                 raise failure
 
 
