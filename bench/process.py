@@ -18,3 +18,8 @@ def resident_megabytes(pid: int) -> float:
         if line.startswith("VmRSS:"):
             return int(line.split()[1]) * 1024 / MEGABYTE
     raise ProcessLookupError(pid)
+
+
+def open_files(pid: int) -> int:
+    """Return how many files and sockets the process has open."""
+    return len(list(Path(f"/proc/{pid}/fd").iterdir()))

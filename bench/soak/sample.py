@@ -9,7 +9,7 @@ from pathlib import Path
 
 import msgspec
 
-from bench.process import resident_megabytes
+from bench.process import open_files, resident_megabytes
 from bench.soak.weft import Inside
 from loominal.broker import subjects
 from loominal.broker.connection import Broker
@@ -52,7 +52,7 @@ def process(name: str, pid: int, *, kept: bool = False) -> dict[str, Quantity]:
     """Return memory and open files of a process."""
     return {
         f"{name}: memory": Quantity(resident_megabytes(pid), "MB", kept),
-        f"{name}: open files": Quantity(len(list(Path(f"/proc/{pid}/fd").iterdir()))),
+        f"{name}: open files": Quantity(open_files(pid)),
     }
 
 

@@ -12,7 +12,7 @@ from statistics import median
 
 from bench.figure import Figure
 from bench.place import Place, new_place, raw_connection
-from bench.process import cpu_seconds, resident_megabytes
+from bench.process import cpu_seconds, open_files, resident_megabytes
 from bench.seed import fill_work
 from bench.settings import Settings
 from loominal.broker import subjects
@@ -26,7 +26,8 @@ PROJECTS = 1000
 CONNECTING = 8  # projects that are made at the same time
 PULL_SECONDS = 120.0
 CALM_SECONDS = 10.0  # after which the last of the new projects is idle
-CROWDED_SCALE = 0.25  # of all timings there: a project is left after 2.5 minutes, when all have been visited
+LOADED = 300  # projects that are loaded at the same time; weft leaves those that nobody needs
+LEAVING_SCALE = 0.05  # of all timings: a project is left after 30 s, the first ones while others are still made
 LEFT_SECONDS = 600.0  # for all projects to be left
 
 
@@ -73,45 +74,37 @@ async def crowding(_place: Place, settings: Settings) -> list[Figure]:
     """Return what a project costs in which nothing happens: while it is loaded, and when it was left."""
     if not settings.large:
         return []
-    with _fabric(CROWDED_SCALE) as fabric:
+    return await _crowd("loaded", LOADED, 1, settings) + await _crowd("left", PROJECTS, LEAVING_SCALE, settings)
+
+
+async def _crowd(state: str, projects: int, scale: float, settings: Settings) -> list[Figure]:
+    """Return what so many projects cost that an agent has visited."""
+    with _fabric(scale) as fabric:
         fabric.start()
         async with new_place(fabric):
             weft, broker = fabric.weft, fabric.broker
             assert weft is not None
             assert broker is not None
             before = [resident_megabytes(each.pid) for each in (weft, broker)]
-            await _visit(fabric)
+            files = open_files(weft.pid)
+            await _visit(fabric, projects)
+            if state == "left":
+                async with asyncio.timeout(LEFT_SECONDS):
+                    while open_files(weft.pid) > files:  # noqa: ASYNC110 - each loaded project has its connection
+                        await asyncio.sleep(1)
             await asyncio.sleep(CALM_SECONDS)
-            loaded = await _cost(fabric, "loaded", before, settings)
-            await _all_left(fabric)
-            await asyncio.sleep(CALM_SECONDS)
-            return loaded + await _cost(fabric, "left", before, settings, at_most=100)
-
-
-async def _cost(
-    fabric: Fabric, state: str, before: list[float], settings: Settings, at_most: float | None = None
-) -> list[Figure]:
-    """Return memory and CPU of the processes; `before` is their memory without the projects."""
-    weft, broker = fabric.weft, fabric.broker
-    assert weft is not None
-    assert broker is not None
-    spent = [cpu_seconds(each.pid) for each in (weft, broker)]
-    await asyncio.sleep(settings.idle_seconds)
-    figures = []
-    for name, process, then, used in zip(("weft", "nats-server"), (weft, broker), before, spent, strict=True):
-        kilobytes = 1000 * (resident_megabytes(process.pid) - then) / PROJECTS
-        minute = 60_000 * (cpu_seconds(process.pid) - used) / settings.idle_seconds
-        target = at_most if name == "weft" else None
-        figures.append(Figure(name=f"a {state} project, {name}", value=kilobytes, unit="KB", at_most=target))
-        figures.append(Figure(name=f"{name}, {PROJECTS} {state} projects, CPU in 60 s", value=minute, unit="ms"))
+            spent = [cpu_seconds(each.pid) for each in (weft, broker)]
+            await asyncio.sleep(settings.idle_seconds)
+            figures = []
+            for name, process, then, used in zip(("weft", "nats-server"), (weft, broker), before, spent, strict=True):
+                kilobytes = 1000 * (resident_megabytes(process.pid) - then) / projects
+                minute = 60_000 * (cpu_seconds(process.pid) - used) / settings.idle_seconds
+                target = 100 if (name, state) == ("weft", "left") else None
+                figures.append(Figure(name=f"a {state} project, {name}", value=kilobytes, unit="KB", at_most=target))
+                figures.append(
+                    Figure(name=f"{name}, {projects} {state} projects, CPU in 60 s", value=minute, unit="ms")
+                )
     return figures
-
-
-async def _all_left(fabric: Fabric) -> None:
-    """Return when weft has left every project that was visited."""
-    async with asyncio.timeout(LEFT_SECONDS):
-        while fabric.weft_log.read_text().count(" is left to ") < PROJECTS:  # noqa: ASYNC110 - it is a file
-            await asyncio.sleep(1)
 
 
 @contextmanager
@@ -149,9 +142,9 @@ async def _pulled(fabric: Fabric, project: str) -> float:
     return taken
 
 
-async def _visit(fabric: Fabric) -> None:
+async def _visit(fabric: Fabric, projects: int) -> None:
     """Let an agent come to each project and leave again."""
-    numbers = iter(range(PROJECTS))
+    numbers = iter(range(projects))
 
     async def some() -> None:
         for number in numbers:

@@ -12,6 +12,7 @@ import time
 import uuid
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from datetime import UTC, datetime
 from itertools import pairwise
 from pathlib import Path
 
@@ -29,15 +30,15 @@ from loominal.fabric.hub.open_authority import OpenAuthority
 from loominal.fabric.hub.project import Project
 from loominal.fabric.hub.timings import Timings
 from loominal.fabric.operations.work import BroadcastWorkOffer
-from loominal.fabric.runtime_file import read_runtime
+from loominal.fabric.runtime_file import Mode, Runtime, read_runtime, update_runtime
 from loominal.local.status import status_of
 from loominal.model import record
 from loominal.model.errors import Conflict, LoominalError, UpgradeNeeded
 from loominal.model.members import order
 from loominal.model.work import Move
-from tests.checker import End
+from tests.checker import End, check, read_work
 from tests.integration.alone import Alone
-from tests.integration.conftest import eventually
+from tests.integration.conftest import NatsServer, eventually
 from tests.integration.fabric import Fabric
 from tests.integration.workshop import Workshop, open_workshop
 
@@ -111,9 +112,9 @@ class Crew:
 class Wefts:
     """The wefts of a test, by name, and who leads its project."""
 
-    def __init__(self, fabric: Fabric, workshop: Workshop, broker: Broker) -> None:
+    def __init__(self, fabric: Fabric, project: str, broker: Broker) -> None:
         self.fabric = fabric
-        self.project = workshop.project
+        self.project = project
         self._log = Log(broker, subjects.work_stream(self.project))
 
     async def leader(self) -> str:
@@ -149,7 +150,7 @@ async def start(workshop: Workshop, *names: str) -> tuple[Wefts, Agent]:
     for name in names:
         workshop.fabric.start_another(name)
     boss = await workshop.agent("boss", capabilities=["boss"], timeout_seconds=30)
-    wefts = Wefts(workshop.fabric, workshop, await workshop.broker())
+    wefts = Wefts(workshop.fabric, workshop.project, await workshop.broker())
     leader = await wefts.led_by_other("")
     behind = [name for name in order(workshop.project, names)[:2] if name != leader]
     for name in behind:
@@ -191,8 +192,39 @@ async def test_work_goes_on_when_the_leader_is_killed(workshop: Workshop) -> Non
 
         await crew.until(ITEMS)
         assert await wefts.leader() not in ("", leader)
+    print(f"killed: nothing ended for {crew.gap(killed_at):.2f} s")
     assert crew.gap(killed_at) < FLOWS_AGAIN_SECONDS
     await all_done_once(workshop, crew, items)
+
+
+async def test_in_open_mode_work_goes_on_too(
+    private_server: NatsServer, private_fabric: Fabric, project_id: str
+) -> None:
+    fabric, url = private_fabric, private_server.url
+    private_server.start()
+    fabric.weft_environment = {"NATS_URL": url, "LOOMINAL_MODE": Mode.OPEN}
+    update_runtime(fabric.home, lambda _: Runtime(mode=Mode.OPEN, url=url, started_at=datetime.now(UTC)))
+    for name in ("one", "two"):
+        fabric.start_another(name)
+    async with (
+        Broker.connect(url, name="test", inbox=subjects.reply_prefix("test")) as broker,
+        fabric.connect("boss", project=project_id, capabilities=["boss"], timeout_seconds=30) as boss,
+    ):
+        wefts, crew = Wefts(fabric, project_id, broker), Crew(fabric, project_id)
+        leader = await wefts.led_by_other("")
+        [other] = {"one", "two"} - {leader}
+        await wefts.is_warm(other)
+        items = await offer(boss, 200)
+        async with crew.running():
+            await crew.until(20)
+            fabric.others[leader].kill()
+            killed_at = time.monotonic()
+            await crew.until(len(items))
+        assert await wefts.leader() == other
+        assert crew.gap(killed_at) < FLOWS_AGAIN_SECONDS
+        checked = check(project_id, await read_work(Log(broker, subjects.work_stream(project_id)), project_id))
+    assert (checked.faults, checked.unfounded(crew.ends())) == ([], [])
+    assert set(checked.count(Move.CLAIM).values()) == {1}
 
 
 async def test_a_frozen_leader_is_replaced_and_answers_nothing_when_it_thaws(workshop: Workshop) -> None:
@@ -207,13 +239,14 @@ async def test_a_frozen_leader_is_replaced_and_answers_nothing_when_it_thaws(wor
         frozen_at = time.monotonic()
         other = await wefts.led_by_other(leader)
         await crew.until(60)
-        items |= await offer(boss)
+        items |= await offer(boss, 200)
         await asyncio.sleep(max(frozen_at + 10 - time.monotonic(), 0))
         workshop.fabric.thaw(frozen)
+        assert await wefts.leader() == other  # later it may be handed the lead
         items |= await offer(boss, 100)
 
         await crew.until(len(items))
-        assert await wefts.leader() == other
+    print(f"frozen: nothing ended for {crew.gap(frozen_at, frozen_at + 6):.2f} s")
     assert crew.gap(frozen_at, frozen_at + 6) < FLOWS_AGAIN_SECONDS
     await all_done_once(workshop, crew, items)
 
@@ -237,6 +270,7 @@ async def test_a_rolling_restart_of_all_wefts_stops_nobody(workshop: Workshop) -
             workshop.fabric.start_another(f"{name}-again")
             await crew.until(len(crew.ended) + 40)
         await crew.until(2 * ITEMS)
+    print("rolling restart:", *(f"{crew.gap(at, until):.2f} s{' (leader)' * led}" for led, at, until in gaps))
     assert all(crew.gap(at, until) < HANDED_OVER_SECONDS for _, at, until in gaps)
     await all_done_once(workshop, crew, items)
 
@@ -316,7 +350,7 @@ async def test_what_nobody_needs_is_left_and_comes_back_for_its_deadline(worksho
     workshop.fabric.start_another("one")
     async with workshop.fabric.connect("boss", project=project_id, agent_type="python") as boss:
         offered = await boss.broadcast_work_offer("too late", capabilities=["race"], deadline="9s")
-    wefts = Wefts(workshop.fabric, workshop, await workshop.broker())
+    wefts = Wefts(workshop.fabric, workshop.project, await workshop.broker())
     async with asyncio.timeout(SOON):
         while await wefts.leader() != "":  # noqa: ASYNC110 - nothing tells of it but the log
             await asyncio.sleep(0.05)
