@@ -12,7 +12,7 @@ from bench.place import Place
 from loominal.broker import subjects
 from loominal.broker.bucket import Bucket
 from loominal.broker.log import Log
-from loominal.fabric.hub.trail import headers
+from loominal.fabric.hub.talk.trail import headers
 from loominal.model import names
 from loominal.model.agent import AgentRecord, HandleRecord
 from loominal.model.lifecycle import submitted

@@ -22,7 +22,7 @@ from chaos.proxy import Line
 from loominal.broker import subjects
 from loominal.broker.connection import Broker
 from loominal.broker.log import Log
-from loominal.fabric.hub.leadership import LeaderRecord
+from loominal.fabric.hub.lead.leadership import LeaderRecord
 from loominal.fabric.runtime_file import machine_credential_path, read_runtime, write_runtime
 from loominal.model import record
 from loominal.model.errors import LoominalError

@@ -24,7 +24,7 @@ from loominal.broker.connection import Broker
 from loominal.broker.credentials import Credential
 from loominal.broker.nkeys import KeyPair, Kind
 from loominal.fabric.enrolment import Enrol
-from loominal.fabric.hub.fabric_records import Machine
+from loominal.fabric.hub.access.fabric_records import Machine
 from loominal.fabric.protocol import PROTO, encode
 from loominal.fabric.runtime_file import machine_credential_path
 from loominal.model import record as records

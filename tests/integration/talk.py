@@ -12,11 +12,13 @@ import msgspec
 
 from loominal.broker import subjects
 from loominal.broker.connection import Broker
-from loominal.fabric.hub import ops_channels, ops_events, ops_inbox, ops_registry, streams
+from loominal.fabric.hub import streams
+from loominal.fabric.hub.access.open_authority import OpenAuthority
+from loominal.fabric.hub.agents import ops_registry
 from loominal.fabric.hub.caller import Caller, Standing
 from loominal.fabric.hub.loading import Loading
-from loominal.fabric.hub.open_authority import OpenAuthority
 from loominal.fabric.hub.project import Project
+from loominal.fabric.hub.talk import ops_channels, ops_events, ops_inbox
 from loominal.fabric.hub.timings import Timings
 from loominal.fabric.operations.channels import Channels, History, ListChannels, MessageSent, ReadMessages, SendMessage
 from loominal.fabric.operations.events import Events, WaitForEvents

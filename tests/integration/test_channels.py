@@ -10,7 +10,7 @@ import pytest
 
 from loominal.broker import subjects
 from loominal.fabric.hub.project import Project
-from loominal.fabric.hub.recent import Recent
+from loominal.fabric.hub.talk.recent import Recent
 from loominal.fabric.operations.channels import History
 from loominal.fabric.protocol import FIELD_BYTES
 from loominal.model import cursor as cursors

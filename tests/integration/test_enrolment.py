@@ -23,10 +23,10 @@ from loominal.broker.nkeys import KeyPair, Kind
 from loominal.broker.server import EmbeddedServer, free_port
 from loominal.broker.server_config import ServerSettings
 from loominal.fabric.enrolment import CREDENTIAL_SECONDS, Enrol, Enrolled
-from loominal.fabric.hub.authority import FabricRegistry
-from loominal.fabric.hub.enrolment import Enrolments
-from loominal.fabric.hub.fabric_records import Machine
-from loominal.fabric.hub.open_authority import OpenAuthority
+from loominal.fabric.hub.access.authority import FabricRegistry
+from loominal.fabric.hub.access.enrolment import Enrolments
+from loominal.fabric.hub.access.fabric_records import Machine
+from loominal.fabric.hub.access.open_authority import OpenAuthority
 from loominal.fabric.protocol import PROTO, Answer, encode
 from loominal.model.errors import (
     BrokerUnavailable,

@@ -9,8 +9,8 @@ import pytest
 
 from loominal.broker import subjects
 from loominal.broker.log import StreamSettings
-from loominal.fabric.hub import ops_inbox
 from loominal.fabric.hub.project import Project
+from loominal.fabric.hub.talk import ops_inbox
 from loominal.fabric.operations.inbox import NOTICE
 from loominal.model.agent import AgentStatus
 from loominal.model.errors import BadCursor, InboxFull, InvalidArgument, NotFound

@@ -8,13 +8,14 @@ import pytest
 
 from loominal.broker import subjects
 from loominal.broker.connection import Broker, Received
-from loominal.fabric.hub import heartbeats, streams
+from loominal.fabric.hub import streams
+from loominal.fabric.hub.access.open_authority import OpenAuthority
+from loominal.fabric.hub.agents import heartbeats
 from loominal.fabric.hub.clock import Clock
-from loominal.fabric.hub.open_authority import OpenAuthority
+from loominal.fabric.hub.lead.pulse import Pulse
+from loominal.fabric.hub.lead.vigil import Vigil
 from loominal.fabric.hub.project import Project
-from loominal.fabric.hub.pulse import Pulse
 from loominal.fabric.hub.timings import Timings
-from loominal.fabric.hub.vigil import Vigil
 from loominal.fabric.hub.work.moving import first, move
 from loominal.fabric.protocol import PROTO, Beat, encode
 from loominal.model.moves import Claim

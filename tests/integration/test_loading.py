@@ -11,8 +11,8 @@ import pytest
 
 from loominal.broker import subjects
 from loominal.broker.connection import Broker
+from loominal.fabric.hub.access.open_authority import OpenAuthority
 from loominal.fabric.hub.hub import Hub
-from loominal.fabric.hub.open_authority import OpenAuthority
 from loominal.fabric.hub.project import Project
 from loominal.fabric.hub.timings import Timings
 from loominal.model.lifecycle import step, submitted

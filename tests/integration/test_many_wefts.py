@@ -24,9 +24,9 @@ from loominal.broker.connection import Broker
 from loominal.broker.log import Log
 from loominal.fabric.client.agent import Agent
 from loominal.fabric.hub import streams
-from loominal.fabric.hub.guard import guarded
-from loominal.fabric.hub.leadership import LeaderRecord
-from loominal.fabric.hub.open_authority import OpenAuthority
+from loominal.fabric.hub.access.open_authority import OpenAuthority
+from loominal.fabric.hub.lead.guard import guarded
+from loominal.fabric.hub.lead.leadership import LeaderRecord
 from loominal.fabric.hub.project import Project
 from loominal.fabric.hub.timings import Timings
 from loominal.fabric.operations.work import BroadcastWorkOffer

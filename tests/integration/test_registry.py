@@ -13,15 +13,17 @@ from msgspec.structs import replace
 
 from loominal.broker import subjects
 from loominal.broker.connection import Broker
-from loominal.fabric.hub import events_log, handles, ops_identity, ops_inbox, ops_registry, streams
+from loominal.fabric.hub import streams
+from loominal.fabric.hub.access.open_authority import OpenAuthority
+from loominal.fabric.hub.agents import events_log, handles, ops_identity, ops_registry
+from loominal.fabric.hub.agents.records import refresh, remember, save
+from loominal.fabric.hub.agents.registry import agent_key, handle_key
+from loominal.fabric.hub.agents.views import status_of
+from loominal.fabric.hub.agents.visibility import resolve
 from loominal.fabric.hub.caller import Caller, Standing
-from loominal.fabric.hub.open_authority import OpenAuthority
 from loominal.fabric.hub.project import Project
-from loominal.fabric.hub.records import refresh, remember, save
-from loominal.fabric.hub.registry import agent_key, handle_key
+from loominal.fabric.hub.talk import ops_inbox
 from loominal.fabric.hub.timings import Timings
-from loominal.fabric.hub.views import status_of
-from loominal.fabric.hub.visibility import resolve
 from loominal.fabric.operations.identity import GetMyHandle, Hello, Join
 from loominal.fabric.operations.inbox import SendDirectMessage
 from loominal.fabric.operations.registry import (

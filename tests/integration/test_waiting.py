@@ -8,8 +8,8 @@ from collections.abc import AsyncIterator, Sequence
 import msgspec
 import pytest
 
-from loominal.fabric.hub import ops_inbox
 from loominal.fabric.hub.project import Project
+from loominal.fabric.hub.talk import ops_inbox
 from loominal.fabric.hub.work.claiming import claim_work
 from loominal.fabric.hub.work.querying import cancel_work
 from loominal.fabric.hub.work.submitting import broadcast_work_offer

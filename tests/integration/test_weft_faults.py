@@ -18,8 +18,8 @@ from loominal.broker.connection import Broker
 from loominal.broker.jetstream import call
 from loominal.broker.log import Log
 from loominal.fabric.client.agent import Agent
+from loominal.fabric.hub.access.open_authority import OpenAuthority
 from loominal.fabric.hub.hub import Hub
-from loominal.fabric.hub.open_authority import OpenAuthority
 from loominal.fabric.hub.project import Project
 from loominal.fabric.hub.timings import Timings
 from loominal.fabric.operations.channels import SendMessage

@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from loominal.fabric.hub.admission import LABELS_BYTES, MOST_LABELS, Bounds, labels
+from loominal.fabric.hub.agents.admission import LABELS_BYTES, MOST_LABELS, Bounds, labels
 from loominal.model.errors import BoundaryRefused, Forbidden, InvalidArgument, TooLarge
 from loominal.model.grant import Grant, Visibility, own_user_grant
 from loominal.model.policy import DEFAULT_POLICY

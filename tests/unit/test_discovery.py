@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from loominal.broker.bucket import Deleted, Entry
-from loominal.fabric.hub.registry import Agents, Facet, agent_key, handle_key
+from loominal.fabric.hub.agents.registry import Agents, Facet, agent_key, handle_key
 from loominal.model.agent import AgentRecord, HandleRecord
 from loominal.model.errors import CorruptRecord
 from loominal.model.names import label

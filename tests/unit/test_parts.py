@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from loominal.fabric.hub.messages import from_offset, shorten
 from loominal.fabric.hub.parts import ENVELOPE_BYTES, entry_bytes, fitting, part, readable, room_for_entries
+from loominal.fabric.hub.talk.messages import from_offset, shorten
 from loominal.fabric.operations.inbox import Inbox, MessageView, SenderView
 from loominal.fabric.protocol import encode, encode_answer
 

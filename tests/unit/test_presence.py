@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from loominal.fabric.hub.presence import Presence
+from loominal.fabric.hub.agents.presence import Presence
 from loominal.fabric.hub.timings import Timings
 from loominal.fabric.operations.identity import Hello
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
-from loominal.fabric.hub.recent import KEPT_BYTES, LONGEST_BYTES, Recent, Shown
+from loominal.fabric.hub.talk.recent import KEPT_BYTES, LONGEST_BYTES, Recent, Shown
 from loominal.fabric.operations.channels import ChannelMessage
 
 AT = datetime(2026, 1, 31, 18, tzinfo=UTC)

@@ -9,9 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from loominal.broker.log import Record
-from loominal.fabric.hub import intake
-from loominal.fabric.hub.intake import DEDUPE, Intake
-from loominal.fabric.hub.trail import TRAIL_LENGTH, Label, Trail, headers, label, sent_at
+from loominal.fabric.hub.talk import intake
+from loominal.fabric.hub.talk.intake import DEDUPE, Intake
+from loominal.fabric.hub.talk.trail import TRAIL_LENGTH, Label, Trail, headers, label, sent_at
 from loominal.model.message import Message, Sender
 
 NOON = datetime(2026, 1, 31, 12, tzinfo=UTC)

@@ -9,7 +9,7 @@ from loominal.broker import subjects
 from loominal.broker.accounts import Connection, connection_gone, list_connections
 from loominal.broker.connection import Broker, Received
 from loominal.broker.keyring import Keyring
-from loominal.fabric.hub.authority import FabricRegistry
+from loominal.fabric.hub.access.authority import FabricRegistry
 from loominal.model.errors import LoominalError
 from loominal.weft.projects import Projects
 

@@ -23,11 +23,11 @@ from loominal.broker.connection import Broker, Received
 from loominal.broker.credentials import Credential
 from loominal.broker.follower import Follower
 from loominal.broker.keyring import Keyring
-from loominal.fabric.hub.authority import FabricRegistry
-from loominal.fabric.hub.enrolment import Enrolments
-from loominal.fabric.hub.fabric_records import Machine
-from loominal.fabric.hub.membership import Membership
-from loominal.fabric.hub.open_authority import OpenAuthority
+from loominal.fabric.hub.access.authority import FabricRegistry
+from loominal.fabric.hub.access.enrolment import Enrolments
+from loominal.fabric.hub.access.fabric_records import Machine
+from loominal.fabric.hub.access.open_authority import OpenAuthority
+from loominal.fabric.hub.lead.membership import Membership
 from loominal.fabric.hub.streams import FORMAT
 from loominal.fabric.hub.timings import Timings
 from loominal.fabric.protocol import PROTO, Answer, encode

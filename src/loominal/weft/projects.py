@@ -18,7 +18,7 @@ from loominal.broker.log import Log
 from loominal.fabric.hub.caller import Authority
 from loominal.fabric.hub.fullness import Fullness
 from loominal.fabric.hub.hub import Hub
-from loominal.fabric.hub.leadership import Members
+from loominal.fabric.hub.lead.leadership import Members
 from loominal.fabric.hub.project import Project
 from loominal.fabric.hub.timings import Timings
 from loominal.model.errors import BrokerUnavailable

@@ -7,7 +7,7 @@ from typing import Protocol
 
 import msgspec
 
-from loominal.fabric.hub.fabric_records import Enrolment, Invitation, Machine
+from loominal.fabric.hub.access.fabric_records import Enrolment, Invitation, Machine
 from loominal.model.grant import Grant, Role
 
 

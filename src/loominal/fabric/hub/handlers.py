@@ -2,16 +2,10 @@
 
 from __future__ import annotations
 
-from loominal.fabric.hub import (
-    ops_access,
-    ops_channels,
-    ops_events,
-    ops_identity,
-    ops_inbox,
-    ops_machines,
-    ops_registry,
-)
+from loominal.fabric.hub.access import ops_access, ops_machines
+from loominal.fabric.hub.agents import ops_identity, ops_registry
 from loominal.fabric.hub.project import Handler
+from loominal.fabric.hub.talk import ops_channels, ops_events, ops_inbox
 from loominal.fabric.hub.work import claiming, dead_letters, details, ending, querying, submitting
 
 HANDLERS: dict[str, Handler] = {

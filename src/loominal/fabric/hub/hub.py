@@ -11,17 +11,19 @@ from contextlib import AsyncExitStack, suppress
 
 from loominal.broker import subjects
 from loominal.broker.connection import Received
-from loominal.fabric.hub import due, heartbeats, streams
+from loominal.fabric.hub import streams
+from loominal.fabric.hub.agents import heartbeats
 from loominal.fabric.hub.dispatch import Dispatcher
 from loominal.fabric.hub.handlers import HANDLERS
-from loominal.fabric.hub.leadership import NOBODY
+from loominal.fabric.hub.lead import due
+from loominal.fabric.hub.lead.leadership import NOBODY
+from loominal.fabric.hub.lead.pulse import Pulse
+from loominal.fabric.hub.lead.rest import at_rest
+from loominal.fabric.hub.lead.rounds import rounds
+from loominal.fabric.hub.lead.vigil import Vigil
 from loominal.fabric.hub.loading import Loading
-from loominal.fabric.hub.ops_inbox import flush
 from loominal.fabric.hub.project import Project
-from loominal.fabric.hub.pulse import Pulse
-from loominal.fabric.hub.rest import at_rest
-from loominal.fabric.hub.rounds import rounds
-from loominal.fabric.hub.vigil import Vigil
+from loominal.fabric.hub.talk.ops_inbox import flush
 from loominal.fabric.protocol import PROTO, encode
 from loominal.model.errors import BrokerUnavailable, Conflict, LoominalError, Replaced, UpgradeNeeded
 

@@ -9,7 +9,7 @@ from loominal.broker import subjects
 from loominal.broker.bucket import Deleted, Entry
 from loominal.broker.follower import Follower
 from loominal.broker.log import Log, Record
-from loominal.fabric.hub import records as agents_records
+from loominal.fabric.hub.agents import records as agents_records
 from loominal.fabric.hub.project import Project
 from loominal.fabric.hub.work.collecting import clear
 from loominal.fabric.hub.work.moving import follow

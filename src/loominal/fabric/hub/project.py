@@ -11,14 +11,14 @@ from loominal.broker import subjects
 from loominal.broker.bucket import Bucket
 from loominal.broker.connection import Broker
 from loominal.broker.log import Log
+from loominal.fabric.hub.agents.presence import Presence
+from loominal.fabric.hub.agents.registry import Agents
 from loominal.fabric.hub.caller import Authority, Caller
-from loominal.fabric.hub.channels import ChannelIndex
 from loominal.fabric.hub.clock import Clock
 from loominal.fabric.hub.fullness import Fullness
-from loominal.fabric.hub.inboxes import Inboxes
-from loominal.fabric.hub.leadership import Leadership, Members
-from loominal.fabric.hub.presence import Presence
-from loominal.fabric.hub.registry import Agents
+from loominal.fabric.hub.lead.leadership import Leadership, Members
+from loominal.fabric.hub.talk.channels import ChannelIndex
+from loominal.fabric.hub.talk.inboxes import Inboxes
 from loominal.fabric.hub.timings import Timings
 from loominal.fabric.hub.wakes import Wakes
 from loominal.fabric.hub.work.book import WorkBook

@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 from contextlib import suppress
 
+from loominal.fabric.hub.agents.candidates import candidate_of, online_candidates
 from loominal.fabric.hub.caller import Caller
-from loominal.fabric.hub.candidates import candidate_of, online_candidates
 from loominal.fabric.hub.project import Project
 from loominal.fabric.hub.work.book import Entry
 from loominal.fabric.hub.work.moving import move

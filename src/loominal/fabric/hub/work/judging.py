@@ -10,7 +10,7 @@ import random
 from contextlib import suppress
 from datetime import timedelta
 
-from loominal.fabric.hub.control import nudge
+from loominal.fabric.hub.agents.control import nudge
 from loominal.fabric.hub.project import Project
 from loominal.fabric.hub.work.leases import Lease
 from loominal.fabric.hub.work.matching import offer

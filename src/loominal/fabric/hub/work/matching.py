@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from loominal.fabric.hub.candidates import candidate_of, online_candidates
+from loominal.fabric.hub.agents.candidates import candidate_of, online_candidates
 from loominal.fabric.hub.project import Project
 from loominal.fabric.hub.wakes import ANY_WORK
 from loominal.fabric.hub.work.polls import Poll

@@ -8,10 +8,10 @@ from datetime import datetime
 import msgspec
 
 from loominal.broker import subjects
+from loominal.fabric.hub.agents.candidates import online_workers
+from loominal.fabric.hub.agents.visibility import resolve as visible
 from loominal.fabric.hub.caller import Caller
-from loominal.fabric.hub.candidates import online_workers
 from loominal.fabric.hub.project import Project
-from loominal.fabric.hub.visibility import resolve as visible
 from loominal.fabric.hub.work.book import Entry
 from loominal.fabric.hub.work.finding import resolve
 from loominal.fabric.hub.work.moving import first

@@ -12,8 +12,8 @@ import logging
 from datetime import timedelta
 
 from loominal.broker import subjects
-from loominal.fabric.hub.ops_inbox import deliver
 from loominal.fabric.hub.project import Project
+from loominal.fabric.hub.talk.ops_inbox import deliver
 from loominal.fabric.hub.work.moving import move, refresh
 from loominal.model import record as records
 from loominal.model.errors import BrokerUnavailable, CorruptRecord, IllegalMove, LoominalError, NotFound

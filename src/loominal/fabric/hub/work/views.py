@@ -7,8 +7,8 @@ from collections.abc import AsyncIterator
 import msgspec
 
 from loominal.broker import subjects
+from loominal.fabric.hub.agents.candidates import candidate_of, online_candidates, online_workers
 from loominal.fabric.hub.caller import Caller
-from loominal.fabric.hub.candidates import candidate_of, online_candidates, online_workers
 from loominal.fabric.hub.parts import part, room_for_entries
 from loominal.fabric.hub.project import Project
 from loominal.fabric.hub.work.moving import move

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import hashlib
 
+from loominal.fabric.hub.agents.visibility import resolve
 from loominal.fabric.hub.caller import Caller
 from loominal.fabric.hub.project import Project
-from loominal.fabric.hub.visibility import resolve
 from loominal.fabric.hub.work.judging import hand_back
 from loominal.fabric.operations.access import (
     GrantAccess,

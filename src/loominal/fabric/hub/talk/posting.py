@@ -6,8 +6,8 @@ from datetime import datetime
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from loominal.broker.log import Log, Record
-from loominal.fabric.hub.intake import DEDUPE, Intake
-from loominal.fabric.hub.trail import headers, sent_at
+from loominal.fabric.hub.talk.intake import DEDUPE, Intake
+from loominal.fabric.hub.talk.trail import headers, sent_at
 from loominal.model.errors import InvalidArgument, NotFound
 from loominal.model.message import WORK_RESULT, Kind, Message, Sender, message_id
 from loominal.model.names import has_control, shown

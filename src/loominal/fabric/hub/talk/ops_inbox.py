@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from loominal.broker import subjects
-from loominal.fabric.hub import messages
-from loominal.fabric.hub.handles import ensure_handle
-from loominal.fabric.hub.inbox_pages import Wanted, left, page, told, waits
-from loominal.fabric.hub.marking import change_marks, flush
-from loominal.fabric.hub.posting import checked_reply, checked_type, dedupe_of, post, sender_of
-from loominal.fabric.hub.views import status_of
-from loominal.fabric.hub.visibility import resolve
+from loominal.fabric.hub.agents.handles import ensure_handle
+from loominal.fabric.hub.agents.views import status_of
+from loominal.fabric.hub.agents.visibility import resolve
+from loominal.fabric.hub.talk import messages
+from loominal.fabric.hub.talk.inbox_pages import Wanted, left, page, told, waits
+from loominal.fabric.hub.talk.marking import change_marks, flush
+from loominal.fabric.hub.talk.posting import checked_reply, checked_type, dedupe_of, post, sender_of
 from loominal.fabric.operations.inbox import (
     NOTICE,
     DirectSent,

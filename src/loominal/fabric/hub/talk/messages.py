@@ -9,8 +9,8 @@ from msgspec.structs import replace
 
 from loominal.broker.log import Record
 from loominal.fabric.hub.parts import LEAST_BYTES, METADATA_SHARE, entry_bytes, part, readable, room_for_entries
-from loominal.fabric.hub.recent import Shown
-from loominal.fabric.hub.trail import sent_at
+from loominal.fabric.hub.talk.recent import Shown
+from loominal.fabric.hub.talk.trail import sent_at
 from loominal.fabric.operations.channels import ChannelMessage
 from loominal.fabric.operations.inbox import MessageView, SenderView
 from loominal.model.errors import CorruptRecord, InvalidArgument

@@ -9,8 +9,8 @@ import msgspec
 
 from loominal.broker.keyring import Keyring
 from loominal.broker.nkeys import Kind, public_key
-from loominal.fabric.hub.authority import FabricRegistry
-from loominal.fabric.hub.fabric_records import Invitation, Machine
+from loominal.fabric.hub.access.authority import FabricRegistry
+from loominal.fabric.hub.access.fabric_records import Invitation, Machine
 from loominal.fabric.invitation import Admitted, Join
 from loominal.model.errors import Forbidden, NotFound
 from loominal.model.grant import Grant

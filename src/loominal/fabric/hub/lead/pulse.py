@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import asyncio
 
+from loominal.fabric.hub.lead.rest import rest
 from loominal.fabric.hub.project import Project
-from loominal.fabric.hub.rest import rest
 from loominal.model.errors import LoominalError
 
 

@@ -6,10 +6,12 @@ import asyncio
 import logging
 from contextlib import suppress
 
-from loominal.fabric.hub import due, events_log, ops_inbox
+from loominal.fabric.hub.agents import events_log
+from loominal.fabric.hub.lead import due
+from loominal.fabric.hub.lead.pulse import Pulse
+from loominal.fabric.hub.lead.rest import rest
 from loominal.fabric.hub.project import Project
-from loominal.fabric.hub.pulse import Pulse
-from loominal.fabric.hub.rest import rest
+from loominal.fabric.hub.talk import ops_inbox
 from loominal.fabric.hub.work import collecting, judging, settling, telling
 from loominal.model.errors import LoominalError
 

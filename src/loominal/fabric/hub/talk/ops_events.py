@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from loominal.fabric.hub.caller import Caller
     from loominal.fabric.hub.project import Project
-    from loominal.fabric.hub.trail import Trail
+    from loominal.fabric.hub.talk.trail import Trail
 
 MOST_EVENTS = 20  # of one answer; what is left out comes with the next
 ITEMS_COMPARED = 50  # of the ready items, to tell new ones from those announced before

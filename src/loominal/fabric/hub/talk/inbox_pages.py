@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, NamedTuple
 import msgspec
 
 from loominal.broker.log import Record
-from loominal.fabric.hub import messages
-from loominal.fabric.hub.marking import change_marks
 from loominal.fabric.hub.parts import fitting
-from loominal.fabric.hub.trail import Label
+from loominal.fabric.hub.talk import messages
+from loominal.fabric.hub.talk.marking import change_marks
+from loominal.fabric.hub.talk.trail import Label
 from loominal.fabric.operations.inbox import NOTICE, Inbox
 from loominal.model import cursor as cursors
 from loominal.model import read_marks

@@ -6,16 +6,16 @@ from datetime import timedelta
 
 from msgspec.structs import replace
 
-from loominal.fabric.hub import handles
+from loominal.fabric.hub.agents import handles
+from loominal.fabric.hub.agents.control import nudge
+from loominal.fabric.hub.agents.ops_registry import bounds_of, enter
+from loominal.fabric.hub.agents.records import identified, save
+from loominal.fabric.hub.agents.views import agent_view
 from loominal.fabric.hub.caller import Caller
-from loominal.fabric.hub.control import nudge
-from loominal.fabric.hub.ops_channels import list_channels
-from loominal.fabric.hub.ops_inbox import peek
-from loominal.fabric.hub.ops_registry import bounds_of, enter
 from loominal.fabric.hub.parts import fitting
 from loominal.fabric.hub.project import Project
-from loominal.fabric.hub.records import identified, save
-from loominal.fabric.hub.views import agent_view
+from loominal.fabric.hub.talk.ops_channels import list_channels
+from loominal.fabric.hub.talk.ops_inbox import peek
 from loominal.fabric.hub.work.views import adopted, claims_of, held, ready_for
 from loominal.fabric.operations.channels import ListChannels
 from loominal.fabric.operations.identity import (

@@ -11,7 +11,7 @@ from collections.abc import Callable
 
 from loominal.broker import subjects
 from loominal.broker.connection import Received
-from loominal.fabric.hub.control import nudge
+from loominal.fabric.hub.agents.control import nudge
 from loominal.fabric.hub.project import Project
 from loominal.fabric.hub.work.ending import resume
 from loominal.fabric.hub.work.moving import refresh

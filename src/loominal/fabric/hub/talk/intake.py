@@ -10,7 +10,7 @@ import asyncio
 from collections import OrderedDict
 
 from loominal.broker.log import Record
-from loominal.fabric.hub.trail import Label, label
+from loominal.fabric.hub.talk.trail import Label, label
 
 DEDUPE = "Nats-Msg-Id"  # header: `<agent>:<op>` of who sent it
 OPS_KEPT = 20_000  # of the newest messages: a send asked again is answered without writing

@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING
 from msgspec.structs import replace
 
 from loominal.broker.bucket import Deleted, Entry
-from loominal.fabric.hub.records import TRIES, identified, refresh, remember, save
-from loominal.fabric.hub.registry import handle_key
-from loominal.fabric.hub.visibility import user_of
+from loominal.fabric.hub.agents.records import TRIES, identified, refresh, remember, save
+from loominal.fabric.hub.agents.registry import handle_key
+from loominal.fabric.hub.agents.visibility import user_of
 from loominal.model import names
 from loominal.model.agent import AgentRecord, HandleRecord
 from loominal.model.errors import BrokerUnavailable, Conflict, HandleTaken

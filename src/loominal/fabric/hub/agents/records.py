@@ -9,8 +9,8 @@ from msgspec.structs import replace
 
 from loominal.broker import subjects
 from loominal.broker.bucket import Deleted, Entry
-from loominal.fabric.hub.registry import agent_key
-from loominal.fabric.hub.visibility import user_of
+from loominal.fabric.hub.agents.registry import agent_key
+from loominal.fabric.hub.agents.visibility import user_of
 from loominal.model.agent import AgentRecord
 from loominal.model.errors import BrokerUnavailable, Conflict, CorruptRecord
 from loominal.model.record import encode

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from msgspec.structs import replace
 
-from loominal.fabric.hub.admission import PERSON
+from loominal.fabric.hub.agents.admission import PERSON
 from loominal.fabric.hub.project import Project
 from loominal.model import names
 from loominal.model.agent import AgentRecord

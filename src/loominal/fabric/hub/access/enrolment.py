@@ -15,9 +15,9 @@ from loominal.broker.connection import Broker, Received
 from loominal.broker.keyring import Keyring
 from loominal.broker.nkeys import Kind, public_key
 from loominal.fabric.enrolment import CREDENTIAL_SECONDS, Enrol, Enrolled
-from loominal.fabric.hub.authority import FabricRegistry
-from loominal.fabric.hub.fabric_records import INVITED, Enrolment, title_of
-from loominal.fabric.hub.joining import admit
+from loominal.fabric.hub.access.authority import FabricRegistry
+from loominal.fabric.hub.access.fabric_records import INVITED, Enrolment, title_of
+from loominal.fabric.hub.access.joining import admit
 from loominal.fabric.invitation import Admitted, Join
 from loominal.fabric.protocol import PROTO, PROTO_MIN, Answer, arguments, encode, encode_answer
 from loominal.model.errors import Busy, Forbidden, Internal, InvalidArgument, LoominalError, UpgradeNeeded

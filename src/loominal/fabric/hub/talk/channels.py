@@ -7,9 +7,9 @@ from collections import defaultdict
 from loominal.broker import subjects
 from loominal.broker.bucket import Deleted, Entry
 from loominal.broker.log import Record
-from loominal.fabric.hub.intake import Intake
-from loominal.fabric.hub.recent import Recent
-from loominal.fabric.hub.trail import Trail, sent_at
+from loominal.fabric.hub.talk.intake import Intake
+from loominal.fabric.hub.talk.recent import Recent
+from loominal.fabric.hub.talk.trail import Trail, sent_at
 from loominal.fabric.hub.wakes import ANY_CHANNEL, Wakes
 from loominal.model.message import FIRST_CHANNELS, ChannelRecord
 from loominal.model.record import decode

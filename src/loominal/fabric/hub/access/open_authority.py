@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from datetime import datetime
 
+from loominal.fabric.hub.access.fabric_records import Enrolment, Invitation, Machine
 from loominal.fabric.hub.caller import Standing
-from loominal.fabric.hub.fabric_records import Enrolment, Invitation, Machine
 from loominal.model.errors import Forbidden
 from loominal.model.grant import Grant, Role
 from loominal.model.names import SUBJECT_TOKEN

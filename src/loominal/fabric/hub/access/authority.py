@@ -18,8 +18,7 @@ from loominal.broker.accounts import Accounts
 from loominal.broker.bucket import Bucket, Deleted, Entry
 from loominal.broker.follower import Follower
 from loominal.broker.keyring import Keyring
-from loominal.fabric.hub.caller import Standing
-from loominal.fabric.hub.fabric_records import (
+from loominal.fabric.hub.access.fabric_records import (
     KINDS,
     DueRecord,
     Enrolment,
@@ -29,6 +28,7 @@ from loominal.fabric.hub.fabric_records import (
     ProjectRecord,
     name_of,
 )
+from loominal.fabric.hub.caller import Standing
 from loominal.model.errors import BrokerUnavailable, Conflict, CorruptRecord, Forbidden, NotFound
 from loominal.model.grant import Grant, in_force, narrower, own_user_grant
 from loominal.model.names import PROJECT_NAME, shown

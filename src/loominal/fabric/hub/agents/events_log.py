@@ -11,8 +11,8 @@ import msgspec
 from msgspec.structs import replace
 
 from loominal.broker import subjects
-from loominal.fabric.hub.records import save
-from loominal.fabric.hub.views import agent_view, last_seen
+from loominal.fabric.hub.agents.records import save
+from loominal.fabric.hub.agents.views import agent_view, last_seen
 from loominal.fabric.protocol import encode, plain
 from loominal.model.errors import LoominalError
 from loominal.model.record import version

@@ -8,16 +8,16 @@ from operator import attrgetter
 
 from msgspec.structs import replace
 
-from loominal.fabric.hub import handles
-from loominal.fabric.hub.admission import Bounds
+from loominal.fabric.hub.agents import handles
+from loominal.fabric.hub.agents.admission import Bounds
+from loominal.fabric.hub.agents.events_log import EventKind, record_event
+from loominal.fabric.hub.agents.records import Saved, identified, save
+from loominal.fabric.hub.agents.registry import Facet
+from loominal.fabric.hub.agents.views import agent_view
+from loominal.fabric.hub.agents.visibility import resolve, sees, user_of
 from loominal.fabric.hub.caller import Caller
-from loominal.fabric.hub.events_log import EventKind, record_event
 from loominal.fabric.hub.parts import fitting
 from loominal.fabric.hub.project import Project
-from loominal.fabric.hub.records import Saved, identified, save
-from loominal.fabric.hub.registry import Facet
-from loominal.fabric.hub.views import agent_view
-from loominal.fabric.hub.visibility import resolve, sees, user_of
 from loominal.fabric.hub.work.judging import hand_back
 from loominal.fabric.operations.registry import (
     AgentView,

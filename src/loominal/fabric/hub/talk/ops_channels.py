@@ -8,13 +8,13 @@ import msgspec
 
 from loominal.broker import subjects
 from loominal.broker.bucket import Entry
-from loominal.fabric.hub import messages
-from loominal.fabric.hub.channels import MOST_CHANNELS
-from loominal.fabric.hub.handles import ensure_handle
+from loominal.fabric.hub.agents.handles import ensure_handle
 from loominal.fabric.hub.parts import entry_bytes, fitting
-from loominal.fabric.hub.posting import checked_reply, dedupe_of, post, sender_of
-from loominal.fabric.hub.recent import Shown
-from loominal.fabric.hub.trail import sent_at
+from loominal.fabric.hub.talk import messages
+from loominal.fabric.hub.talk.channels import MOST_CHANNELS
+from loominal.fabric.hub.talk.posting import checked_reply, dedupe_of, post, sender_of
+from loominal.fabric.hub.talk.recent import Shown
+from loominal.fabric.hub.talk.trail import sent_at
 from loominal.fabric.operations.channels import (
     ChannelMessage,
     Channels,

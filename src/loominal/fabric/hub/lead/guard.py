@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from loominal.broker import subjects
 from loominal.broker.log import Entry
-from loominal.fabric.hub.leadership import LeaderRecord
+from loominal.fabric.hub.lead.leadership import LeaderRecord
 from loominal.fabric.hub.project import Project
 from loominal.model import record as records
 from loominal.model.errors import BrokerUnavailable, Conflict

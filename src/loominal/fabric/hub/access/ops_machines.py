@@ -6,8 +6,8 @@ import hashlib
 from datetime import timedelta
 
 from loominal.broker.nkeys import Kind, public_key
+from loominal.fabric.hub.access.fabric_records import Invitation
 from loominal.fabric.hub.caller import Caller
-from loominal.fabric.hub.fabric_records import Invitation
 from loominal.fabric.hub.project import Project
 from loominal.fabric.hub.work.judging import hand_back
 from loominal.fabric.operations.access import (

@@ -11,8 +11,8 @@ import logging
 from collections.abc import Callable
 
 from loominal.broker.connection import Received
+from loominal.fabric.hub.lead.rest import at_rest
 from loominal.fabric.hub.project import Project
-from loominal.fabric.hub.rest import at_rest
 from loominal.model.errors import LoominalError
 from loominal.model.members import STALL_SECONDS
 

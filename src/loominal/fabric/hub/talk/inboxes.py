@@ -16,9 +16,9 @@ from loominal.broker import subjects
 from loominal.broker.bucket import Deleted, Entry
 from loominal.broker.log import Record
 from loominal.fabric.hub.clock import Clock
-from loominal.fabric.hub.intake import Intake
-from loominal.fabric.hub.receipts import Receipts
-from loominal.fabric.hub.trail import Trail, sent_at
+from loominal.fabric.hub.talk.intake import Intake
+from loominal.fabric.hub.talk.receipts import Receipts
+from loominal.fabric.hub.talk.trail import Trail, sent_at
 from loominal.fabric.hub.wakes import Wakes
 from loominal.model import read_marks
 from loominal.model.message import WORK_RESULT, Receipt

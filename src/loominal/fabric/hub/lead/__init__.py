@@ -1,0 +1,1 @@
+"""Who leads a project, and what only a leader does."""
