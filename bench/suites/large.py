@@ -27,7 +27,7 @@ CONNECTING = 8  # projects that are made at the same time
 PULL_SECONDS = 120.0
 CALM_SECONDS = 10.0  # after which the last of the new projects is idle
 LOADED = 300  # projects that are loaded at the same time; weft leaves those that nobody needs
-LEAVING_SCALE = 0.05  # of all timings: a project is left after 30 s, the first ones while others are still made
+LEAVING_SCALE = 0.01  # of all timings: a project is left after 6 s, the first ones while others are still made
 LEFT_SECONDS = 600.0  # for all projects to be left
 
 

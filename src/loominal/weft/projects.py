@@ -28,7 +28,8 @@ LOADING = 8  # projects read at once
 LOAD_SECONDS = 10.0  # after that the next one begins to load beside a slow one
 FIRST_PAUSE_SECONDS = 0.2  # before a hub that failed is started again; doubled up to LAST_PAUSE_SECONDS
 LAST_PAUSE_SECONDS = 10.0
-TIDY_SECONDS = 60.0  # between two searches for what left projects leave behind: one takes 0.1 s at 100 000 items
+UNTIDY_SECONDS = 60.0  # how long left projects may lie in memory, and
+UNTIDY_PROJECTS = 25  # how many, 4 MB: a search for such garbage stops weft for some 0.1 s when it has 100 000 items
 LOADED_BY = 2  # wefts: the leader, and who follows warm
 
 log = logging.getLogger(__name__)
@@ -63,7 +64,7 @@ class Projects:
         self._left_open: dict[str, int] = {}  # project that was left -> items that had not ended
         self._went_back: set[str] = set()  # projects whose streams lost records: their next life has another name
         self._leaving = False
-        self._untidy = False  # some project was left since the last search
+        self._untidy = 0  # projects left since the last search for garbage
         self._tidied_at = float("-inf")  # monotonic
         members.on_change(self.review_all)
 
@@ -140,9 +141,10 @@ class Projects:
 
     def tidy(self) -> None:
         """Free the memory of left projects: they are cycles, for which Python seldom looks by itself in a weft."""
-        if self._untidy and time.monotonic() - self._tidied_at > TIDY_SECONDS:
+        long_ago = time.monotonic() - self._tidied_at > UNTIDY_SECONDS
+        if self._untidy >= UNTIDY_PROJECTS or (self._untidy and long_ago):
             gc.collect()
-            self._untidy, self._tidied_at = False, time.monotonic()
+            self._untidy, self._tidied_at = 0, time.monotonic()
 
     async def leave(self, seconds: float) -> None:
         """Hand every project on, for at most `seconds`; nothing is loaded any more."""
@@ -206,7 +208,7 @@ class Projects:
             await asyncio.sleep(pause)
             pause = min(2 * pause, LAST_PAUSE_SECONDS)
         del self._hubs[project]
-        self._untidy = True
+        self._untidy += 1
 
     async def _serve(self, project: str) -> None:
         async with self._connect(project) as broker, asyncio.TaskGroup() as group:
