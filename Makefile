@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --no-input --quiet
 CODE := $(wildcard src tests bench chaos)
-WORKERS ?= 2
+WORKERS ?= 4  # on two cores: most of the time tests wait for processes
 
 # The build backend comes from the lock too, so that the install of the project itself downloads nothing.
 # A file that does not compile must not keep `make test` from saying so: hence the dash.

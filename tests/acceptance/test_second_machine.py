@@ -10,7 +10,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from uuid import uuid4
 
@@ -211,7 +211,8 @@ async def test_an_agent_there_says_that_the_link_is_cut_and_goes_on_when_it_is_b
 async def test_what_is_wrong_with_an_invitation_is_said_each_in_its_own_way(first: Path, second: Path) -> None:
     short = invited(first, "--expires", "1s")
     token = Token.from_text(invited(first)[1])
-    await eventually(lambda: datetime.now(UTC) > Token.from_text(short[1]).expires_at)
+    past = Token.from_text(short[1]).expires_at + timedelta(seconds=1)  # it is told in whole seconds
+    await eventually(lambda: datetime.now(UTC) > past)
 
     assert "ended at" in run(second, *short, code=NOT_FOUND)
     assert "copy the whole line" in run(second, "join", token.to_text()[:-20], code=USAGE)

