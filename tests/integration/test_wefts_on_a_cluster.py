@@ -57,7 +57,7 @@ async def workshop(cluster: ClusterFabric, project_id: str) -> AsyncIterator[Wor
 def given_up(fabric: ClusterFabric, names: tuple[str, ...]) -> list[str]:
     """Return which wefts of `names` believe at present that another is gone.
 
-    On a machine that starves a weft for two seconds the others may believe so for a moment; no leader changes by it here.
+    Where a weft starves for two seconds the others may believe so for a moment; no leader changes by it here.
     """
     found = []
     for name in names:
