@@ -91,9 +91,9 @@ class Link:
         from loominal.fabric.slots import is_free_slot
 
         agent, settings = await self.agent(), self._settings.client
-        if isinstance(agent, Attached) or settings.agent_id or agent.holds or self._users > 1:
+        if not handle or isinstance(agent, Attached) or settings.agent_id or agent.holds or self._users > 1:
             return agent
-        if handle in ("", agent.handle):
+        if handle == agent.handle:
             return agent
         if not is_free_slot(settings.home, settings.project.id, settings.client, handle):
             return agent

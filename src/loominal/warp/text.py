@@ -17,12 +17,12 @@ CUT = "(cut here; the structured content has all of it)"
 
 def quoted(text: str) -> list[str]:
     """Return a peer's text as lines that are all indented, without control characters."""
-    return [INDENT + "".join(map(_plain, line)) for line in text.splitlines()] or [INDENT]
+    return [INDENT + _plain(line) for line in text.splitlines()] or [INDENT]
 
 
 def one_line(text: str) -> str:
     """Return a name, or our own words, on one line."""
-    return "".join(map(_plain, " ".join(text.splitlines())))
+    return text if text.isprintable() else _plain(" ".join(text.splitlines()))
 
 
 def json_line(name: str, value: object) -> list[str]:
@@ -68,5 +68,11 @@ def fitted(lines: Iterable[str], room: int) -> str:
     return "\n".join(kept)
 
 
-def _plain(char: str) -> str:
-    return NO_CHARACTER if unicodedata.category(char) in UNSHOWN and char != "\t" else char
+def _plain(line: str) -> str:
+    if line.isprintable():  # as nearly every line is; more would be shown, and each character be looked up
+        return line
+    return "".join(NO_CHARACTER if _is_unshown(char) else char for char in line)
+
+
+def _is_unshown(char: str) -> bool:
+    return unicodedata.category(char) in UNSHOWN and char != "\t"
