@@ -231,8 +231,8 @@ async def test_a_request_that_is_none_is_answered_in_words(fabric: Fabric, proje
         assert answer["error"].get("hint"), answer
     for raw in (b"", b" ", b"x", b"[]", b"null", b"{", b"\xff\xfe", b"[" * 100_000, b"\0" * 1000, b"GET / HTTP/1.1"):
         assert (await intruder.send("send_message", raw))["error"]["code"] == "invalid_argument"
-    for size in (610_000, 3_000_000):
-        huge = _json(good)[:-1] + b', "args": "' + b"x" * size + b'"}'
+    for size in (610_000, 3_000_000, 3_700_000):
+        huge = _json(good)[:-1] + b', "args": {"message": "x", "channel": "' + b"x" * size + b'"}}'
         assert (await intruder.send("send_message", huge))["error"]["code"] == "too_large"
     for name in ("nothing", "send-message", "__init__", "SEND_MESSAGE", "x" * 64):
         answer = await intruder.ask(name)

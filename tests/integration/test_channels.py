@@ -158,7 +158,8 @@ async def test_reading_on_gives_only_what_comes_later(ada: Speaker, bob: Speaker
 
 async def test_since_bounds_every_page(ada: Speaker, bob: Speaker) -> None:
     before = await ada.say("general", "before")
-    await eventually(lambda: datetime.now(UTC) >= before.timestamp + timedelta(seconds=1))  # times are whole seconds
+    a_second_later = before.timestamp + timedelta(seconds=1)  # times are whole seconds, and the hub's
+    await eventually(lambda: ada.project.clock.now() >= a_second_later)
     first = await ada.say("general", "n0")
     for number in range(1, 8):
         await ada.say("general", f"n{number}")
@@ -258,12 +259,16 @@ async def test_an_id_is_read_in_its_own_channel_only(ada: Speaker) -> None:
         await ada.history("general", id=sent.id)
 
 
-async def test_the_handle_is_the_one_at_sending(ada: Speaker, bob: Speaker) -> None:
-    await ada.say("general", "hello")
+async def test_a_sender_goes_by_the_handle_under_which_it_is_found_now(ada: Speaker, bob: Speaker) -> None:
+    first = await ada.say("general", "hello")
     await ada.register("ada-2")
-    await ada.say("general", "hello again")
+    await bob.register("ada")
+    await bob.say("general", "hello again")
 
-    assert [message.handle for message in (await bob.history("general")).messages] == ["ada", "ada-2"]
+    history = await bob.history("general")
+    assert [message.handle for message in history.messages] == ["ada-2", "ada"]
+    assert history.senders == {"ada-2": ada.guid, "ada": bob.guid}
+    assert (await bob.history("general", id=first.id)).messages[0].handle == "ada-2"
 
 
 async def test_who_has_no_handle_gets_one_by_sending(project: Project, bob: Speaker) -> None:
@@ -295,6 +300,7 @@ async def test_a_thousand_channels_are_enough_and_are_listed_within_the_limit(ad
     assert len(listed.channels) > 100
 
 
+@pytest.mark.pitfall(9)
 async def test_fifty_messages_are_read_in_one_round_trip_and_then_from_memory(ada: Speaker, project: Project) -> None:
     for number in range(60):
         await ada.say("general", str(number))

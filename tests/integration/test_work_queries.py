@@ -65,7 +65,7 @@ async def test_waiting_for_an_item_returns_when_it_ends(workshop: Workshop) -> N
         await boss.get_work("w_unknown", wait_seconds=10)
 
 
-async def test_an_item_is_found_by_the_offerers_own_name_for_it_and_by_its_holder(workshop: Workshop) -> None:
+async def test_an_item_is_found_by_the_name_that_answers_show_of_it(workshop: Workshop) -> None:
     boss, agent, other = [await workshop.agent(handle) for handle in ("boss", "agent", "other")]
     work_id = await offered(boss, task_id="build/42 ü")
     await claim(agent)
@@ -73,9 +73,16 @@ async def test_an_item_is_found_by_the_offerers_own_name_for_it_and_by_its_holde
     assert (await boss.get_work("build/42 ü")).id == work_id
     assert (await agent.report_progress("build/42 ü", percent=5)).work_id == work_id
     assert (await agent.get_work("build/42 ü")).id == work_id
-    with pytest.raises(NotFound):
-        await other.get_work("build/42 ü")
+    assert (await other.get_work("build/42 ü")).id == work_id
     assert (await agent.complete_work("build/42 ü", "done")).work_id == work_id
+    assert (await agent.get_work("build/42 ü")).id == work_id
+
+    assert await offered(agent, task_id="build/42 ü") != work_id
+    assert (await boss.get_work("build/42 ü")).id == work_id  # its own
+    with pytest.raises(InvalidArgument, match="2 agents"):
+        await other.get_work("build/42 ü")
+    with pytest.raises(NotFound):
+        await other.get_work("build/43")
 
 
 async def test_the_history_tells_every_move_by_whom_and_why(workshop: Workshop) -> None:

@@ -24,7 +24,8 @@ REQUEST_SECONDS = 5.0  # how long a client waits for an answer before it asks ag
 GIVE_UP_SECONDS = 600.0  # then the op is given up; well inside the 30 min in which a send is recognised
 REQUESTS_IN_FLIGHT = 32  # per agent, beside one claim poll and one wait
 FIELD_BYTES = 200_000  # one text or object
-REQUEST_BYTES = 600_000  # the arguments of one request
+REQUEST_BYTES = 600_000  # the arguments of one request, before escaping
+ENCODED_BYTES = 6 * REQUEST_BYTES + 4096  # the longest request as it travels: a control character takes six bytes
 NESTED_LEVELS = 64  # objects in objects; what is read anywhere must be readable however deep the reader's own stack is
 MOST_ANSWERED = 8  # pages of messages that a request says have come
 MOST_HOLDS = 1000  # claims that a heartbeat names: an agent holds no more
@@ -91,8 +92,8 @@ _encoder = msgspec.json.Encoder()
 
 def decode_request(data: bytes) -> Request:
     """Return the request in `data`. Raises: InvalidArgument, TooLarge, UpgradeNeeded."""
-    if len(data) > REQUEST_BYTES + 4096:
-        raise TooLarge(f"the request has {len(data)} bytes, {REQUEST_BYTES} are allowed")
+    if len(data) > ENCODED_BYTES:
+        raise TooLarge(f"the request has {len(data)} bytes, {REQUEST_BYTES} are allowed before escaping")
     request = arguments(Request, data)
     if not PROTO_MIN <= request.proto <= PROTO:
         side, command = ("this agent", "warp") if request.proto < PROTO_MIN else ("the coordinator", "weft")
@@ -107,14 +108,16 @@ def arguments(kind: type[T], data: bytes | msgspec.Raw) -> T:
     """Return `data` as a value of `kind`. Raises: InvalidArgument (with the path), TooLarge."""
     try:
         value = msgspec.json.decode(data, type=kind)
-        for name in kind.__struct_fields__:
-            check_size(name, getattr(value, name))
+        names = zip(kind.__struct_encode_fields__, kind.__struct_fields__, strict=True)
+        size = sum(checked_size(shown, getattr(value, name)) for shown, name in names)
     except msgspec.DecodeError as error:
         raise InvalidArgument(f"malformed arguments: {one_line(str(error))}", _hint(str(error), kind)) from error
     except (RecursionError, UnicodeDecodeError) as error:
         raise InvalidArgument(
             "malformed arguments: nested too deeply or not UTF-8", f"at most {NESTED_LEVELS} levels are read"
         ) from error
+    if size > REQUEST_BYTES:
+        raise TooLarge(f"the arguments have {size} bytes, {REQUEST_BYTES} are allowed")
     return value
 
 
@@ -127,17 +130,21 @@ def _hint(problem: str, kind: type[msgspec.Struct]) -> str:
     return f"the arguments are: {', '.join(known)}" if known else "it takes no arguments"
 
 
-def check_size(name: str, value: object) -> None:
-    """Refuse a text or object over FIELD_BYTES or NESTED_LEVELS. Raises: TooLarge, InvalidArgument."""
+def checked_size(name: str, value: object) -> int:
+    """Return the bytes of a text (before escaping) or object, 0 for others.
+
+    Raises: TooLarge over FIELD_BYTES, InvalidArgument over NESTED_LEVELS.
+    """
     if isinstance(value, str):
         size = len(value) if value.isascii() else len(value.encode("utf-8", "surrogatepass"))
     elif isinstance(value, (dict, list, tuple)):
         _check_depth(name, value)
         size = len(_encoder.encode(value))
     else:
-        return
+        return 0
     if size > FIELD_BYTES:
         raise TooLarge(f"{name} has {size} bytes, {FIELD_BYTES} are allowed")
+    return size
 
 
 def _check_depth(name: str, value: object) -> None:

@@ -13,6 +13,7 @@ from loominal.model.errors import InvalidArgument
 SUBJECT_TOKEN = re.compile(r"[A-Za-z0-9_-]{1,64}")  # what may stand between two dots of a NATS subject
 PROJECT_NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
 HANDLE = re.compile(r"[a-z0-9-]{1,64}")
+HUB = "hub"  # who made a move that no agent made
 AGENT_ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")  # no handle: it would be found as another agent
 LABEL_CHARACTERS = 100  # capabilities, boundaries, agent types
 LONGEST_NORMALIZED = 4 * LABEL_CHARACTERS  # it takes time by the square of the marks: seconds for a long text
@@ -45,6 +46,8 @@ def handle(text: str) -> str:
         raise InvalidArgument(f"handle {shown(text)} must be 1-64 of a-z, 0-9 and '-'", f"try {handle_like(text)!r}")
     if AGENT_ID.fullmatch(text):
         raise InvalidArgument(f"handle {text!r} is an agent's guid", "take one that people can read")
+    if text == HUB:
+        raise InvalidArgument(f"handle {HUB!r} is the fabric's own", f"try '{HUB}-1'")
     return text
 
 

@@ -17,7 +17,7 @@ from loominal.fabric.operations.work import (
     WorkMoved,
     WorkPage,
 )
-from loominal.warp.text import at, counted, facts, flat, json_line, listed, one_line, quoted
+from loominal.warp.text import at, counted, facts, flat, json_line, listed, name, one_line, quoted
 from loominal.warp.work_text import claimed, detail, held, letter, listed_item
 
 
@@ -56,10 +56,10 @@ def _said(view: View) -> str:
             return f"You are {handle} ({guid})."
         case MyHandle(handle=handle, guid=guid, project=project, project_id=project_id, registered=registered):
             state = "registered" if registered else "not registered yet: call join"
-            return f"You are {handle} ({guid}) in project {one_line(project)} ({project_id}), {state}."
+            return f"You are {handle} ({guid}) in project {name(project)} ({project_id}), {state}."
         case Registered(handle=handle, guid=guid, agent_type=kind, capabilities=able, boundaries=boundaries):
             known = facts(("capabilities", listed(able)), ("boundaries", listed(boundaries)))
-            return f"Registered as {handle} ({guid}), {one_line(kind)}; {known or 'no capabilities'}."
+            return f"Registered as {handle} ({guid}), {name(kind)}; {known or 'no capabilities'}."
         case MessageSent(id=number, channel=channel, timestamp=moment):
             return f"Sent {number} to #{channel} at {at(moment)}."
         case DirectSent(id=number, recipient=to, receipt=receipt):
@@ -95,13 +95,13 @@ def _joined(view: Joined) -> list[str]:
         lines += ["You hold:", *flat(map(held, view.claims))]
     if view.ready:
         lines += ["Ready for you:", *flat(map(listed_item, view.ready))]
-    return [*lines, f"Channels: {listed(f'#{each.name} ({each.messages})' for each in view.channels)}"]
+    return [*lines, "Channels: " + ", ".join(f"#{each.name} ({each.messages})" for each in view.channels)]
 
 
 def _offered(view: Offered) -> str:
     again = " (offered before: nothing new was made)" if view.duplicate else ""
     who = one_line(view.note) if view.note else f"{counted(view.eligible, 'live agent')} could take it."
-    return f"{view.id} (task {one_line(view.task_id)}) is {view.status}{again}; {who}"
+    return f"{view.id} (task {name(view.task_id)}) is {view.status}{again}; {who}"
 
 
 def _inbox(view: Inbox) -> list[str]:
@@ -114,7 +114,7 @@ def _inbox(view: Inbox) -> list[str]:
 
 def _message(message: MessageView) -> list[str]:
     about = facts(
-        ("", one_line(message.message_type)),
+        ("", name(message.message_type)),
         ("importance", "" if message.importance == "normal" else message.importance),
         ("reply to", message.reply_to),
         ("wants an", "ack" if message.ack_required else ""),
@@ -154,13 +154,13 @@ def _channel_text(message: ChannelMessage) -> list[str]:
 
 def _agent(agent: AgentView) -> list[str]:
     about = facts(
-        ("", one_line(agent.agent_type)),
+        ("", name(agent.agent_type)),
         ("", agent.status),
         ("capabilities", listed(agent.capabilities)),
         ("boundaries", listed(agent.boundaries)),
         ("free", agent.free),
         ("works on", listed(agent.current_work)),
-        ("on", one_line(agent.hostname)),
+        ("on", name(agent.hostname)),
         ("project", agent.project_id),
         ("last seen", at(agent.last_seen)),
     )

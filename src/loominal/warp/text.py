@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import unicodedata
 from collections.abc import Iterable
 from datetime import datetime
@@ -12,6 +13,7 @@ from loominal.model.times import rfc3339
 INDENT = "  "
 UNSHOWN = ("Cc", "Cf", "Cs", "Zl", "Zp")
 NO_CHARACTER = "\N{REPLACEMENT CHARACTER}"
+PLAIN_NAME = re.compile(r"[\w.+#@:/-]*")
 CUT = "(cut here; the structured content has all of it)"
 
 
@@ -20,8 +22,13 @@ def quoted(text: str) -> list[str]:
     return [INDENT + _plain(line) for line in text.splitlines()] or [INDENT]
 
 
+def name(text: str) -> str:
+    """Return a name that its author chose; in quotes unless it is a plain word, so that it stays a name."""
+    return text if PLAIN_NAME.fullmatch(text) else encode(one_line(text)).decode()
+
+
 def one_line(text: str) -> str:
-    """Return a name, or our own words, on one line."""
+    """Return our own words on one line, whatever was put into them."""
     return text if text.isprintable() else _plain(" ".join(text.splitlines()))
 
 
@@ -37,7 +44,7 @@ def at(moment: datetime | None) -> str:
 
 def listed(names: Iterable[str]) -> str:
     """Return names with commas, `-` for none."""
-    return ", ".join(map(one_line, names)) or "-"
+    return ", ".join(map(name, names)) or "-"
 
 
 def facts(*pairs: tuple[str, object]) -> str:

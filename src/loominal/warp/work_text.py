@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 from loominal.fabric.operations.dead_letters import DeadLetter
 from loominal.fabric.operations.work import Claimed, FailureView, WorkDetail, WorkView
-from loominal.warp.text import at, facts, flat, json_line, listed, one_line, quoted
+from loominal.warp.text import at, facts, flat, json_line, listed, name, one_line, quoted
 
 
 def claimed(view: Claimed) -> list[str]:
@@ -41,10 +41,10 @@ def listed_item(item: WorkView) -> list[str]:
 
 def _headline(item: WorkView) -> str:
     return f"{item.id} " + facts(
-        ("task", one_line(item.task_id)),
+        ("task", name(item.task_id)),
         ("", item.status or ""),
         ("needs", listed(item.capabilities)),
-        ("boundary", one_line(item.boundary)),
+        ("boundary", name(item.boundary)),
         ("priority", item.priority),
         ("attempt", f"{item.attempt}/{item.max_attempts}"),
         ("offered by", item.offered_by),
@@ -81,7 +81,7 @@ def detail(item: WorkDetail) -> list[str]:
 def letter(letter: DeadLetter) -> list[str]:
     """Return a dead letter."""
     about = facts(
-        ("task", one_line(letter.task_id)),
+        ("task", name(letter.task_id)),
         ("needs", listed(letter.capabilities)),
         ("dead:", letter.reason),
         ("attempts", letter.attempts),

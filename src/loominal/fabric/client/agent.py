@@ -26,6 +26,7 @@ from loominal.fabric.client.calls import (
 )
 from loominal.fabric.client.session import Session
 from loominal.fabric.client.settings import ClientSettings
+from loominal.fabric.client.unanswered import Unanswered
 from loominal.fabric.operations import OPERATIONS, Operation
 from loominal.fabric.operations.events import Events, WaitForEvents
 from loominal.fabric.operations.identity import HandleSet, Join, Joined, MyHandle
@@ -47,7 +48,14 @@ from loominal.fabric.operations.work import (
 from loominal.fabric.project_id import ProjectName
 from loominal.fabric.protocol import POLL_SECONDS, REQUESTS_IN_FLIGHT, Control, ControlKind, arguments, encode
 from loominal.fabric.slots import Slot
-from loominal.model.errors import InvalidArgument, LeaseLost, LoominalError, NotRegistered
+from loominal.model.errors import (
+    BrokerUnavailable,
+    HubUnavailable,
+    InvalidArgument,
+    LeaseLost,
+    LoominalError,
+    NotRegistered,
+)
 from loominal.model.names import nearest
 from loominal.model.work import ENDED
 
@@ -79,6 +87,7 @@ class Agent(
         self._slot = slot
         self._settings = settings
         self._registration: RegisterAgent | Join | None = None
+        self._unanswered = Unanswered()
         self._in_flight = asyncio.Semaphore(REQUESTS_IN_FLIGHT)
         self._alone = {"claim_work": asyncio.Lock(), "wait_for_events": asyncio.Lock()}
         self._on_control: list[Callable[[Control], None]] = []
@@ -212,7 +221,7 @@ class Agent(
         if isinstance(args, _Ending):
             ends = args.work_id
             op = op or _ending_op(operation.name, ends, lease_token, data)
-        op = op or self._session.new_op(operation)
+        op = op or self._unanswered.take(operation, data) or self._session.new_op(operation)
         life = self._generation
         while True:
             try:
@@ -232,6 +241,9 @@ class Agent(
                     raise
                 life = self._generation  # the project was made anew, and the hello has registered this agent again
                 continue
+            except (BrokerUnavailable, HubUnavailable, asyncio.CancelledError):
+                self._unanswered.keep(operation, data, op)
+                raise
             except LeaseLost:
                 if isinstance(args, _UnderLease):
                     self._session.holds.lose(args.work_id, lease_token)

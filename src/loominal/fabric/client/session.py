@@ -19,8 +19,8 @@ from loominal.fabric.enrolment import ENROL_AGAIN
 from loominal.fabric.operations import OPERATIONS, Operation
 from loominal.fabric.operations.identity import Hello, Welcome
 from loominal.fabric.operations.types import View
-from loominal.fabric.protocol import HEARTBEAT_SECONDS, MOST_ANSWERED, PROTO, REQUEST_BYTES, Beat, Request, encode
-from loominal.model.errors import Forbidden, Internal, LoominalError, TooLarge
+from loominal.fabric.protocol import HEARTBEAT_SECONDS, MOST_ANSWERED, PROTO, Beat, Request, encode
+from loominal.model.errors import Forbidden, Internal, LoominalError
 
 GREET_SECONDS = 10.0  # for one hello in the background
 GREET_AGAIN_SECONDS = 5.0  # after one that failed, unless a new leader announces itself sooner
@@ -64,9 +64,7 @@ class Session:
         lease_token: int = 0,
         limit_bytes: int = 0,
     ) -> View:
-        """Return the hub's answer. Raises: what was answered, or what kept it away (`Asking.answer`); TooLarge."""
-        if len(arguments) > REQUEST_BYTES:
-            raise TooLarge(f"the arguments have {len(arguments)} bytes, {REQUEST_BYTES} are allowed")
+        """Return the hub's answer. Raises: what was answered, or what kept it away (`Asking.answer`)."""
         request = Request(
             proto=PROTO,
             op=op,

@@ -65,7 +65,9 @@ def direct_message(
         id=str(MessageId(Kind.DIRECT, project.generation, record.sequence)),
         sender=SenderView(
             guid=sender.guid,
-            handle=f"{sender.handle}@{sender.project}" if sender.project else sender.handle,
+            handle=f"{sender.handle}@{sender.project}"
+            if sender.project
+            else handle_now(project, sender.guid, sender.handle),
             person=sender.person,
         ),
         message=text,
@@ -77,6 +79,12 @@ def direct_message(
         ack_required=message.ack_required,
         redelivered=redelivered,
     )
+
+
+def handle_now(project: Project, sender: str, then: str) -> str:
+    """Return the handle by which a message's sender is found; the one it had `then` may be another agent's by now."""
+    record = project.agents.get(sender)
+    return record.handle if record and record.handle else then
 
 
 def shorten(view: M, room: int) -> M:

@@ -12,7 +12,7 @@ from loominal.fabric.hub.agents.handles import ensure_handle
 from loominal.fabric.hub.parts import entry_bytes, fitting
 from loominal.fabric.hub.talk import messages
 from loominal.fabric.hub.talk.channels import MOST_CHANNELS
-from loominal.fabric.hub.talk.posting import checked_reply, dedupe_of, post, sender_of
+from loominal.fabric.hub.talk.posting import checked_part, checked_reply, dedupe_of, post, sender_of
 from loominal.fabric.hub.talk.recent import Shown
 from loominal.fabric.hub.talk.trail import sent_at
 from loominal.fabric.operations.channels import (
@@ -70,7 +70,7 @@ async def send_message(project: Project, caller: Caller, args: SendMessage) -> M
         project.fullness.check("channel")
         if not args.create:
             _known(project, name)
-        checked_reply(project, caller, args.reply_to)
+        await checked_reply(project, caller, args.reply_to)
     sender = await ensure_handle(project, caller)
     if not project.channels.exists(name):
         await _create(project, caller, name)
@@ -95,10 +95,12 @@ async def read_messages(project: Project, caller: Caller, args: ReadMessages) ->
     Raises: UnknownChannel, NotFound (id), BadCursor, InvalidArgument.
     """
     name = _known(project, _name(args.channel))
+    checked_part(args)
     if args.id is not None:
         return await _one(project, caller, name, args.id, args.offset)
     span = _span(project, name, args)
-    found, reached = await _fetch(project, name, span, args.limit, caller.limit_bytes)
+    stored, reached = await _fetch(project, name, span, args.limit, caller.limit_bytes)
+    found = [_named(project, each) for each in stored]
     sizes = {each.view.id: each.size for each in found}
 
     def weigh(view: ChannelMessage) -> int:
@@ -125,9 +127,19 @@ async def _one(project: Project, caller: Caller, name: str, text: str, offset: i
     message = messages.read(project, record) if record else None
     if record is None or message is None:
         raise NotFound(f"there is no message {names.shown(text)} in channel {name!r}")
-    shown = messages.channel_message(project, record.sequence, sent_at(record), message, caller.limit_bytes)
+    stored = messages.channel_message(project, record.sequence, sent_at(record), message, caller.limit_bytes)
+    shown = _named(project, stored)
     page = messages.from_offset(shown.view, offset, caller.limit_bytes)
     return History(messages=(page,), senders={page.handle: shown.sender})
+
+
+def _named(project: Project, shown: Shown) -> Shown:
+    """Return a message under the handle that its sender has now."""
+    handle, then = messages.handle_now(project, shown.sender, shown.view.handle), shown.view.handle
+    if handle == then:
+        return shown
+    view = msgspec.structs.replace(shown.view, handle=handle)
+    return shown._replace(view=view, size=shown.size + len(handle) - len(then))
 
 
 def _name(text: str) -> str:
@@ -168,7 +180,7 @@ def _span(project: Project, name: str, args: ReadMessages) -> Span:
     """Return what the arguments ask for. Nothing behind a gap is shown: a cursor would pass over what is missing."""
     trail, complete = project.channels.trail(name), project.channels.intake.complete
     start, end, floor = 0, trail.behind(complete), 0
-    place = cursors.position(args.cursor, _query(name), project.generation) if args.cursor else ()
+    place = cursors.position(args.cursor, _query(name), project.generation) if args.cursor is not None else ()
     if args.since is not None:
         start = trail.since(instant(args.since, project.clock.now(), past=True))
         floor = trail.sequences[start] if start < end else complete + 1

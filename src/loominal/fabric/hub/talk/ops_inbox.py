@@ -13,7 +13,7 @@ from loominal.fabric.hub.agents.visibility import resolve
 from loominal.fabric.hub.talk import messages
 from loominal.fabric.hub.talk.inbox_pages import Wanted, left, page, told, waits
 from loominal.fabric.hub.talk.marking import change_marks, flush
-from loominal.fabric.hub.talk.posting import checked_reply, checked_type, dedupe_of, post, sender_of
+from loominal.fabric.hub.talk.posting import checked_part, checked_reply, checked_type, dedupe_of, post, sender_of
 from loominal.fabric.operations.inbox import (
     NOTICE,
     DirectSent,
@@ -58,7 +58,7 @@ async def send_direct_message(project: Project, caller: Caller, args: SendDirect
     message_type, dedupe = checked_type(args.message_type), dedupe_of(caller)
     if project.inboxes.intake.sent(dedupe) is None:
         project.fullness.check("direct")
-        checked_reply(project, caller, args.reply_to, recipient.id)
+        await checked_reply(project, caller, args.reply_to)
         await _make_room(project, recipient)
     sender = await ensure_handle(project, caller)
     message = Message(
@@ -82,6 +82,7 @@ async def read_direct_messages(project: Project, caller: Caller, args: ReadDirec
 
     Raises: NotFound (sender, id, ack), BadCursor, InvalidArgument.
     """
+    checked_part(args)
     wanted = _wanted(project, caller, args)
     if args.id is not None:
         return await _one(project, caller, wanted, args.id, args.offset)

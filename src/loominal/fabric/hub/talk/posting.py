@@ -16,6 +16,8 @@ from loominal.model.record import encode
 if TYPE_CHECKING:
     from loominal.fabric.hub.caller import Caller
     from loominal.fabric.hub.project import Project
+    from loominal.fabric.operations.channels import ReadMessages
+    from loominal.fabric.operations.inbox import ReadDirectMessages
     from loominal.model.agent import AgentRecord
 
 PERSON = "person"  # the agent type of people
@@ -86,8 +88,16 @@ def checked_type(text: str) -> str:
     return plain
 
 
-def checked_reply(project: Project, caller: Caller, text: str | None, recipient: str = "") -> str:
-    """Return `text` if it names a message that the caller may know: of a channel, in its inbox, or sent to `recipient`.
+def checked_part(args: ReadMessages | ReadDirectMessages) -> None:
+    """Refuse a read that asks for a part of no message, or for one message and for a page. Raises: InvalidArgument."""
+    if args.offset and args.id is None:
+        raise InvalidArgument(f"offset {args.offset} of which message?", "name the message that is read on, as id")
+    if args.id is not None and args.cursor is not None:
+        raise InvalidArgument("id asks for one message and cursor for a page", "give one of them")
+
+
+async def checked_reply(project: Project, caller: Caller, text: str | None) -> str:
+    """Return `text` if it names a message that the caller may know: of a channel, in its inbox, or sent by it.
 
     Raises: NotFound.
     """
@@ -97,8 +107,14 @@ def checked_reply(project: Project, caller: Caller, text: str | None, recipient:
     if place.kind is Kind.CHANNEL:
         known = project.channels.holds(place.sequence)
     else:
-        mine = project.inboxes.trail(caller.agent).place(place.sequence) is not None
-        known = mine or project.inboxes.trail(recipient).label(place.sequence).sender == caller.agent
+        known = project.inboxes.trail(caller.agent).place(place.sequence) is not None
+        known = known or await _sender(project, place.sequence) == caller.agent
     if not known:
         raise NotFound(f"there is no message {shown(text)} to reply to", "use an id as a read or a send returned it")
     return text
+
+
+async def _sender(project: Project, sequence: int) -> str:
+    """Return who sent the direct message at `sequence`, "" if there is none."""
+    record = await project.inbox_log.at(sequence)
+    return project.inboxes.intake.label(record).sender if record else ""

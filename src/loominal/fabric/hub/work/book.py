@@ -54,6 +54,7 @@ class WorkBook:
         self.held_by: defaultdict[str, set[str]] = defaultdict(set)  # agent -> items it claims
         self.children: defaultdict[str, set[str]] = defaultdict(set)  # item -> blocked items that wait for it
         self.untold: set[str] = set()  # ended, and the offerer was not told yet
+        self._called: dict[str, tuple[str, ...]] = {}  # task id -> the items that their offerers call so
 
     def __len__(self) -> int:
         return len(self._entries)
@@ -68,6 +69,10 @@ class WorkBook:
         if entry is None or entry.item.collected:
             raise NotFound(f"there is no work item {shown(item_id)}", "list_work shows the items")
         return entry
+
+    def called(self, task_id: str) -> tuple[str, ...]:
+        """Return the items that their offerers call `task_id`."""
+        return self._called.get(task_id, ())
 
     def counts(self) -> Counter[Status]:
         """Return how many items stand where; scheduled ones that are due count as scheduled."""
@@ -96,7 +101,10 @@ class WorkBook:
             return False
         if old is not None:
             self._forget(old.item)
+        elif not entry.item.collected:
+            self._called[entry.item.task_id] = (*self.called(entry.item.task_id), entry.item.id)
         if entry.item.collected:
+            self._uncall(old)
             self._entries[entry.item.id] = entry
             return True
         self._entries[entry.item.id] = _kept(entry)
@@ -108,6 +116,7 @@ class WorkBook:
         old = self._entries.get(item_id)
         if old is not None and old.sequence < sequence:
             self._forget(old.item)
+            self._uncall(old)
             del self._entries[item_id]
 
     def put_back(self, item_id: str) -> None:
@@ -180,6 +189,14 @@ class WorkBook:
                 self.children[parent].add(item.id)
         if _untold(item):
             self.untold.add(item.id)
+
+    def _uncall(self, entry: Entry | None) -> None:
+        if entry is not None and (
+            rest := tuple(each for each in self.called(entry.item.task_id) if each != entry.item.id)
+        ):
+            self._called[entry.item.task_id] = rest
+        elif entry is not None:
+            self._called.pop(entry.item.task_id, None)
 
     def _forget(self, item: WorkItem) -> None:
         order = self._order[item.status]

@@ -18,6 +18,7 @@ from loominal.fabric.operations.work import FailureView, GetWork, HistoryEntry, 
 from loominal.fabric.protocol import POLL_SECONDS, encode, encode_answer
 from loominal.model.agent import JsonObject
 from loominal.model.errors import CorruptRecord, InvalidArgument
+from loominal.model.names import HUB
 from loominal.model.work import ENDED, Result, WorkItem
 
 KEPT = 64  # records of one item that its log holds
@@ -65,6 +66,8 @@ async def get_work(project: Project, caller: Caller, args: GetWork) -> WorkDetai
     room = room_for_entries(caller.limit_bytes) - len(encode_answer(bare))
     if args.field is not None:
         return _part_of(bare, long.texts()[args.field], args.field, args.offset, room)
+    if args.offset:
+        raise InvalidArgument(f"offset {args.offset} of which field?", "name the field that is read on")
     moves = await _history(project, item_id)
     newest = tuple(fitting(reversed(moves), room // HISTORY_SHARE))[::-1]
     shown = msgspec.structs.replace(bare, history=newest)
@@ -98,7 +101,7 @@ async def _history(project: Project, item_id: str) -> list[HistoryEntry]:
         except CorruptRecord as error:
             project.note_corrupt(f"{record.subject} {record.sequence}", error)
             continue
-        by = project.agents.shown(last.by) if last.by else "hub"
+        by = project.agents.shown(last.by) if last.by else HUB
         moves.append(HistoryEntry(at=last.at, by=by, move=str(last.move), note=last.note))
     return moves
 

@@ -1,11 +1,11 @@
-"""Which item somebody means: its id, or the asker's own task id."""
+"""Which item somebody means: its id, or what its offerer calls it."""
 
 from __future__ import annotations
 
 from loominal.fabric.hub.caller import Caller
 from loominal.fabric.hub.project import Project
 from loominal.fabric.hub.work.book import Entry
-from loominal.model.errors import NotFound
+from loominal.model.errors import InvalidArgument, NotFound
 from loominal.model.grant import Role, admits, grants_boundary
 from loominal.model.names import shown, work_id
 from loominal.model.work import WorkItem
@@ -25,9 +25,9 @@ def sees(project: Project, caller: Caller, item: WorkItem) -> bool:
 
 
 def resolve(project: Project, caller: Caller, text: str) -> Entry:
-    """Return the item that `text` names: an id, a task id of the caller's, or of an item it holds.
+    """Return the item that `text` names: an id, or a task id: the caller's own, of an item it holds, of any other.
 
-    Raises: NotFound, also for an item that the caller may not see.
+    Raises: NotFound, also for an item that the caller may not see; InvalidArgument for a task id of several others.
     """
     by_id = project.book.get(text)
     if by_id is not None and not by_id.item.collected and sees(project, caller, by_id.item):
@@ -39,4 +39,13 @@ def resolve(project: Project, caller: Caller, text: str) -> Entry:
         entry = project.book.find(item_id)
         if entry.item.task_id == text:
             return entry
+    called = [
+        entry for each in project.book.called(text) if sees(project, caller, (entry := project.book.find(each)).item)
+    ]
+    if len(called) > 1:
+        raise InvalidArgument(
+            f"{len(called)} agents have offered a task {shown(text)}", "use the id that list_work shows"
+        )
+    if called:
+        return called[0]
     raise NotFound(f"there is no work item {shown(text)}", "list_work shows the items")
