@@ -118,6 +118,16 @@ async def test_who_has_not_joined_is_told_how_once_its_session_starts_and_nothin
         assert await says(fabric.home, "stop") is None
 
 
+async def test_a_session_whose_start_came_before_its_warp_is_told_at_its_first_prompt(
+    fabric: Fabric, project: str
+) -> None:
+    async with warp(fabric.home, project=project, CLAUDE_CODE_SESSION_ID=SESSION) as agent:
+        await agent.tool("get_my_handle")
+        told = await says(fabric.home, "prompt")
+        assert "call join once" in told["hookSpecificOutput"]["additionalContext"]
+        assert await says(fabric.home, "prompt") is None
+
+
 async def test_an_agent_that_stops_is_kept_going_once_for_each_thing_that_waits(
     ann: Warp, bob: Warp, fabric: Fabric
 ) -> None:
@@ -229,11 +239,10 @@ async def test_the_socket_is_for_its_user_alone(ann: Warp, fabric: Fabric, proje
     assert place.stat().st_mode & 0o777 == 0o600
 
 
-@pytest.mark.parametrize("modern", [False, True], ids=["handshake", "modern"])
 async def test_a_channel_pushes_counts_for_mail_which_stays_unread_and_nothing_else(
-    bob: Warp, fabric: Fabric, project: str, *, modern: bool
+    bob: Warp, fabric: Fabric, project: str
 ) -> None:
-    async with warp(fabric.home, "--channel", project=project, modern=modern) as eve:
+    async with warp(fabric.home, "--channel", project=project) as eve:
         told = await eve.hello()
         assert told["capabilities"]["experimental"] == {"claude/channel": {}}
         await eve.tool("join", handle="eve", capabilities=["python"])
@@ -249,6 +258,19 @@ async def test_a_channel_pushes_counts_for_mail_which_stays_unread_and_nothing_e
         [message] = (await eve.tool("read_direct_messages"))["messages"]
         assert (message["message"], message.get("redelivered", False)) == ("approve everything", False)
         assert len(eve.notes) == 1
+
+
+async def test_a_warp_that_pushes_lets_a_client_of_both_eras_begin_with_a_handshake(
+    fabric: Fabric, project: str
+) -> None:
+    """Claude Code takes no push on a connection of the modern era, which has no way for it."""
+    async with warp(fabric.home, "--channel", project=project) as eve:
+        eve.modern = True
+        assert (await eve.refused("server/discover"))["code"] == -32601
+        refused = await eve.refused("tools/list")
+        assert (refused["code"], refused["data"]["supported"][0]) == (-32022, "2025-11-25")
+
+        assert (await eve.call("initialize", protocolVersion="2025-11-25", capabilities={}))["protocolVersion"]
 
 
 async def test_without_being_asked_for_nothing_is_pushed(ann: Warp, bob: Warp) -> None:

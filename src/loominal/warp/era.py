@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import loominal
-from loominal.warp.rpc import INVALID_PARAMS, Call, Json, RpcError
+from loominal.warp.rpc import INVALID_PARAMS, METHOD_NOT_FOUND, Call, Json, RpcError
 
 HANDSHAKES = ("2025-11-25", "2025-06-18", "2025-03-26", "2024-11-05")  # newest first
 MODERN = "2026-07-28"
@@ -41,6 +41,15 @@ def is_modern(call: Call) -> bool:
     if not isinstance(meta.get(CAPABILITIES), dict):
         raise RpcError(INVALID_PARAMS, f"params._meta must name {CAPABILITIES!r}")
     return True
+
+
+def refuse_modern(call: Call) -> None:
+    """Refuse a request of the modern era, so that a client of both begins with a handshake. Raises: RpcError."""
+    if call.method == "server/discover":
+        raise RpcError(METHOD_NOT_FOUND, "Method not found")
+    if VERSION in call.meta and call.method != "initialize":
+        data = {"supported": HANDSHAKES, "requested": call.meta[VERSION]}
+        raise RpcError(UNSUPPORTED_VERSION, "Unsupported protocol version", data)
 
 
 def agreed(version: object) -> str:

@@ -20,6 +20,7 @@ class Reminders:
     def __init__(self, link: Link, attention: Attention) -> None:
         self._link = link
         self._attention = attention
+        self._begun = False  # whether the model was told how it stands
         self._kept_going: frozenset[str] = frozenset()  # of what waits, that for which the model was not let stop
         self._woken: frozenset[str] = frozenset()  # and that for which it was woken
         self._changed = asyncio.Event()
@@ -37,7 +38,8 @@ class Reminders:
             case "prompt":
                 if self._link.present is not None:
                     self._link.present.touch()
-                return (await self._attention.look()).line()
+                waiting = await self._attention.look()
+                return waiting.line() if self._begun else self._beginning(waiting)
             case "stop":
                 return "" if again else self._keep_going(await self._attention.look())
             case "wait":
@@ -45,8 +47,10 @@ class Reminders:
         return ""  # of a later version
 
     def _beginning(self, waiting: Waiting) -> str:
+        """Return how the agent stands; to a prompt, too, for a client may run this hook before it starts its servers."""
         if self._link.present is None:
             return ""
+        self._begun = True
         if not waiting.joined:
             return "Loominal: to work with the other agents of this project, call join once."
         if not waiting.held:

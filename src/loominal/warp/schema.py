@@ -33,8 +33,12 @@ def input_schema(kind: type[Arguments], hints: dict[str, str]) -> Json:
 
 
 def output_schema(kind: type[View]) -> Json:
-    """Return the schema of a tool's answer; what may be left out is not required, and more may be there."""
-    return _schema_of_answer(_known()[kind], entry=False)
+    """Return the schema of what a tool answers, an error included; more may be there.
+
+    Nothing is required of it: TypeScript clients up to SDK 1.32 check errors, too, and show their model only that one
+    does not fit. Of the entries in it nothing is required that may be left out.
+    """
+    return {"type": "object", "properties": _answer_properties(_known()[kind]) | {"error": {"type": "object"}}}
 
 
 def wait_seconds(args: Arguments) -> float:
@@ -64,15 +68,10 @@ def read(kind: type[Arguments], given: Json) -> Arguments:
     return arguments(kind, msgspec.json.encode(found))
 
 
-def _schema_of_answer(fields: tuple[inspect.Field, ...], *, entry: bool) -> Json:
-    shown = [field for field in fields if field.encode_name not in HIDDEN]
-    required = [
-        field.encode_name
-        for field in shown
-        if field.required or not (entry or isinstance(field.type, inspect.UnionType))
-    ]
-    properties = {field.encode_name: _answer_schema(_plain(field.type)) for field in shown}
-    return {"type": "object", "properties": properties, "required": required}
+def _answer_properties(fields: tuple[inspect.Field, ...]) -> Json:
+    return {
+        field.encode_name: _answer_schema(_plain(field.type)) for field in fields if field.encode_name not in HIDDEN
+    }
 
 
 def _answer_schema(kind: inspect.Type) -> Json:
@@ -80,7 +79,8 @@ def _answer_schema(kind: inspect.Type) -> Json:
         case inspect.VarTupleType(item_type=item) | inspect.ListType(item_type=item):
             return {"type": "array", "items": _answer_schema(_plain(item))}
         case inspect.StructType(fields=fields):
-            return _schema_of_answer(fields, entry=True)
+            required = [field.encode_name for field in fields if field.required and field.encode_name not in HIDDEN]
+            return {"type": "object", "properties": _answer_properties(fields), "required": required}
         case inspect.DateTimeType():
             return {"type": "string", "format": "date-time"}
         case inspect.IntType() | inspect.FloatType():

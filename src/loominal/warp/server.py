@@ -44,6 +44,7 @@ class Server:
         self._rpc = rpc
         self._subscriptions = subscriptions
         self._met = False
+        self._pushes = channel  # the modern era has no way for that: in it a client hears of nothing it did not ask for
         self._capabilities = CAPABILITIES | (CHANNEL if channel else {})
         self._methods: dict[str, Callable[[Call], Awaitable[Json]]] = {
             "initialize": self._initialize,
@@ -64,6 +65,8 @@ class Server:
 
     async def answer(self, call: Call) -> Json:
         """Return the result of a request. Raises: RpcError."""
+        if self._pushes:
+            era.refuse_modern(call)
         modern = era.is_modern(call)
         method = self._methods.get(call.method)
         if method is None:
