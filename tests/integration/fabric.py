@@ -101,10 +101,10 @@ class Fabric:
             self.wait_ready()
 
     def start_another(self, name: str, source: Path | None = None) -> subprocess.Popen[bytes]:
-        """Start a weft as on another machine, whose id is `name`; `source` is the code that it runs."""
+        """Start a weft as on another machine, with a copy of the keys; `name` is its id, `source` its code."""
         home = self.home / "machines" / name
         home.mkdir(parents=True)
-        (home / "keys").symlink_to(self.home / "keys")
+        shutil.copytree(self.home / "keys", home / "keys")
         shutil.copy(machine_credential_path(self.home), machine_credential_path(home))
         shutil.copy(self.home / "fabric.json", home / "fabric.json")
         environment = {

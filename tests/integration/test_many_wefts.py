@@ -10,7 +10,7 @@ import subprocess
 import sys
 import time
 import uuid
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from itertools import pairwise
@@ -29,18 +29,20 @@ from loominal.fabric.hub.lead.guard import guarded
 from loominal.fabric.hub.lead.leadership import LeaderRecord
 from loominal.fabric.hub.project import Project
 from loominal.fabric.hub.timings import Timings
-from loominal.fabric.operations.work import BroadcastWorkOffer
 from loominal.fabric.runtime_file import Mode, Runtime, read_runtime, update_runtime
 from loominal.local.status import status_of
+from loominal.local.weft_api import not_ready
 from loominal.model import record
 from loominal.model.errors import Conflict, LoominalError, UpgradeNeeded
+from loominal.model.grant import Role
 from loominal.model.members import order
 from loominal.model.work import Move
 from tests.checker import End, check, read_work
 from tests.integration.alone import Alone
 from tests.integration.conftest import NatsServer, eventually
 from tests.integration.fabric import Fabric
-from tests.integration.workshop import Workshop, open_workshop
+from tests.integration.intruder import enrol, enrolment, intrude, is_refused, own_machine
+from tests.integration.workshop import Workshop, ended, open_workshop
 
 CROWD = Path(__file__).with_name("crowd.py")
 ITEMS = 500
@@ -128,6 +130,11 @@ class Wefts:
             while (found := await self.leader()) in ("", name):  # noqa: ASYNC110 - nothing tells of it but the log
                 await asyncio.sleep(0.02)
         return found
+
+    async def records(self) -> int:
+        """Return how many records the project's work log has had."""
+        state = await self._log.state()
+        return state.last if state else 0
 
     async def is_warm(self, name: str) -> None:
         """Return when `name` has loaded the project and does not lead it."""
@@ -291,23 +298,92 @@ async def test_a_newcomer_that_is_first_in_order_gets_the_lead_when_the_leader_h
     assert status_of(home, read_runtime(home)).wefts == sorted((first, second))
 
 
-async def test_a_newer_release_takes_over_and_the_older_one_leads_no_more(workshop: Workshop, tmp_path: Path) -> None:
-    newer = tmp_path / "newer"
-    shutil.copytree(Path(loominal.__file__).parent, newer / "loominal", ignore=shutil.ignore_patterns("__pycache__"))
-    module = newer / "loominal" / "fabric" / "hub" / "streams.py"
+def newer_release(directory: Path) -> Path:
+    """Return the folder of a release like this one that stores in the next format."""
+    folder = directory / "newer"
+    shutil.copytree(Path(loominal.__file__).parent, folder / "loominal", ignore=shutil.ignore_patterns("__pycache__"))
+    module = folder / "loominal" / "fabric" / "hub" / "streams.py"
     module.write_text(module.read_text().replace("FORMAT = 1 ", "FORMAT = 2 "))
-    wefts, boss = await start(workshop, "old")
-    workshop.fabric.start_another("new", newer)
+    return folder
 
-    assert await wefts.led_by_other("old") == "new"
-    await boss.broadcast_work_offer("by the new one", capabilities=["race"])
-    workshop.fabric.others["new"].kill()
-    with pytest.raises(UpgradeNeeded, match="stored in format 2, this weft writes 1"):
-        await boss.call("broadcast_work_offer", BroadcastWorkOffer(description="by nobody"), timeout_seconds=15)
-    assert await wefts.leader() == "new"
-    workshop.fabric.start_another("newer", newer)
-    await wefts.led_by_other("new")
-    await boss.broadcast_work_offer("by the next new one", capabilities=["race"])
+
+async def end(weft: subprocess.Popen[bytes]) -> None:
+    """Tell a weft to stop, and return when it has."""
+    weft.send_signal(signal.SIGTERM)
+    await asyncio.to_thread(weft.wait, SOON)
+
+
+def serves(home: Path) -> bool:
+    return not not_ready(home)
+
+
+async def refused(deed: Awaitable[object]) -> str:
+    """Return with what code `deed` is refused, "" if it is not."""
+    try:
+        await deed
+    except LoominalError as error:
+        return error.code
+    return ""
+
+
+async def test_an_older_release_only_reads_what_a_newer_one_has_written(workshop: Workshop, tmp_path: Path) -> None:
+    newer, project, home = newer_release(tmp_path), workshop.project, workshop.fabric.home / "machines" / "old"
+    fabric = workshop.fabric
+    wefts, boss = await start(workshop, "first")
+    worker = await workshop.agent("worker", capabilities=["race"], timeout_seconds=30)
+    fabric.start_another("new", newer)
+    await wefts.is_warm("new")
+    await end(fabric.others["first"])  # it hands over: a rolling upgrade, of which the next one missed its turn
+    fabric.start_another("old")
+    assert await wefts.led_by_other("first") == "new"
+    held = (await boss.broadcast_work_offer("by the new one", capabilities=["race"])).id
+    assert [work.id for work in (await worker.claim_work(wait_seconds=10)).work] == [held]
+    late = (await boss.broadcast_work_offer("nobody will be there to judge it", deadline="3s")).id
+    await eventually(lambda: serves(home), SOON)
+    before = await wefts.records()
+
+    fabric.others["new"].kill()
+    with pytest.raises(UpgradeNeeded, match="stored in format 2, the coordinator that answers writes 1") as told:
+        await boss.broadcast_work_offer("by nobody")
+    assert "pip install -U loominal" in told.value.hint
+    await eventually(lambda: any("stored in format 2" in why for why in not_ready(home)), SOON)
+    async with fabric.connect(project=project, timeout_seconds=30) as visitor:
+        assert "general" in {channel.name for channel in (await visitor.list_channels()).channels}
+    assert {item.id: item.status for item in (await boss.list_work()).items} == {held: "claimed", late: "ready"}
+    assert (await boss.get_work(held)).claimed_by == worker.handle
+    await eventually(lambda: sees_online(boss, {"boss", "worker"}), SOON)
+    assert not (await boss.read_messages("general")).messages
+    assert (await boss.wait_for_events(wait_seconds=0)).unread == 0
+    deeds = (
+        boss.send_message("general", "x"),
+        boss.join(),
+        worker.claim_work(),
+        worker.complete_work(held, summary="x"),
+    )
+    assert [await refused(deed) for deed in deeds] == ["upgrade_needed"] * 4
+    assert await wefts.records() == before
+
+    fabric.start_another("newer", newer)
+    assert await wefts.led_by_other("new") == "newer"
+    await until_done(lambda: worker.complete_work(held, summary="at last"))
+    assert (await ended(boss, late, SOON)).status == "dead"
+    await end(fabric.others["newer"])  # it leaves the project to nobody, and not to "old"
+    assert (await boss.get_work(held)).status == "done"
+    fabric.start_another("newest", newer)
+    assert await wefts.led_by_other("") == "newest"
+    await until_done(lambda: boss.broadcast_work_offer("by the newest"))
+
+
+async def until_done(deed: Callable[[], Awaitable[object]]) -> None:
+    """Do `deed` until it is not refused: a weft that only reads learns a moment late that another one leads."""
+    async with asyncio.timeout(SOON):
+        while (code := await refused(deed())) == "upgrade_needed":  # noqa: ASYNC110
+            await asyncio.sleep(0.05)
+    assert code == ""
+
+
+async def sees_online(agent: Agent, handles: set[str]) -> bool:
+    return {found.handle for found in (await agent.discover_agents()).agents} == handles
 
 
 async def test_a_former_leaders_guarded_write_is_refused(broker: Broker, project_id: str) -> None:
@@ -343,6 +419,31 @@ async def test_one_of_two_keys_wins_an_agent_id_whichever_weft_is_asked(workshop
 
     homes = [workshop.fabric.home.parent / f"home {number}" for number in range(4)]
     assert sorted(await asyncio.gather(*map(enter, homes))) == ["forbidden"] * 3 + ["ok"]
+
+
+async def test_wefts_with_copies_of_the_keys_serve_what_is_first_used_later(workshop: Workshop) -> None:
+    fabric, project = workshop.fabric, workshop.project
+    wefts, boss = await start(workshop, "one")
+    async with intrude(fabric, project, role=Role.OPERATOR) as operator, intrude(fabric, project) as outcast:
+        await operator.register(handle="operator")
+        fabric.start_another("two")
+        await wefts.is_warm("two")
+        assert "ok" in await operator.ask("revoke_agent", {"guid": outcast.guid})
+        await asyncio.wait_for(outcast.gone.wait(), SOON)
+    for name, former in (("two", "one"), ("three", "two")):
+        if name not in fabric.others:
+            fabric.start_another(name)
+            await wefts.is_warm(name)
+        fabric.others[former].kill()
+        assert await wefts.led_by_other(former) == name
+        worker = await workshop.agent(f"of-{name}", capabilities=[name], timeout_seconds=30)  # enrols where it can
+        offered = await boss.broadcast_work_offer("anything", capabilities=[name])
+        assert [work.id for work in (await worker.claim_work(wait_seconds=10)).work] == [offered.id]
+        await worker.complete_work(offered.id, summary="done")
+
+        again = await enrol(fabric, own_machine(fabric), enrolment(project, outcast.credential.key, outcast.guid))
+        assert again["error"]["code"] == "forbidden"
+        assert await is_refused(fabric.url, outcast.credential)
 
 
 async def test_what_nobody_needs_is_left_and_comes_back_for_its_deadline(workshop: Workshop, project_id: str) -> None:

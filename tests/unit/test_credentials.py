@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import base64
 import json
+import re
+import shutil
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 import pytest
+from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+from cryptography.hazmat.primitives.kdf.hkdf import HKDFExpand
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -197,9 +201,33 @@ def test_a_keyring_is_the_same_when_opened_again_and_only_its_owner_can_read_it(
         made,
     )
     assert directory.stat().st_mode & 0o777 == 0o700
-    files = [path for path in directory.rglob("*") if path.is_file()]
-    assert {path.name for path in files} == {"operator.json", "_fabric.json", "p1.json"}
-    assert {path.stat().st_mode & 0o777 for path in files} == {0o600}
+    [file] = directory.iterdir()
+    assert (file.name, file.stat().st_mode & 0o777) == ("operator.json", 0o600)
+
+
+def test_a_copy_of_a_new_keyring_has_the_keys_of_every_later_project(tmp_path: Path) -> None:
+    first = Keyring.open(tmp_path / "first")
+    shutil.copytree(tmp_path / "first", tmp_path / "second")
+    second, other = Keyring.open(tmp_path / "second"), Keyring.open(tmp_path / "other")
+
+    def account(ring: Keyring, project: str) -> tuple[object, ...]:
+        claims = claims_of(ring.account_jwt(project))
+        roles = claims["nats"]["signing_keys"]
+        return claims["iss"], claims["sub"], json.dumps(roles)
+
+    assert account(first, "later") == account(second, "later")
+    public = [first.system_public, *(first.project_public(name) for name in ("_fabric", "later", "p1"))]
+    assert len({*public, *re.findall("A[A-Z2-7]{55}", str([account(first, "later"), account(first, "p1")]))}) == 8
+    assert first.project_public("later") != other.project_public("later")
+
+
+def test_an_accounts_key_is_what_rfc_5869_derives(tmp_path: Path) -> None:
+    ring = Keyring.open(tmp_path)
+    secret = bytes.fromhex(json.loads((tmp_path / "operator.json").read_text())["accounts"])
+
+    derived = HKDFExpand(hashes.SHA256(), 32, b"loominal p1 account").derive(secret)
+
+    assert ring.project_public("p1") == KeyPair(Kind.ACCOUNT, derived).public
 
 
 def test_a_keyring_that_others_could_read_is_closed_to_them(tmp_path: Path) -> None:
@@ -226,14 +254,24 @@ def test_many_that_open_a_new_keyring_at_once_end_with_the_same_keys(tmp_path: P
 
 
 def test_what_an_interrupted_start_left_is_not_taken_for_a_key(tmp_path: Path) -> None:
-    (tmp_path / "accounts").mkdir()
-    (tmp_path / ".draft-x").write_text('{"v":1,"oper')
-    (tmp_path / "accounts" / ".draft-y").write_text('{"v":1,"acc')
+    (tmp_path / ".draft-x").write_text('{"v":2,"oper')
 
     assert Keyring.open(tmp_path).fabric_public == Keyring.open(tmp_path).fabric_public
 
 
-@pytest.mark.parametrize("text", ["", "{}", '{"v":1,"operator":"SO', '{"v":1,"operator":"x","system":"y"}', "\ufffd"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "{}",
+        '{"v":2,"operator":"SO',
+        '{"v":2,"operator":"x","system":"y"}',
+        '{"v":2,"operator":"x","system":"y","accounts":"00"}',
+        json.dumps({"v": 2, "operator": "x", "system": "y", "accounts": "00" * 32}),
+        '{"v":1,"operator":"x","system":"y"}',
+        "\ufffd",
+    ],
+)
 def test_a_damaged_key_file_is_named_and_never_replaced(tmp_path: Path, text: str) -> None:
     path = tmp_path / "operator.json"
     path.write_text(text)
@@ -245,14 +283,16 @@ def test_a_damaged_key_file_is_named_and_never_replaced(tmp_path: Path, text: st
 
 def test_a_seed_of_another_kind_is_found(tmp_path: Path) -> None:
     user = KeyPair.generate(Kind.USER).seed
-    (tmp_path / "operator.json").write_text(json.dumps({"v": 1, "operator": user, "system": user}))
+    (tmp_path / "operator.json").write_text(
+        json.dumps({"v": 2, "operator": user, "system": user, "accounts": "00" * 32})
+    )
 
     with pytest.raises(InvalidArgument, match="kind user"):
         Keyring.open(tmp_path)
 
 
 def test_keys_of_a_newer_loominal_ask_for_an_upgrade(tmp_path: Path) -> None:
-    (tmp_path / "operator.json").write_text('{"v":2}')
+    (tmp_path / "operator.json").write_text('{"v":3}')
 
     with pytest.raises(UpgradeNeeded, match=r"operator\.json"):
         Keyring.open(tmp_path)
@@ -274,7 +314,7 @@ def test_a_name_that_is_more_than_one_subject_token_is_refused_at_minting(tmp_pa
         ring.hub_credential("p1", name)
     with pytest.raises(InvalidArgument):
         ring.project_public(name)
-    assert {path.name for path in (tmp_path / "accounts").iterdir()} <= {"_fabric.json", "p1.json"}
+    assert [path.name for path in tmp_path.iterdir()] == ["operator.json"]
 
 
 def test_the_fabrics_own_account_has_no_agents(tmp_path: Path) -> None:

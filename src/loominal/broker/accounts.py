@@ -11,7 +11,7 @@ from typing import Protocol, TypeVar
 import msgspec
 
 from loominal.broker import subjects
-from loominal.broker.claims import user_claims
+from loominal.broker.claims import name_in, user_claims
 from loominal.broker.connection import Broker
 from loominal.broker.jetstream import call
 from loominal.broker.nkeys import Kind, is_public_key
@@ -85,10 +85,13 @@ class Accounts:
         if outcome.data is None or outcome.data.code != ACCEPTED:
             raise BrokerUnavailable("the broker did not say that it took the account")
 
-    async def knows(self, account_public: str) -> bool:
-        """Return whether the broker has a JWT of the account. Raises: BrokerUnavailable, HubUnavailable."""
+    async def name_of(self, account_public: str) -> str:
+        """Return the name in the JWT that the broker has of the account, "" if it has none that can be read.
+
+        Nobody has checked who signed it. Raises: BrokerUnavailable, HubUnavailable.
+        """
         answer = await self._broker.request(subjects.claims_lookup(account_public), b"", seconds=PUSH_SECONDS)
-        return bool(answer.data)
+        return name_in(answer.data.decode("ascii", "replace"))
 
 
 def connection_gone(event: bytes) -> Connection | None:

@@ -1,11 +1,14 @@
 """The signing keys of a fabric: operator, system account, and one account for each project and for the fabric itself.
 
-Only weft and the supervisor of the embedded broker open it; agents and machines get JWTs minted by it.
+Only weft and the supervisor of the embedded broker open it; agents and machines get JWTs minted by it. It is one file,
+written once: wefts on several machines have copies of it.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, TypeVar
+import hmac
+import secrets
+from typing import TYPE_CHECKING
 
 import msgspec
 
@@ -18,11 +21,12 @@ from loominal.model.errors import InvalidArgument, UpgradeNeeded
 from loominal.model.names import subject_token
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Mapping
     from datetime import datetime
     from pathlib import Path
 
-FORMAT = 1
+FILE, FORMAT = "operator.json", 2
+SECRET_BYTES = 32
 EVERYTHING = (">",)  # named, since a missing list would mean the same by accident
 
 
@@ -32,24 +36,13 @@ class _Version(msgspec.Struct, frozen=True, kw_only=True):
     v: int
 
 
-class _OperatorKeys(msgspec.Struct, frozen=True, kw_only=True):
-    """What `operator.json` holds: seeds of the operator and of the system account."""
+class _Keys(msgspec.Struct, frozen=True, kw_only=True):
+    """What the file holds: seeds of operator and system account, and what all other keys are derived from."""
 
     v: int
     operator: str
     system: str
-
-
-class _AccountKeys(msgspec.Struct, frozen=True, kw_only=True):
-    """What `accounts/<project>.json` holds: seeds of the account and of the two roles inside it."""
-
-    v: int
-    account: str
-    hub: str
-    member: str
-
-
-_Keys = TypeVar("_Keys", _OperatorKeys, _AccountKeys)
+    accounts: str  # hexadecimal
 
 
 class _Account(msgspec.Struct, frozen=True, kw_only=True):
@@ -61,29 +54,36 @@ class _Account(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Keyring:
-    """The signing keys in one directory (mode 0700), each made at its first use.
+    """The signing keys in one directory (mode 0700), made when it is first opened.
 
-    Several processes may hold the same directory: whoever makes a key first, all end with that one.
+    Several processes may open a new one at once: whoever makes the keys first, all end with those. The keys of an
+    account and its roles follow from the project's id, so whoever has a copy of the directory has them, too.
     """
 
-    def __init__(self, directory: Path, operator: KeyPair, system: KeyPair) -> None:
-        self._directory = directory
+    def __init__(self, operator: KeyPair, system: KeyPair, secret: bytes) -> None:
         self._operator = operator
         self._system = system
+        self._secret = secret
         self._accounts: dict[str, _Account] = {}
 
     @classmethod
     def open(cls, directory: Path) -> Keyring:
         """Return the keyring in `directory`, made if it is not there.
 
-        Raises: InvalidArgument if the directory or a key file cannot be used, UpgradeNeeded if it is of a newer format.
+        Raises: InvalidArgument if the directory or its file cannot be used, UpgradeNeeded if it is of a newer format.
         """
-        _private_directory(directory / "accounts")
-        path = directory / "operator.json"
-        keys = _read_or_create(path, _OperatorKeys, _new_operator)
-        ring = cls(directory, _key(path, keys.operator, Kind.OPERATOR), _key(path, keys.system, Kind.ACCOUNT))
-        ring._account(subjects.FABRIC)
-        return ring
+        _private_directory(directory)
+        path = directory / FILE
+        keys = _read_or_create(path)
+        try:
+            secret = bytes.fromhex(keys.accounts)
+        except ValueError:
+            secret = b""
+        if len(secret) != SECRET_BYTES:
+            raise InvalidArgument(
+                f"{path}: `accounts` is no secret of {SECRET_BYTES} bytes", "restore it from a backup"
+            )
+        return cls(_key(path, keys.operator, Kind.OPERATOR), _key(path, keys.system, Kind.ACCOUNT), secret)
 
     @property
     def operator_jwt(self) -> str:
@@ -104,11 +104,6 @@ class Keyring:
     def fabric_public(self) -> str:
         """The public key of the fabric's own account."""
         return self.project_public(subjects.FABRIC)
-
-    def projects(self) -> list[str]:
-        """Return the ids of the projects that have keys, also those the broker has forgotten."""
-        names = {path.stem for path in (self._directory / "accounts").glob("*.json")}
-        return sorted(names - {subjects.FABRIC})
 
     def project_public(self, project: str) -> str:
         """Return the public key of a project's account (or of `subjects.FABRIC`)."""
@@ -167,38 +162,41 @@ class Keyring:
     def _account(self, project: str) -> _Account:
         name = subject_token(project, "project")
         if name not in self._accounts:
-            path = self._directory / "accounts" / f"{name}.json"
-            keys = _read_or_create(path, _AccountKeys, _new_account)
-            own, hub, member = (_key(path, seed, Kind.ACCOUNT) for seed in (keys.account, keys.hub, keys.member))
+            own, hub, member = (self._derived(f"{name} {role}") for role in ("account", "hub", "member"))
             self._accounts[name] = _Account(own=own, hub=hub, member=member)
         return self._accounts[name]
 
+    def _derived(self, purpose: str) -> KeyPair:
+        """Return the key for `purpose`. Source: HKDF-Expand of RFC 5869, whose first block is as long as a key."""
+        return KeyPair(Kind.ACCOUNT, hmac.digest(self._secret, f"loominal {purpose}".encode() + b"\x01", "sha256"))
 
-def _read_or_create(path: Path, kind: type[_Keys], make: Callable[[], _Keys]) -> _Keys:
+
+def _read_or_create(path: Path) -> _Keys:
     """Return what the file holds; if there is none, what it holds after one was offered to it."""
     text = read_secret(path)
     if text is None:
-        create_secret(path, msgspec.json.encode(make()).decode())
+        create_secret(path, msgspec.json.encode(_new_keys()).decode())
         text = read_secret(path) or ""  # perhaps another process's
     try:
         version = msgspec.json.decode(text, type=_Version).v
         if version > FORMAT:
             raise UpgradeNeeded(f"{path} was written by a newer Loominal (format {version})", "upgrade Loominal here")
-        return msgspec.json.decode(text, type=kind)
+        if version < FORMAT:
+            raise InvalidArgument(
+                f"{path} was written by an early Loominal (format {version}), whose fabrics cannot be carried on",
+                f"move {path.parent.parent} away: a new fabric begins there",
+            )
+        return msgspec.json.decode(text, type=_Keys)
     except msgspec.DecodeError as error:
         raise InvalidArgument(
             f"{path} is no key file: {error}", "restore it from a backup; it is never made anew"
         ) from error
 
 
-def _new_operator() -> _OperatorKeys:
+def _new_keys() -> _Keys:
     operator, system = KeyPair.generate(Kind.OPERATOR), KeyPair.generate(Kind.ACCOUNT)
-    return _OperatorKeys(v=FORMAT, operator=operator.seed, system=system.seed)
-
-
-def _new_account() -> _AccountKeys:
-    account, hub, member = (KeyPair.generate(Kind.ACCOUNT).seed for _ in range(3))
-    return _AccountKeys(v=FORMAT, account=account, hub=hub, member=member)
+    accounts = secrets.token_hex(SECRET_BYTES)
+    return _Keys(v=FORMAT, operator=operator.seed, system=system.seed, accounts=accounts)
 
 
 def _key(path: Path, seed: str, kind: Kind) -> KeyPair:

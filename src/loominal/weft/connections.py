@@ -6,11 +6,12 @@ import asyncio
 import logging
 
 from loominal.broker import subjects
-from loominal.broker.accounts import Connection, connection_gone, list_connections
+from loominal.broker.accounts import Accounts, Connection, connection_gone, list_connections
 from loominal.broker.connection import Broker, Received
 from loominal.broker.keyring import Keyring
 from loominal.fabric.hub.access.authority import FabricRegistry
 from loominal.model.errors import LoominalError
+from loominal.model.names import PROJECT_NAME
 from loominal.weft.projects import Projects
 
 HUB_NAME = "weft"
@@ -22,29 +23,42 @@ log = logging.getLogger(__name__)
 class Connections:
     """Tells `projects` of the agents that come and go. `system` is connected to the system account."""
 
-    def __init__(self, system: Broker, registry: FabricRegistry, keyring: Keyring, projects: Projects) -> None:
+    def __init__(
+        self, system: Broker, accounts: Accounts, registry: FabricRegistry, keyring: Keyring, projects: Projects
+    ) -> None:
         self._system = system
+        self._broker_accounts = accounts
         self._registry = registry
         self._keyring = keyring
         self._projects = projects
         self._open: dict[tuple[str, str], set[tuple[str, int]]] = {}  # of an agent in a project: server, cid
-        self._accounts: dict[str, str] = {}  # public key -> project
-        self._connected = asyncio.Event()
+        # public key of an account -> project, "" for the fabric's own and for those of nobody we know
+        self._accounts: dict[str, str] = {keyring.fabric_public: "", keyring.system_public: ""}
+        self._unknown: set[str] = set()  # accounts that somebody is connected to
+        self._look = asyncio.Event()  # at everything, after a connect, and at what is unknown
+        self._list_due = False  # nothing was listed since the last connect
 
     async def follow(self) -> None:
         """Follow until cancelled."""
         await self._system.subscribe(subjects.system_connects(), self._hear_coming)
         await self._system.subscribe(subjects.system_disconnects(), self._hear_going)
-        self._system.on_connect(self._connected.set)
+        self._system.on_connect(self._connect)
         while True:
-            await self._connected.wait()
-            self._connected.clear()
+            await self._look.wait()
+            self._look.clear()
             try:
-                await self._list()
+                if self._list_due:
+                    self._list_due = False
+                    await self._list()
+                await self._find_projects()
             except LoominalError as error:
                 log.info("who is connected is not known yet: %s", error)
                 await asyncio.sleep(AGAIN_SECONDS)
-                self._connected.set()
+                self._connect()
+
+    def _connect(self) -> None:
+        self._list_due = True
+        self._look.set()
 
     async def _list(self) -> None:
         """Know all connections there are; those that went while nobody listened are gone now."""
@@ -56,6 +70,19 @@ class Connections:
         for (project, agent), which in before:
             if which not in there:
                 self._close(project, agent, which, closed=False)
+
+    async def _find_projects(self) -> None:
+        """See to it that projects are served that only the broker knows: the registry lost them, or is behind.
+
+        Their agents are to hear that they must enrol again.
+        """
+        for account in list(self._unknown):
+            name = await self._broker_accounts.name_of(account)
+            is_ours = PROJECT_NAME.fullmatch(name) is not None and self._keyring.project_public(name) == account
+            self._accounts[account] = name if is_ours else ""
+            self._unknown.discard(account)
+            if is_ours:
+                self._projects.need(name)
 
     def _hear_coming(self, message: Received) -> None:
         if connection := connection_gone(message.data):
@@ -90,11 +117,12 @@ class Connections:
             self._projects.went(project, agent, closed=closed)
 
     def _account(self, connection: Connection) -> str:
-        """Return the project in whose account an agent is; "" for wefts and for who is in none."""
+        """Return the project in whose account an agent is; "" for wefts, for who is in none, and until it is found."""
         if connection.name == HUB_NAME:
             return ""
         if connection.account not in self._accounts:
-            self._accounts = {self._keyring.project_public(each): each for each in self._keyring.projects()}
+            self._unknown.add(connection.account)
+            self._look.set()
         return self._accounts.get(connection.account, "")
 
     def _project_of(self, connection: Connection) -> str:

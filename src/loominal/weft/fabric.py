@@ -163,7 +163,7 @@ class OperatorFabric:
             projects = Projects(self._connect, self._title, registry, self._timings, members, group)
             await members.heed(projects.load)
             self._projects = projects
-            connections = Connections(system, registry, self._keyring, projects)
+            connections = Connections(system, accounts, registry, self._keyring, projects)
             group.create_task(connections.follow(), name="connections")
             group.create_task(_look_through(projects, self._timings, registry), name="what is needed")
             watch = StoreWatch(projects.fullness, lambda: [*projects.logs(), bucket.log], self._restart)
@@ -204,8 +204,8 @@ class OperatorFabric:
             try:
                 if registry.revocations(subjects.FABRIC):  # a broker that lost its store has forgotten them
                     await registry.push_account(subjects.FABRIC)
-                for project in self._keyring.projects():
-                    if not await accounts.knows(self._keyring.project_public(project)):
+                for project in sorted({*registry.project_ids(), *(self._projects.known() if self._projects else ())}):
+                    if not await accounts.name_of(self._keyring.project_public(project)):
                         log.warning("the broker has forgotten the account of project %s", project)
                         await registry.push_account(project)
             except LoominalError as error:
@@ -216,6 +216,7 @@ class OperatorFabric:
         told = ""
         while True:
             try:
+                await bucket.log.broker.wait_up(ANSWER_SECONDS)
                 await bucket.ensure()
                 await follower.caught_up(READ_SECONDS)
                 if self._machine is not None:
@@ -336,7 +337,8 @@ class OpenFabric:
 def _reasons(members: Membership, projects: Projects) -> list[str]:
     if not members.sure():
         return ["membership: this weft cannot tell the others that it lives"]
-    return [f"leadership: project {project} is not served yet" for project in projects.not_ready()]
+    late = [f"leadership: project {project} is not served yet" for project in projects.not_ready()]
+    return late + [f"upgrade: {why}" for why in projects.read_only()]
 
 
 async def _leave(members: Membership | None, projects: Projects | None, seconds: float) -> None:

@@ -128,6 +128,11 @@ class Projects:
         """Return the ids of the projects that are to be served and are not at the moment."""
         return [project for project in sorted(self._hubs) if not self.is_served(project)]
 
+    def read_only(self) -> list[str]:
+        """Return why projects are only read here, one line each: a newer release has written there."""
+        hubs = (hub for _, hub in sorted(self._hubs.items()) if hub is not None)
+        return [f"{why.message}: {why.hint}" for hub in hubs if (why := hub.reads_only) is not None]
+
     def leaders(self) -> dict[str, str]:
         """Return the weft that leads each loaded project, "" where nobody does."""
         return {project: hub.project.leadership.holder for project, hub in self._hubs.items() if hub is not None}

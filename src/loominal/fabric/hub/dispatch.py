@@ -34,7 +34,9 @@ from loominal.model.errors import (
     InvalidArgument,
     LoominalError,
     NotRegistered,
+    Problem,
     TooLarge,
+    error_from,
 )
 from loominal.model.grant import Role
 from loominal.model.names import SUBJECT_TOKEN, nearest, shown
@@ -50,17 +52,17 @@ ANSWER_ROOM = 16_384  # bytes of a message kept free for what surrounds an answe
 
 
 class Dispatcher:
-    """Answers the requests of one project with `handlers`, each in its own task of `group`."""
+    """Answers the requests of one project with `handlers`, each in its own task of `group`; others with `refusal`."""
 
     def __init__(
         self,
         project: Project,
         handlers: Mapping[str, Handler],
         group: asyncio.TaskGroup,
-        refusal: LoominalError | None = None,
+        refusal: Problem | None = None,
     ) -> None:
         self._project = project
-        self._refusal = refusal  # what is answered to everybody, if anything
+        self._refusal = refusal
         self._handlers = handlers
         self._group = group
         self._running: dict[tuple[str, str], _Running] = {}  # by agent and op
@@ -125,8 +127,6 @@ class Dispatcher:
 
     async def _answer(self, operation: Operation, agent: str, request: Request) -> bytes:
         try:
-            if self._refusal is not None:
-                raise self._refusal
             caller = self._caller(agent, request)
             self._admit(operation, caller)
             key = (operation.name, agent, request.op, hashlib.sha256(request.args).digest())
@@ -148,6 +148,8 @@ class Dispatcher:
             return _failed(Internal(f"{operation.name} failed inside the hub", "the coordinator's log has the details"))
 
     def _operation(self, name: str) -> Operation:
+        if name in OPERATIONS and name not in self._handlers and self._refusal is not None:
+            raise error_from(self._refusal)
         if name not in self._handlers:
             likely = nearest(name[:100], OPERATIONS)
             raise InvalidArgument(f"there is no operation {shown(name)}", f"did you mean {likely!r}?")

@@ -1,4 +1,4 @@
-"""Which function answers which operation."""
+"""Which function answers which operation; `READING` are those for a weft that may write nothing."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from loominal.fabric.hub.agents import ops_identity, ops_registry
 from loominal.fabric.hub.project import Handler
 from loominal.fabric.hub.talk import ops_channels, ops_events, ops_inbox
 from loominal.fabric.hub.work import claiming, dead_letters, details, ending, querying, submitting
+from loominal.fabric.operations import OPERATIONS
 
 HANDLERS: dict[str, Handler] = {
     handler.__name__: handler
@@ -47,4 +48,8 @@ HANDLERS: dict[str, Handler] = {
         ops_machines.list_machines,
         ops_machines.revoke_machine,
     )
+}
+READING: dict[str, Handler] = {
+    **{name: handler for name, handler in HANDLERS.items() if OPERATIONS[name].reads},
+    "hello": ops_identity.meet,
 }

@@ -15,7 +15,7 @@ from loominal.fabric.hub import streams
 from loominal.fabric.hub.agents import heartbeats
 from loominal.fabric.hub.dispatch import Dispatcher
 from loominal.fabric.hub.handlers import HANDLERS
-from loominal.fabric.hub.lead import due
+from loominal.fabric.hub.lead import due, reading
 from loominal.fabric.hub.lead.leadership import NOBODY
 from loominal.fabric.hub.lead.pulse import Pulse
 from loominal.fabric.hub.lead.rest import at_rest
@@ -47,7 +47,8 @@ class Hub:
         self.project = project
         self.ready = asyncio.Event()  # it leads and answers
         self.loaded = asyncio.Event()
-        self.settled = asyncio.Event()  # it is ready, or follows another weft's lead
+        self.settled = asyncio.Event()  # it is ready, reads only, or follows another weft's lead
+        self.reads_only: UpgradeNeeded | None = None  # why everything else is refused
         self.went_back = False  # the streams are others now, or lost records that were read
         self._new_life = new_life  # that happened to the hub before this one
         self._ensured = False
@@ -61,7 +62,7 @@ class Hub:
         """Whether the project is answered here, or that is another weft's business."""
         lead = self.project.leadership
         others = lead.holder != lead.members.me and lead.members.order(self.project.id)[:1] != [lead.members.me]
-        return self.ready.is_set() or lead.elsewhere or others
+        return self.ready.is_set() or self.reads_only is not None or lead.elsewhere or others
 
     @property
     def is_idle(self) -> bool:
@@ -77,7 +78,7 @@ class Hub:
     async def serve(self) -> None:
         """Follow, and lead when it falls to this weft; return when it has left or another weft leads.
 
-        Raises: Replaced when the project must be loaded anew, UpgradeNeeded, BrokerUnavailable.
+        Raises: Replaced when the project must be loaded anew, BrokerUnavailable.
         """
         project, lead = self.project, self.project.leadership
         await project.broker.wait_up(CONNECT_SECONDS)
@@ -86,11 +87,8 @@ class Hub:
         try:
             async with asyncio.TaskGroup() as group:
                 if lead.falls_to_me(project.id):
-                    try:
+                    with suppress(UpgradeNeeded):  # it is read as it is; `_wait_for_lead` meets this again
                         await self._ensure()
-                    except UpgradeNeeded as error:
-                        await self._refuse(error, group)
-                        raise _Over from error
                 loading = Loading(project, group)
                 await loading.load()
                 group.create_task(self._watch(loading), name=f"streams of {project.id}")
@@ -106,25 +104,26 @@ class Hub:
             off()
 
     async def _ensure(self) -> None:
-        if not self._ensured:
-            await streams.ensure(self.project, new_life=self._new_life)
-            self._ensured = True
+        """Make ready to lead. Raises: UpgradeNeeded if a newer release has written here, perhaps just now."""
+        if self._ensured:
+            await streams.check_format(self.project)
+            return
+        await streams.ensure(self.project, new_life=self._new_life)
+        self._ensured = True
 
-    async def _refuse(self, error: UpgradeNeeded, group: asyncio.TaskGroup) -> None:
-        """Answer everybody with `error` until a weft is there that can lead, which may be coming back just now."""
-        project, lead = self.project, self.project.leadership
-        log.warning("%s; requests are refused: %s", error.message, error.hint)
+    async def _read_only(self, why: UpgradeNeeded, group: asyncio.TaskGroup) -> None:
+        """Answer reads until a weft is there that can lead, which may be coming back just now, or this one leaves."""
         with suppress(TimeoutError):
             async with asyncio.timeout(COMING_SECONDS):
                 await self._until_not_mine()
-        if not lead.falls_to_me(project.id):
-            return
-        dispatcher = Dispatcher(project, HANDLERS, group, refusal=error)
-        listening = await project.broker.subscribe(subjects.requests(project.id), dispatcher.receive)
+                return
+        self.reads_only = why
+        self.settled.set()
         try:
-            await self._until_not_mine()
+            async with reading.answered(self.project, why, group):
+                await self._until_not_mine()
         finally:
-            await listening.stop()
+            self.reads_only = None
 
     async def _until_not_mine(self) -> None:
         lead = self.project.leadership
@@ -151,8 +150,13 @@ class Hub:
             while True:
                 lead.news.clear()
                 if lead.falls_to_me(project.id):
-                    if await self._take():
-                        return True
+                    try:
+                        if await self._take():
+                            return True
+                    except UpgradeNeeded as error:
+                        await self._read_only(error, group)
+                        if self._leaving:
+                            return False
                 elif self._leaving:
                     return False
                 else:
@@ -179,6 +183,7 @@ class Hub:
         except Conflict:  # another was quicker, or a former leader's last guarded write
             await self.project.leadership.read(self.project)
             return False
+        await streams.mark_format(self.project)
         return True
 
     async def _lead(self, group: asyncio.TaskGroup, loading: Loading) -> None:

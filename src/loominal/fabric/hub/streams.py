@@ -7,6 +7,7 @@ import uuid
 import msgspec
 
 from loominal.broker import subjects
+from loominal.broker.bucket import Entry
 from loominal.broker.log import Log, StreamSettings
 from loominal.fabric.hub.project import Project
 from loominal.model import record as records
@@ -37,14 +38,15 @@ class FormatRecord(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
 async def ensure(project: Project, *, new_life: bool = False) -> None:
     """Make the project's streams where they are missing, and know the generation; `new_life` asks for another one.
 
-    Raises: UpgradeNeeded if a newer release has written here, BrokerUnavailable, QuotaExceeded.
+    Raises: UpgradeNeeded if a newer release has written here, and then nothing was touched; BrokerUnavailable,
+    QuotaExceeded.
     """
+    await check_format(project)
     p = project.id
     registry = await project.bucket.ensure()
     if registry.asked_at:
         project.clock.learn(registry.asked_at)
     created = {project.bucket.log.stream: registry.created}
-    await _check_format(project)
     chat = StreamSettings(
         subjects=(subjects.every("ch", p),),
         max_per_subject=PER_CHANNEL,
@@ -83,37 +85,44 @@ async def ensure(project: Project, *, new_life: bool = False) -> None:
     project.generation = await _generation(project, created, new_life=new_life)
 
 
-async def _check_format(project: Project) -> None:
+async def check_format(project: Project) -> None:
+    """Know the generation and raise UpgradeNeeded if a newer release has written here. Raises: BrokerUnavailable."""
     entry = await project.bucket.get(FORMAT_KEY)
-    if entry is None:
-        value = records.encode(FormatRecord(format=FORMAT))
-        try:
-            await project.bucket.write(FORMAT_KEY, value, revision=0)
-        except Conflict:
-            await _check_format(project)
+    if entry is None or (stored := _format(project, entry)) <= FORMAT:
         return
+    generation = await project.bucket.get(GENERATION)
+    if known := _known_generation(project, generation):
+        project.generation = known.id
+    raise UpgradeNeeded(
+        f"project {project.id} is stored in format {stored}, the coordinator that answers writes {FORMAT}",
+        "upgrade the coordinator's Loominal (`pip install -U loominal`) and restart weft; until then it only reads",
+    )
+
+
+async def mark_format(project: Project) -> None:
+    """Store that the project is written in our format from now on. Raises: Conflict, BrokerUnavailable.
+
+    A new leader calls it, before it writes anything else: whoever took the lead from it then finds it stored.
+    """
+    entry = await project.bucket.get(FORMAT_KEY)
+    if entry is None or _format(project, entry) < FORMAT:
+        value = records.encode(FormatRecord(format=FORMAT))
+        await project.bucket.write(FORMAT_KEY, value, revision=entry.revision if entry else 0)
+
+
+def _format(project: Project, entry: Entry) -> int:
+    """Return the format that stands there; one that cannot be read is taken for ours."""
     try:
-        stored = records.decode(FormatRecord, entry.value).value.format
+        return records.decode(FormatRecord, entry.value).value.format
     except CorruptRecord as error:
         project.note_corrupt(FORMAT_KEY, error)
-        return
-    if stored < FORMAT:
-        await project.bucket.write(FORMAT_KEY, records.encode(FormatRecord(format=FORMAT)), revision=entry.revision)
-    if stored > FORMAT:
-        raise UpgradeNeeded(
-            f"project {project.id} is stored in format {stored}, this weft writes {FORMAT}",
-            "upgrade this weft (`pip install -U loominal`)",
-        )
+        return FORMAT
 
 
 async def _generation(project: Project, created: dict[str, str], *, new_life: bool) -> str:
     """Return the generation of these streams: the stored one, or a new one if any stream was made since."""
     entry = await project.bucket.get(GENERATION)
-    try:
-        known = records.decode(GenerationRecord, entry.value).value if entry else None
-    except CorruptRecord as error:
-        project.note_corrupt(GENERATION, error)
-        known = None
+    known = _known_generation(project, entry)
     if known and known.created == created and not new_life:
         return known.id
     fresh = GenerationRecord(id=uuid.uuid4().hex, created=created)
@@ -123,3 +132,11 @@ async def _generation(project: Project, created: dict[str, str], *, new_life: bo
     except Conflict:
         return await _generation(project, created, new_life=new_life)
     return fresh.id
+
+
+def _known_generation(project: Project, entry: Entry | None) -> GenerationRecord | None:
+    try:
+        return records.decode(GenerationRecord, entry.value).value if entry else None
+    except CorruptRecord as error:
+        project.note_corrupt(GENERATION, error)
+        return None

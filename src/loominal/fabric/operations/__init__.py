@@ -50,7 +50,7 @@ OPERATIONS: dict[str, Operation] = {
             dead_letters.DeadLetterMoved,
             registered=True,
         ),
-        Operation("wait_for_events", events.WaitForEvents, events.Events, registered=True, waits=True),
+        Operation("wait_for_events", events.WaitForEvents, events.Events, reads=True, registered=True, waits=True),
         Operation("grant_access", access.GrantAccess, access.GrantView, tool=False, operator=True),
         Operation("list_grants", access.ListGrants, access.Grants, tool=False, operator=True, reads=True),
         Operation("revoke_grant", access.RevokeGrant, access.GrantView, tool=False, operator=True),

@@ -37,6 +37,7 @@ from loominal.model.record import decode, encode
 log = logging.getLogger(__name__)
 
 KEPT = timedelta(days=1)  # how long after its end an invitation is still told why it is refused
+CATCH_UP_SECONDS = 5.0  # with what other wefts write: milliseconds, unless the broker is ill
 TRIES = 5  # compare-and-set writes to one key before somebody else's pace is too much
 
 Kind = TypeVar("Kind", Machine, Invitation, Enrolment, ProjectRecord, DueRecord, Grant)
@@ -56,6 +57,7 @@ class FabricRegistry:
         self._bucket = bucket
         self._keyring = keyring
         self._accounts = accounts
+        self._following: Follower | None = None
         self._own = own_user_grant(owner)
         self._records: defaultdict[type[FabricRecord], dict[str, FabricRecord]] = defaultdict(dict)  # by kind and key
         self._extras: dict[str, dict[str, msgspec.Raw]] = {}  # fields of later versions, written back
@@ -72,7 +74,8 @@ class FabricRegistry:
             self.clear()
             replaced()
 
-        return self._bucket.follow(self.apply, on_reset=forget)
+        self._following = self._bucket.follow(self.apply, on_reset=forget)
+        return self._following
 
     def clear(self) -> None:
         """Forget everything: the bucket was replaced."""
@@ -314,8 +317,17 @@ class FabricRegistry:
             self.apply(Deleted(key=key, revision=await self._bucket.delete(key, revision=self._revisions[key])))
 
     async def push_account(self, project: str) -> None:
-        """Make the broker know the account of `project`, and who is cut off from it. Raises: BrokerUnavailable."""
-        await self._accounts.push(self._keyring.account_jwt(project, self.revocations(project)))
+        """Make the broker know the account of `project`, and who is cut off from it. Raises: BrokerUnavailable.
+
+        Of two wefts that push at once the last one is heard. It looks once more for what the other one has recorded
+        before, and so no revocation is undone.
+        """
+        pushed: dict[str, int] | None = None
+        while (cut_off := self.revocations(project)) != pushed:
+            await self._accounts.push(self._keyring.account_jwt(project, cut_off))
+            pushed = cut_off
+            if self._following is not None:
+                await self._following.up_to_date(CATCH_UP_SECONDS)
 
     def _standing(self, bound: Enrolment) -> Standing | None:
         machine = self.machine(bound.machine)

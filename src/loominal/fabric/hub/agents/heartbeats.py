@@ -27,14 +27,8 @@ Taker = Callable[[Received], None]
 
 def take(project: Project, message: Received, group: asyncio.TaskGroup) -> None:
     """Take one heartbeat; what cannot be read is dropped, what names foreign claims is answered by nudges."""
-    agent = subjects.last_token(message.subject)
-    try:
-        beat = arguments(Beat, message.data)
-    except LoominalError as error:
-        log.info("a heartbeat of %s cannot be read: %s", shown(agent), error)
-        return
-    now = project.clock.monotonic()
-    if project.authority.standing(project.id, agent) is None or not SUBJECT_TOKEN.fullmatch(beat.incarnation):
+    agent, beat, now = subjects.last_token(message.subject), _read(project, message), project.clock.monotonic()
+    if beat is None:
         return
     if not project.presence.beat(agent, beat.incarnation, now, leaving=beat.leaving):
         told = nudge(project, agent, ControlKind.SUPERSEDED, incarnation=beat.incarnation)
@@ -43,6 +37,25 @@ def take(project: Project, message: Received, group: asyncio.TaskGroup) -> None:
     strange = project.leases.beat(agent, beat, now)
     if strange and not beat.leaving:
         group.create_task(_sort_out(project, agent, beat.incarnation, strange), name=f"claims of {agent}")
+
+
+def note(project: Project, message: Received) -> None:
+    """Take from one heartbeat that its agent is alive, and nothing of the claims that it names."""
+    if beat := _read(project, message):
+        agent, now = subjects.last_token(message.subject), project.clock.monotonic()
+        project.presence.beat(agent, beat.incarnation, now, leaving=beat.leaving)
+
+
+def _read(project: Project, message: Received) -> Beat | None:
+    """Return a heartbeat, None if it cannot be read or its agent has no standing."""
+    agent = subjects.last_token(message.subject)
+    try:
+        beat = arguments(Beat, message.data)
+    except LoominalError as error:
+        log.info("a heartbeat of %s cannot be read: %s", shown(agent), error)
+        return None
+    known = project.authority.standing(project.id, agent) is not None
+    return beat if known and SUBJECT_TOKEN.fullmatch(beat.incarnation) else None
 
 
 async def _sort_out(project: Project, agent: str, incarnation: str, strange: list[tuple[str, int]]) -> None:

@@ -41,6 +41,16 @@ MESSAGES_SHOWN, READY_SHOWN, CHANNELS_SHOWN = 5, 5, 10
 
 async def hello(project: Project, caller: Caller, args: Hello) -> Welcome:
     """Take the caller's process as the agent's from now on, and tell it where it is."""
+    welcome = await meet(project, caller, args)
+    if project.agents.get(caller.agent) is not None:
+        await save(project, caller.agent, lambda record: _greeted(project, caller, record), op=caller.op)
+    if not args.adopts:
+        return welcome
+    return replace(welcome, claims=tuple([held(item) async for item in adopted(project, caller)]))
+
+
+async def meet(project: Project, caller: Caller, args: Hello) -> Welcome:
+    """Do the part of `hello` that writes nothing."""
     said = Hello(
         client=_one_line(args.client)[:TEXT_CHARACTERS],
         hostname=_one_line(args.hostname)[:TEXT_CHARACTERS],
@@ -51,8 +61,6 @@ async def hello(project: Project, caller: Caller, args: Hello) -> Welcome:
     if old := project.presence.hello(caller.agent, caller.incarnation, said, project.clock.monotonic()):
         note = "another process speaks for this agent now"
         await nudge(project, caller.agent, ControlKind.SUPERSEDED, note=note, incarnation=old)
-    if project.agents.get(caller.agent) is not None:
-        await save(project, caller.agent, lambda record: _greeted(project, caller, record), op=caller.op)
     return Welcome(
         guid=caller.agent,
         project_id=project.id,
@@ -62,7 +70,6 @@ async def hello(project: Project, caller: Caller, args: Hello) -> Welcome:
         proto=PROTO,
         heartbeat_seconds=project.timings.heartbeat_seconds,
         lease_seconds=project.timings.lease_seconds,
-        claims=tuple([held(item) async for item in adopted(project, caller)]) if args.adopts else (),
     )
 
 

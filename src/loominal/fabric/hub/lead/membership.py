@@ -74,12 +74,11 @@ class Membership:
     def order(self, project: str) -> list[str]:
         """Return the wefts that are alive and stay in the order in which they are to lead `project`.
 
-        Those of an older format come last: they cannot lead what a newer one has written.
+        Those of an older format are left out: they cannot lead what a newer one has written, this weft for example.
         """
         formats = {weft: self._members[weft].format for weft in self.weft_ids if weft in self._members}
-        ranked = order(project, formats)
-        newest = max(formats.values(), default=0)
-        return [w for w in ranked if formats[w] == newest] + [w for w in ranked if formats[w] < newest]
+        newest = max(self._own.format, *formats.values())
+        return order(project, [weft for weft, format_ in formats.items() if format_ == newest])
 
     def is_dead(self, weft: str) -> bool:
         """Return whether `weft` is known to have ended, or has not renewed its record for too long."""
