@@ -67,3 +67,20 @@ def test_a_token_without_tls_is_refused() -> None:
 def test_a_token_of_a_later_version_says_what_to_upgrade() -> None:
     with pytest.raises(UpgradeNeeded):
         Token.from_text(packed(b'{"v": 2}'))
+
+
+def test_an_agents_enrolment_may_go_without_tls_where_its_fabric_does() -> None:
+    plain = msgspec.structs.replace(TOKEN, ca="", urls=("nats://127.0.0.1:4222",), agent="a", project="shop")
+
+    assert Token.enrolment(plain.to_text()) == plain
+    with pytest.raises(InvalidArgument, match="no address"):
+        Token.enrolment(msgspec.structs.replace(plain, ca=TOKEN.ca).to_text())
+
+
+def test_an_invitation_and_an_enrolment_are_not_taken_for_each_other() -> None:
+    agents = msgspec.structs.replace(TOKEN, agent="a", project="shop")
+
+    with pytest.raises(InvalidArgument, match="launched agent"):
+        Token.from_text(agents.to_text())
+    with pytest.raises(InvalidArgument, match="for a machine"):
+        Token.enrolment(TOKEN.to_text())

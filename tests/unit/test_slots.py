@@ -210,3 +210,29 @@ def test_a_session_with_a_handle_is_the_agent_that_had_it(tmp_path: Path) -> Non
         assert not is_free_slot(tmp_path, "shop", "c", "alice")
     with take_slot(tmp_path, "shop", "c", session="s2") as same:
         assert same.id == old.id
+
+
+def test_an_agent_of_another_machine_is_left_alone(tmp_path: Path) -> None:
+    with take(tmp_path) as first:
+        first.enrols_as("laptop-1")
+        first.remember_handle("ann")
+    with take_slot(tmp_path, "shop", "python", handle="ann", machine="laptop-2") as other:
+        assert other.id != first.id
+        assert not is_free_slot(tmp_path, "shop", "python", "ann", machine="laptop-2")
+    with take_slot(tmp_path, "shop", "python", handle="ann", machine="laptop-1") as again:
+        assert again.id == first.id
+
+
+def test_slots_of_launches_that_ended_long_ago_are_removed(tmp_path: Path) -> None:
+    def launched() -> Slot:
+        return take_slot(tmp_path, "shop", "python", agent_id=str(uuid.uuid4()), launched=True)
+
+    with launched() as old, launched() as lately, launched() as running:
+        pass
+    with running:
+        for slot in (old, running):
+            os.utime(slot.folder / "lock", (0, 0))
+        held = take_slot(tmp_path, "shop", "python", agent_id=running.id, launched=True)
+        os.utime(running.folder / "lock", (0, 0))
+        with launched() as new, held:
+            assert {folder.name for folder in new.folder.parent.iterdir()} == {lately.id, running.id, new.id}

@@ -1,6 +1,7 @@
 """How an agent's key becomes a user of its project's account: what a machine asks, and what the fabric answers.
 
-The client asks (`client/enrolling.py`) with the machine's credential, the hub answers (`hub/enrolment.py`).
+The client asks (`client/enrolling.py`) with the machine's credential, or a launched agent's own, the hub answers
+(`hub/access/enrolment.py`).
 """
 
 from __future__ import annotations
@@ -25,7 +26,6 @@ class Enrol(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_defa
     project: str
     title: Annotated[str, msgspec.Meta(max_length=4096)] = ""  # the project's directory or name, for lists
     client: Annotated[str, msgspec.Meta(max_length=100)] = ""
-    launch: str = ""
     role: Role = Role.AGENT  # no more than this, whatever the machine's own role is
 
 

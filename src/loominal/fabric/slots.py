@@ -1,8 +1,8 @@
 """Who a process is: an agent id and its key, kept in a slot of the user's state directory and locked while in use.
 
 `<home>/agents/<project>/<client>/<n>/` holds `id`, `lock`, `handle`, the `session` of the client it is kept for, if the
-client tells, and, once it has enrolled, `seed`. A session finds its slot again after a restart; where none is told, the
-same number of processes finds the same slots. The client takes one for every agent.
+client tells, the `machine` as which it enrols, if it does, and then `seed`. A session finds its slot again after a
+restart; where none is told, the same number of processes finds the same slots. The client takes one for every agent.
 """
 
 from __future__ import annotations
@@ -25,10 +25,8 @@ from loominal.broker.secret_file import create_secret, read_secret, replace_secr
 from loominal.model.errors import Busy, InvalidArgument
 from loominal.model.names import handle_like, shown, subject_token
 
-NAMED = (
-    "_named"  # beside the clients' folders (none is called so): slots whose id was given, each in a folder of that name
-)
-
+NAMED = "_named"  # beside the clients' folders (none is called so): slots whose id was given, in folders of that name
+LAUNCHED = "_launched"  # the same of agents that were launched: nobody asks for these ids again when their time is over
 SPARE_SECONDS = 86400.0  # after which a slot that never had a handle, and so neither mail nor claims, is anybody's
 LAPSED_SECONDS = 31 * 86400.0  # after which its handle and its mail are gone by the hub's rules, too
 
@@ -43,6 +41,11 @@ class Slot:
         self._owner = os.getpid()
 
     @property
+    def machine(self) -> str:
+        """The machine as which the agent enrols, "" if it does not."""
+        return _text(self.folder / "machine")
+
+    @property
     def handle(self) -> str:
         """The handle the agent last had, "" if it never had one."""
         return _text(self.folder / "handle")
@@ -51,6 +54,11 @@ class Slot:
         """Keep the handle, by which a later process may ask for this slot."""
         if handle != self.handle:
             replace_secret(self.folder / "handle", handle)
+
+    def enrols_as(self, machine: str) -> None:
+        """Keep as which machine the agent enrols, "" for none: its id is that one's then, for ever."""
+        if machine and machine != self.machine:
+            replace_secret(self.folder / "machine", machine)
 
     def keep_for(self, session: str) -> None:
         """Keep the slot for a session of the client; "" for none, as one that no client names has it."""
@@ -82,37 +90,48 @@ class Slot:
 
 
 def take_slot(
-    home: Path, project: str, client: str, *, handle: str = "", agent_id: str = "", session: str = ""
+    home: Path,
+    project: str,
+    client: str,
+    *,
+    handle: str = "",
+    agent_id: str = "",
+    launched: bool = False,
+    machine: str = "",
+    session: str = "",
 ) -> Slot:
     """Return a slot of `project` and `client` that no live process has, a new one if need be.
 
     The one kept for `session` (as the client names it), else the one that had `handle`; else, without a session, the
     lowest that is kept for none, but not one of another handle; else one that has been idle so long that nothing is
-    left of its agent. With `agent_id` (a UUID) that agent's slot and no other. Raises: Busy if that one is in use,
-    InvalidArgument if the directory cannot be used.
+    left of its agent. None of another `machine`, for its id is another's for ever. With `agent_id` (a UUID) that
+    agent's slot and no other. Raises: Busy if that one is in use, InvalidArgument if the directory cannot be used.
     """
     agents = home / "agents" / subject_token(project, "project")
     try:
+        if launched:
+            return _take_launched(agents / LAUNCHED, _uuid(agent_id))
         if agent_id:
             return _take_named(agents, _uuid(agent_id))
-        return _take_any(agents / handle_like(client), handle, session)
+        return _take_any(agents / handle_like(client), handle, session, machine)
     except OSError as error:
         raise InvalidArgument(
             f"cannot keep agents in {agents}: {error}", "check LOOMINAL_HOME and its owner"
         ) from error
 
 
-def is_free_slot(home: Path, project: str, client: str, handle: str) -> bool:
-    """Return whether there is a slot that had `handle` and that no live process has."""
-    for folder in _numbered(home / "agents" / subject_token(project, "project") / handle_like(client)):
+def is_free_slot(home: Path, project: str, client: str, handle: str, *, machine: str = "") -> bool:
+    """Return whether there is a slot of `machine` that had `handle` and that no live process has."""
+    for folder in _of_machine(home / "agents" / subject_token(project, "project") / handle_like(client), machine):
         if _text(folder / "handle") == handle and (slot := _take(folder)):
             slot.release()
             return True
     return False
 
 
-def _take_any(folder: Path, handle: str, session: str) -> Slot:
-    ranked = [(rank, slot) for slot in _numbered(folder) if (rank := _rank(slot, handle, session)) is not None]
+def _take_any(folder: Path, handle: str, session: str, machine: str) -> Slot:
+    slots = _of_machine(folder, machine)
+    ranked = [(rank, slot) for slot in slots if (rank := _rank(slot, handle, session)) is not None]
     for _, slot in sorted(ranked, key=lambda each: each[0]):  # stable: the lowest number first
         if taken := _take(slot):
             taken.keep_for(session)
@@ -151,6 +170,18 @@ def _take_named(agents: Path, agent_id: str) -> Slot:
     if taken := _make(place, agent_id) or _take(place):
         return taken
     raise Busy(f"agent {agent_id} is in use by another process", "end that one, or start without LOOMINAL_AGENT_ID")
+
+
+def _take_launched(launched: Path, agent_id: str) -> Slot:
+    """Return the slot of a launched agent; those of launches that ended long ago are removed."""
+    for folder in _folders(launched):
+        if folder.name != agent_id and _idle_seconds(folder) > SPARE_SECONDS and (old := _take(folder)):
+            with old:
+                shutil.rmtree(folder, ignore_errors=True)
+    place = launched / agent_id
+    if taken := _make(place, agent_id) or _take(place):
+        return taken
+    raise Busy(f"agent {agent_id}, which was launched once, runs already", "each launch starts one process")
 
 
 def _take(folder: Path) -> Slot | None:
@@ -197,6 +228,11 @@ def _make(folder: Path, agent_id: str) -> Slot | None:
 
 def _numbered(folder: Path) -> list[Path]:
     return sorted((path for path in _folders(folder) if path.name.isdecimal()), key=lambda path: int(path.name))
+
+
+def _of_machine(folder: Path, machine: str) -> list[Path]:
+    """Return the slots that may enrol as `machine`, "" for those of any."""
+    return [slot for slot in _numbered(folder) if not machine or _text(slot / "machine") in ("", machine)]
 
 
 def _folders(folder: Path) -> Iterator[Path]:

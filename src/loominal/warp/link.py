@@ -95,7 +95,7 @@ class Link:
             return agent
         if handle == agent.handle:
             return agent
-        if not is_free_slot(settings.home, settings.project.id, settings.client, handle):
+        if not is_free_slot(settings.home, settings.project.id, settings.client, handle, machine=agent.machine):
             return agent
         named = msgspec.structs.replace(settings, handle=handle)
         self._settings = msgspec.structs.replace(self._settings, client=named)

@@ -27,6 +27,7 @@ class Stop(Exception):
 
 def run(guard: Guard, *, channel: bool) -> int:
     """Serve until stdin is closed or a signal comes, and return the exit code; `guard` asks the server."""
+    from loominal.fabric.client.settings import ENROLMENT
     from loominal.model.errors import LoominalError
     from loominal.warp.settings import WarpSettings
     from loominal.warp.stdio import open_closed_files
@@ -37,6 +38,7 @@ def run(guard: Guard, *, channel: bool) -> int:
     except LoominalError as error:
         print(f"warp: {error.message}" + (f" ({error.hint})" if error.hint else ""), file=sys.stderr)
         return 2
+    os.environ.pop(ENROLMENT, None)  # no child sees it
     logging.basicConfig(stream=sys.stderr, level=settings.log_level)
     if os.isatty(0):
         print("warp: an MCP client is to start this and talk to it (`warp --help`); Ctrl-C ends it", file=sys.stderr)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Self
 
 import msgspec
@@ -24,7 +23,7 @@ class WarpSettings(msgspec.Struct, frozen=True, kw_only=True):
     """One process's settings."""
 
     client: ClientSettings
-    autostart: bool  # LOOMINAL_AUTOSTART: 0 = never start a fabric
+    autostart: bool  # LOOMINAL_AUTOSTART: 0 = never start a fabric; a launched agent never does
     log_level: int  # LOG_LEVEL: WARNING
     channel: bool = False  # --channel: push what waits to the client
 
@@ -41,9 +40,8 @@ class WarpSettings(msgspec.Struct, frozen=True, kw_only=True):
                 client,
                 session=names.one_line(session, SESSION_CHARACTERS),
                 adopts=True,
-                attach=Path(attach).expanduser().absolute() if (attach := environ.get("LOOMINAL_ATTACH")) else None,
             ),
-            autostart=environ.get("LOOMINAL_AUTOSTART", "") != "0",
+            autostart=client.enrolment is None and environ.get("LOOMINAL_AUTOSTART", "") != "0",
             log_level=level,
             channel=channel,
         )

@@ -100,6 +100,11 @@ class Agent(
         return self._slot.handle
 
     @property
+    def machine(self) -> str:
+        """The machine as which this agent enrolled, "" on a broker where nobody does."""
+        return self._slot.machine
+
+    @property
     def incarnation(self) -> str:
         """The secret of this process: who knows it may act for it."""
         return self._session.incarnation

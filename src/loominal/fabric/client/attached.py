@@ -1,7 +1,7 @@
 """Being an agent beside its own process: what is asked goes through that process's socket, and so in its name.
 
 The agent's process, the primary, keeps heartbeats, claims and lease tokens to itself and answers with `answer`. Who may
-open the socket is its user; warp attaches where `LOOMINAL_ATTACH` names one.
+open the socket is its user; warp and `connect` attach where `LOOMINAL_ATTACH` names one.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ from loominal.fabric.client.calls import (
 )
 from loominal.fabric.operations import OPERATIONS
 from loominal.fabric.operations.types import Arguments, View
+from loominal.fabric.project_id import ProjectName
 from loominal.fabric.protocol import PROTO, Answer, Control, arguments, encode, encode_answer
 from loominal.fabric.slot_socket import connected
 from loominal.model.errors import BrokerUnavailable, Forbidden, Internal, LoominalError, error_from
@@ -65,10 +66,12 @@ class Attached(
 
     holds: tuple[str, ...] = ()
     stalled: tuple[str, ...] = ()
+    draining = False
 
     def __init__(self, path: Path) -> None:
         self.guid = ""
         self.handle = ""
+        self.project = ProjectName(id="", title="", why="")
         self._path = path
 
     async def call(
@@ -108,6 +111,10 @@ class Attached(
         """Return False: it holds nothing."""
         return False
 
+    def lost(self, work_id: str) -> bool:  # noqa: ARG002 - as an agent's
+        """Return False: it holds nothing."""
+        return False
+
     def touch(self) -> None:
         """Do nothing: it holds nothing."""
 
@@ -131,6 +138,7 @@ async def attach(path: Path) -> AsyncIterator[Attached]:
     agent = Attached(path)
     me = await agent.get_my_handle()
     agent.guid, agent.handle = me.guid, me.handle
+    agent.project = ProjectName(id=me.project_id, title=me.project, why="LOOMINAL_ATTACH says so")
     yield agent
 
 

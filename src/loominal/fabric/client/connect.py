@@ -8,20 +8,23 @@ import socket
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import cast
 
 from loominal.broker import subjects
 from loominal.broker.connection import Broker
 from loominal.fabric.client.agent import Agent
+from loominal.fabric.client.attached import attach
 from loominal.fabric.client.background import background
 from loominal.fabric.client.enrolling import CONNECT_SECONDS, Enrolling
 from loominal.fabric.client.entrance import Entrance, find_entrance
 from loominal.fabric.client.session import Session
-from loominal.fabric.client.settings import CALL_SECONDS, ClientSettings
+from loominal.fabric.client.settings import CALL_SECONDS, ENROLMENT, ClientSettings
 from loominal.fabric.enrolment import Enrol
 from loominal.fabric.operations.identity import Hello
 from loominal.fabric.protocol import PROTO
 from loominal.fabric.slots import Slot, take_slot
 from loominal.model.agent import JsonObject
+from loominal.model.errors import Forbidden
 from loominal.model.grant import Role, Visibility
 
 
@@ -39,6 +42,7 @@ async def connect(
     home: Path | str | None = None,
     url: str | None = None,
     agent_id: str | None = None,
+    enrolment: str | None = None,
     client: str = "python",
     person: bool = False,
     operator: bool = False,
@@ -49,42 +53,63 @@ async def connect(
 
     With `agent_type`, `capabilities` or `boundaries` it is registered, else it only takes `handle`, if one is given.
     What is left out is as the environment says (`ClientSettings`), else the local fabric, this directory's project, a
-    free agent id.
-    Raises: BrokerUnavailable if no fabric is there, HubUnavailable, HandleTaken, Forbidden, Busy (`agent_id` in use).
+    free agent id. Where LOOMINAL_ATTACH names an agent's process, and no argument another agent, this is that agent:
+    it reads, writes, reports and ends its work, but claims nothing (`Attached`). LOOMINAL_ENROLMENT is taken out of the
+    environment, so that no child sees it.
+    Raises: BrokerUnavailable if no fabric is there, HubUnavailable, HandleTaken, Forbidden, Busy (`agent_id` in use);
+    NotFound if the enrolment is over.
     """
     settings = ClientSettings.from_env(
-        os.environ, handle=handle, project=project, home=home, url=url, agent_id=agent_id, client=client,
-        person=person, operator=operator, directory=directory, timeout_seconds=timeout_seconds,
+        os.environ, handle=handle, project=project, home=home, url=url, agent_id=agent_id, enrolment=enrolment,
+        client=client, person=person, operator=operator, directory=directory, timeout_seconds=timeout_seconds,
     )  # fmt: skip
+    if settings.enrolment is not None:
+        os.environ.pop(ENROLMENT, None)
+    registers = (agent_type, capabilities, boundaries) != (None, None, None)
+    if settings.attach is not None:
+        async with _attached(settings.attach, handle, registers=registers) as attached:
+            yield attached
+        return
     async with open_agent(settings) as agent:
-        if (agent_type, capabilities, boundaries) != (None, None, None):
+        if registers:
             await agent.register_agent(
-                agent_type or settings.client,
-                capabilities=capabilities or (),
-                boundaries=boundaries,
-                handle=settings.handle or None,
-                visibility=visibility,
-                max_concurrent=max_concurrent,
-                metadata=metadata,
-            )
+                agent_type or settings.client, capabilities=capabilities or (), boundaries=boundaries,
+                handle=settings.handle or None, visibility=visibility, max_concurrent=max_concurrent, metadata=metadata,
+            )  # fmt: skip
         elif settings.handle:
             await agent.set_handle(settings.handle)
         yield agent
 
 
 @asynccontextmanager
+async def _attached(path: Path, handle: str | None, *, registers: bool) -> AsyncIterator[Agent]:
+    """Be the agent whose process listens at `path`. Raises: Forbidden if it is to have another name or registration."""
+    async with attach(path) as agent:
+        if registers or (handle or agent.handle) != agent.handle:
+            raise Forbidden(
+                f"this process is attached to {agent.handle or agent.guid} by LOOMINAL_ATTACH: it has joined",
+                "connect without handle, agent_type, capabilities and boundaries, or unset LOOMINAL_ATTACH",
+            )
+        yield cast("Agent", agent)  # it has all that programs use of one
+
+
+@asynccontextmanager
 async def open_agent(settings: ClientSettings) -> AsyncIterator[Agent]:
     """Connect as one agent that has said hello and nothing more. Raises: as `connect`."""
     entrance = find_entrance(settings)
+    machine = entrance.credential.name if entrance.credential and entrance.enrols else ""
     slot = take_slot(
         settings.home,
         settings.project.id,
         settings.client,
         handle=settings.handle,
         agent_id=settings.agent_id,
+        launched=settings.enrolment is not None,
+        machine=machine,
         session=settings.session,
     )
     with slot:
+        slot.enrols_as(machine)
         enrolling = _enrolling(entrance, slot, settings) if entrance.enrols else None
         if enrolling is not None:
             await enrolling.enrol(settings.timeout_seconds)
@@ -120,7 +145,6 @@ def _enrolling(entrance: Entrance, slot: Slot, settings: ClientSettings) -> Enro
         project=settings.project.id,
         title=settings.project.title,
         client=settings.client,
-        launch=settings.launch,
         role=Role.OPERATOR if settings.operator else Role.AGENT,
     )
     return Enrolling(entrance, request, key)

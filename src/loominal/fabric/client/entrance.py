@@ -1,4 +1,4 @@
-"""The way into a fabric: the local one's runtime file, or a foreign broker's URL. `connect` goes through it."""
+"""The way into a fabric: an enrolment, the local one's runtime file, or a foreign broker's URL. For `connect`."""
 
 from __future__ import annotations
 
@@ -9,7 +9,9 @@ from urllib.parse import urlsplit
 import msgspec
 
 from loominal.broker.credentials import Credential
+from loominal.broker.nkeys import KeyPair
 from loominal.fabric.client.settings import ClientSettings, Servers
+from loominal.fabric.invitation import Token
 from loominal.fabric.runtime_file import Mode, Runtime, machine_credential_path, read_runtime
 from loominal.model.errors import BrokerUnavailable, InvalidArgument
 
@@ -31,6 +33,8 @@ def find_entrance(settings: ClientSettings) -> Entrance:
     Raises: BrokerUnavailable if no fabric runs here and no other was named, InvalidArgument if a file that belongs to
     the way in cannot be used.
     """
+    if settings.enrolment is not None:
+        return _by_enrolment(settings.enrolment)
     runtime = read_runtime(settings.home)
     named = settings.servers.urls
     if runtime is None and not named:
@@ -53,6 +57,16 @@ def _by_this_machine(runtime: Runtime, settings: ClientSettings) -> Entrance:
     ca_file = settings.ca_file or (Path(runtime.ca) if runtime.ca else None)
     credential = Credential.read(machine_credential_path(settings.home))
     return Entrance(servers=servers, enrols=True, credential=credential, tls=_tls(servers, ca_file))
+
+
+def _by_enrolment(token: Token) -> Entrance:
+    servers = Servers(urls=token.urls)
+    credential = Credential(jwt=token.jwt, key=KeyPair.from_seed(token.seed))
+    try:
+        tls = ssl.create_default_context(cadata=token.ca) if token.ca else _tls(servers, None)
+    except ssl.SSLError as error:
+        raise InvalidArgument("the enrolment's certificate cannot be used", "launch again") from error
+    return Entrance(servers=servers, enrols=True, credential=credential, tls=tls)
 
 
 def _tls(servers: Servers, ca_file: Path | None) -> ssl.SSLContext | None:

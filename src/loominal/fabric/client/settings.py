@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import os
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Self
+from typing import Self, TypeVar
 from urllib.parse import unquote, urlsplit
 
 import msgspec
 
+from loominal.broker.secret_file import read_secret
+from loominal.fabric.invitation import Token
 from loominal.fabric.project_id import VARIABLE, ProjectName, find_project
 from loominal.fabric.protocol import GIVE_UP_SECONDS
 from loominal.fabric.state_directory import home_directory
@@ -18,8 +21,12 @@ from loominal.model import names
 from loominal.model.errors import InvalidArgument
 
 CALL_SECONDS = 60.0  # how long a call is repeated before its error is raised: a restart of hub or broker fits in
+ENROLMENT = "LOOMINAL_ENROLMENT"
+ENROLMENT_BYTES = 64_000  # of its text
 SCHEMES = ("nats", "tls")
 PORT = 4222
+
+T = TypeVar("T")
 
 
 class Servers(msgspec.Struct, frozen=True, kw_only=True):
@@ -49,7 +56,9 @@ class ClientSettings(msgspec.Struct, frozen=True, kw_only=True):
     session: str = ""  # of the client, where that tells; its agent is the same again in the same session
     adopts: bool = False  # hold from the beginning what the agent held in its process before
     attach: Path | None = None  # LOOMINAL_ATTACH: the socket of the process that is this agent already
-    launch: str = ""  # the launch that started this process
+    enrolment: Token | None = (
+        None  # enrolment, LOOMINAL_ENROLMENT: of a launched agent; tells broker, project, agent id
+    )
     timeout_seconds: float = CALL_SECONDS  # of each call, beside its own waiting
     limit_bytes: int = 0  # the longest answer wanted; 0: whatever the broker carries
 
@@ -63,6 +72,7 @@ class ClientSettings(msgspec.Struct, frozen=True, kw_only=True):
         home: Path | str | None = None,
         url: str | None = None,
         agent_id: str | None = None,
+        enrolment: str | None = None,
         client: str = "python",
         person: bool = False,
         operator: bool = False,
@@ -71,35 +81,34 @@ class ClientSettings(msgspec.Struct, frozen=True, kw_only=True):
     ) -> Self:
         """Return the settings; an argument goes before its variable, and an empty variable is none.
 
-        Raises: InvalidArgument that lists everything that is wrong.
+        A `person` is neither attached nor launched, who names another agent is not attached.
+        Raises: InvalidArgument that lists everything that is wrong, UpgradeNeeded.
         """
         problems = _Problems()
+        another = person or any((project, home, url, agent_id, enrolment))
+        attach = "" if another else environ.get("LOOMINAL_ATTACH", "")
+        told = "" if person else enrolment or environ.get(ENROLMENT, "")
+        launched = problems.of(ENROLMENT, None, lambda: _enrolment(told))
         place = Path(directory or environ.get("MCP_PROJECT_PATH") or Path.cwd())
-        found = ProjectName(id="", title="", why="")
-        servers = Servers()
-        with problems.noted("project"):
-            found = find_project(place, name=project or "", variable=environ.get(VARIABLE, ""))
-        with problems.noted("NATS_URL"):
-            servers = _servers(url or environ.get("NATS_URL", ""), environ)
-        wanted = handle or environ.get("LOOMINAL_HANDLE", "")
-        with problems.noted("handle"):
-            wanted = wanted and names.handle(wanted)
-        given = agent_id or environ.get("LOOMINAL_AGENT_ID", "")
-        with problems.noted("agent id"):
-            given = given and _uuid(given)
+        found = problems.of("project", None, lambda: _project(place, project, environ.get(VARIABLE, ""), launched))
+        servers = problems.of("NATS_URL", None, lambda: _servers(url or environ.get("NATS_URL", ""), environ))
+        wanted = problems.of("handle", "", lambda: _handle(handle or environ.get("LOOMINAL_HANDLE", "")))
+        given = problems.of("agent id", "", lambda: _uuid(agent_id or environ.get("LOOMINAL_AGENT_ID", "")))
         with problems.noted("timeout_seconds"):
             _between(timeout_seconds, 0.1, GIVE_UP_SECONDS)
         settings = cls(
             home=Path(home).expanduser().absolute() if home else home_directory(environ),
-            servers=servers,
+            servers=servers or Servers(),
             credential_file=problems.file(environ, "NATS_CREDS"),
             ca_file=problems.file(environ, "NATS_CA"),
-            project=found,
-            agent_id=given,
+            project=found or ProjectName(id="", title="", why=""),
+            agent_id=launched.agent if launched else given,
             handle=wanted,
             client=names.handle_like(client),
             person=person,
             operator=operator,
+            attach=Path(attach).expanduser().absolute() if attach else None,
+            enrolment=launched,
             timeout_seconds=timeout_seconds,
         )
         problems.raise_any()
@@ -117,7 +126,15 @@ class _Problems:
         try:
             yield
         except InvalidArgument as error:
-            self._found.append(InvalidArgument(f"{what}: {error.message}", error.hint))
+            self._note(what, error)
+
+    def of(self, what: str, otherwise: T, value: Callable[[], T]) -> T:
+        """Return the value, or `otherwise` if there is a problem with it."""
+        try:
+            return value()
+        except InvalidArgument as error:
+            self._note(what, error)
+            return otherwise
 
     def file(self, environ: Mapping[str, str], variable: str) -> Path | None:
         if not (text := environ.get(variable, "")):
@@ -127,6 +144,9 @@ class _Problems:
             if not path.is_file():
                 raise InvalidArgument(f"there is no file {path}")
         return path
+
+    def _note(self, what: str, error: InvalidArgument) -> None:
+        self._found.append(InvalidArgument(f"{what}: {error.message}", error.hint))
 
     def raise_any(self) -> None:
         if self._found:
@@ -153,9 +173,46 @@ def _servers(text: str, environ: Mapping[str, str]) -> Servers:
     return Servers(urls=tuple(urls), user=user, password=password)
 
 
+def _enrolment(text: str) -> Token | None:
+    """Return the token that `text` is, or names: `@FILE`, or `-` for the first line of stdin. Raises: as `Token`."""
+    if text == "-":
+        text = _first_line(0)
+        if not text:
+            raise InvalidArgument("stdin has no first line", "whoever launches the agent writes its enrolment there")
+    elif text.startswith("@"):
+        path = Path(text[1:]).expanduser()
+        found = read_secret(path)
+        if found is None:
+            raise InvalidArgument(f"there is no file {path}")
+        text = found
+    return Token.enrolment(text) if text.strip() else None
+
+
+def _project(place: Path, name: str | None, variable: str, launched: Token | None) -> ProjectName:
+    """Return the project; an agent's enrolment fixes it. Raises: InvalidArgument."""
+    found = find_project(place, name=name or "", variable=variable)
+    if launched is None or found.id == launched.project:
+        return found
+    if name:
+        raise InvalidArgument(f"this agent was launched into project {launched.project}", "leave project out")
+    return ProjectName(id=launched.project, title=launched.project, why=f"{ENROLMENT} says so")
+
+
+def _first_line(file: int) -> str:
+    """Return the line, read byte by byte: what follows it is for others."""
+    line = b""
+    while (byte := os.read(file, 1)) not in (b"", b"\n") and len(line) < ENROLMENT_BYTES:
+        line += byte
+    return line.decode(errors="replace")
+
+
+def _handle(text: str) -> str:
+    return text and names.handle(text)
+
+
 def _uuid(text: str) -> str:
     try:
-        return str(uuid.UUID(text))
+        return text and str(uuid.UUID(text))
     except ValueError as error:
         raise InvalidArgument(f"{names.shown(text)} is no UUID", "leave it out to get one") from error
 

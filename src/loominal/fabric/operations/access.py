@@ -42,7 +42,10 @@ class Revoked(View, frozen=True, kw_only=True):
 
 
 class Invite(Arguments, frozen=True, kw_only=True):
-    """Let one more machine join; nothing named is any project, agent type, capability, every boundary but corporate."""
+    """Let one more machine join; nothing named is any project, agent type, capability, every boundary but corporate.
+
+    With `launch` it lets one agent enrol, in one project: by default the asker's.
+    """
 
     key: str  # public half of the one-time secret; the asker keeps the other half
     role: Role = Role.AGENT
@@ -51,14 +54,16 @@ class Invite(Arguments, frozen=True, kw_only=True):
     capabilities: tuple[str, ...] = ()
     agent_types: tuple[str, ...] = ()
     expires: str | None = None  # default: an hour
+    launch: str = ""  # which starts the agent; "": it is for a machine
 
 
 class Invited(View, frozen=True, kw_only=True):
-    """An invitation: with this JWT and the one-time secret a machine may join."""
+    """An invitation: with this JWT and the one-time secret a machine may join, or that agent enrol."""
 
     id: str
     jwt: str
     expires_at: datetime
+    agent: str = ""  # of a launch's: the agent's id
 
 
 class ListMachines(Arguments, frozen=True, kw_only=True):

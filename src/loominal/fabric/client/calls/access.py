@@ -57,10 +57,12 @@ class AccessCalls(Calls):
         capabilities: Sequence[str] = (),
         agent_types: Sequence[str] = (),
         expires: datetime | str | None = None,
+        launch: str = "",
     ) -> Invited:
         """Let one more machine join, with the secret whose public half is `key`; what is not named is any.
 
-        No boundary means every one but `corporate`.
+        No boundary means every one but `corporate`. With `launch` it is one agent that may enrol, in one project (by
+        default this one): `Token` makes of the answer the text that LOOMINAL_ENROLMENT takes.
         """
         return await self._ask(
             "invite",
@@ -72,6 +74,7 @@ class AccessCalls(Calls):
             capabilities=capabilities,
             agent_types=agent_types,
             expires=expires,
+            launch=launch,
         )
 
     async def list_machines(self) -> Machines:

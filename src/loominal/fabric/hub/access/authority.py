@@ -135,6 +135,12 @@ class FabricRegistry:
         """Return an invitation, also one that was spent or is over."""
         return self._get(Invitation, f"invitation.{invitation_id}")
 
+    async def find_invitation(self, invitation_id: str) -> Invitation | None:
+        """Return an invitation as `invitation`, also one that another weft has stored only now."""
+        if self.invitation(invitation_id) is None:
+            await self._read(f"invitation.{invitation_id}")
+        return self.invitation(invitation_id)
+
     def invitations(self) -> list[Invitation]:
         """Return every invitation, by id."""
         return self._all(Invitation)
@@ -259,7 +265,8 @@ class FabricRegistry:
         stored = self.invitation(invitation.id)
         if stored is None:
             raise CorruptRecord(f"invitation {invitation.id} cannot be read", "invite again")
-        return self._keyring.machine_jwt(stored.user_name, stored.key, stored.expires_at + KEPT)
+        ends = None if stored.agent else stored.expires_at + KEPT  # an agent renews its own credential with it
+        return self._keyring.machine_jwt(stored.user_name, stored.key, ends)
 
     async def revoke_machine(self, name: str) -> list[Enrolment]:
         """Cut a machine and its agents off for good, and return the agents. Raises: NotFound, Forbidden for our own."""

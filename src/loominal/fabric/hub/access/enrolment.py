@@ -16,8 +16,8 @@ from loominal.broker.keyring import Keyring
 from loominal.broker.nkeys import Kind, public_key
 from loominal.fabric.enrolment import CREDENTIAL_SECONDS, Enrol, Enrolled
 from loominal.fabric.hub.access.authority import FabricRegistry
-from loominal.fabric.hub.access.fabric_records import INVITED, Enrolment, title_of
-from loominal.fabric.hub.access.joining import admit
+from loominal.fabric.hub.access.fabric_records import INVITED, Enrolment, Invitation, title_of
+from loominal.fabric.hub.access.joining import admit, admit_agent
 from loominal.fabric.invitation import Admitted, Join
 from loominal.fabric.protocol import PROTO, PROTO_MIN, Answer, arguments, encode, encode_answer
 from loominal.model.errors import Busy, Forbidden, Internal, InvalidArgument, LoominalError, UpgradeNeeded
@@ -88,12 +88,18 @@ class Enrolments:
             raise Busy(
                 f"too many enrolments are in flight ({OF_ONE_MACHINE} of one machine)", "it is repeated by itself"
             )
+        invitation: Invitation | None = None
         if machine.startswith(INVITED):
-            join = arguments(Join, data)
-            _check_proto(join.proto)
-            return await admit(self._registry, self._keyring, machine.removeprefix(INVITED), join)
+            invitation = await self._registry.find_invitation(machine.removeprefix(INVITED))
+            if invitation is None or not invitation.agent:
+                join = arguments(Join, data)
+                _check_proto(join.proto)
+                return await admit(self._registry, self._keyring, machine.removeprefix(INVITED), join)
         asked = _checked(arguments(Enrol, data))
-        known = self._registry.machine(machine)
+        if invitation is None:
+            known, launch = self._registry.machine(machine), ""
+        else:
+            known, launch = await admit_agent(self._registry, invitation, asked), invitation.launch
         if known is None or known.revoked_at is not None:
             raise Forbidden(f"machine {machine} may not enrol agents", "an operator can invite it again")
         now = datetime.now(UTC)
@@ -104,7 +110,7 @@ class Enrolments:
                 machine=machine,
                 user=known.user,
                 project=asked.project,
-                launch=asked.launch,
+                launch=launch,
                 role=asked.role,
                 enrolled_at=now,
             )
@@ -138,8 +144,6 @@ def _checked(asked: Enrol) -> Enrol:
         raise InvalidArgument(f"agent id {shown(asked.agent)} is no UUID in lower case with hyphens")
     public_key(asked.key, Kind.USER)
     project_name(asked.project)
-    if asked.launch:
-        subject_token(asked.launch, "launch")
     return asked
 
 

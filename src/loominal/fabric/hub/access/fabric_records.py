@@ -40,11 +40,13 @@ class Enrolment(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
 
 
 class Invitation(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
-    """Leave for one more machine to join, and what its agents will be granted; spent by the first key that comes."""
+    """Leave for one more machine to join, or for one agent to enrol; spent by the first key that comes."""
 
     v: int = version(1)
     id: str
     key: str  # public half of the one-time secret, which only the invitation itself holds
+    agent: str = ""  # the one agent that may enrol with it; then no machine may join
+    launch: str = ""  # which starts that agent
     role: Role = Role.AGENT
     projects: tuple[str, ...] = ()
     agent_types: tuple[str, ...] = ()
@@ -55,12 +57,12 @@ class Invitation(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     expires_at: Instant
     spent_by: str = ""  # public key of the machine that joined
     spent_at: Instant | None = None
-    machine: str = ""  # its name
+    machine: str = ""  # that machine's name; an agent's is `user_name`
     refused_at: Instant | None = None  # when another key came last
 
     @property
     def user_name(self) -> str:
-        """As whom its holder connects; no machine is called so."""
+        """As whom its holder connects; no machine is called so but the one that stands for an invited agent."""
         return INVITED + self.id
 
 

@@ -1,4 +1,4 @@
-"""Lets an invited machine in, once: spends the invitation, stores machine and grant. Enrolment calls it."""
+"""Lets an invited machine or agent in, once: spends the invitation, stores machine and grant. Enrolment calls it."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import msgspec
 
 from loominal.broker.keyring import Keyring
 from loominal.broker.nkeys import Kind, public_key
+from loominal.fabric.enrolment import Enrol
 from loominal.fabric.hub.access.authority import FabricRegistry
 from loominal.fabric.hub.access.fabric_records import Invitation, Machine
 from loominal.fabric.invitation import Admitted, Join
@@ -48,7 +49,29 @@ async def admit(registry: FabricRegistry, keyring: Keyring, invitation_id: str, 
             f"this invitation has let another machine in ({spent.machine}); the fabric's log has this refusal",
             "if that was not you, have it cut off (`loominal machines --revoke`); ask for another invitation",
         )
-    return await _let_in(registry, keyring, spent, user=f"{handle_like(asked.user)}@{spent.machine}")
+    machine = await _let_in(registry, spent, user=f"{handle_like(asked.user)}@{spent.machine}", key=spent.spent_by)
+    return Admitted(jwt=keyring.machine_jwt(machine.name, machine.key), machine=machine.name, user=machine.user)
+
+
+async def admit_agent(registry: FabricRegistry, invitation: Invitation, asked: Enrol) -> Machine:
+    """Return the machine as which an invited agent enrols: the first key that comes is let in, and is ever again.
+
+    Its credential stays the invitation's, which is worth nothing without that key. Raises: NotFound if the invitation
+    is over, Forbidden if another key spent it or it is for another agent.
+    """
+    if asked.agent != invitation.agent:
+        raise Forbidden(f"this enrolment is for agent {invitation.agent} alone", "each launch has one of its own")
+    name, now = invitation.user_name, datetime.now(UTC)
+    spent = await registry.change(
+        f"invitation.{invitation.id}", Invitation, lambda it: _spent(it, key=asked.key, machine=name, now=now)
+    )
+    if spent is None or spent.spent_by != asked.key:
+        log.warning("the enrolment of launch %s was shown by another key: refused", invitation.launch)
+        raise Forbidden(
+            f"another process has used the enrolment of launch {invitation.launch}; the fabric's log has this refusal",
+            "it starts one agent, once: launch again",
+        )
+    return await _let_in(registry, spent, user=f"{handle_like(spent.by)}@{name}", key=spent.key)
 
 
 def _spent(invitation: Invitation, *, key: str, machine: str, now: datetime) -> Invitation:
@@ -58,19 +81,19 @@ def _spent(invitation: Invitation, *, key: str, machine: str, now: datetime) -> 
     if invitation.spent_by:
         return msgspec.structs.replace(invitation, refused_at=now)
     if now >= invitation.expires_at:
-        raise NotFound(
-            f"this invitation ended at {invitation.expires_at:%Y-%m-%d %H:%M} UTC",
-            "ask for another one: `loominal invite --expires 1h`",
-        )
+        what, hint = ("invitation", "ask for another one: `loominal invite --expires 1h`")
+        if invitation.agent:
+            what, hint = ("enrolment", "launch again; it started too late")
+        raise NotFound(f"this {what} ended at {invitation.expires_at:%Y-%m-%d %H:%M} UTC", hint)
     return msgspec.structs.replace(invitation, spent_by=key, spent_at=now, machine=machine)
 
 
-async def _let_in(registry: FabricRegistry, keyring: Keyring, spent: Invitation, *, user: str) -> Admitted:
-    """Store what a spent invitation brings, as often as it is asked for."""
+async def _let_in(registry: FabricRegistry, spent: Invitation, *, user: str, key: str) -> Machine:
+    """Store what a spent invitation brings, as often as asked for, and return the machine; `key` is its JWT's."""
     wanted = Machine(
         name=spent.machine,
         user=user,
-        key=spent.spent_by,
+        key=key,
         role=spent.role,
         created_at=spent.spent_at or spent.created_at,
     )
@@ -97,4 +120,4 @@ async def _let_in(registry: FabricRegistry, keyring: Keyring, spent: Invitation,
     for earlier in registry.grants_of_machine(machine.name):
         if earlier.id.startswith(GRANTED) and earlier.id != GRANTED + spent.id:
             await registry.revoke_grant(earlier.id)
-    return Admitted(jwt=keyring.machine_jwt(machine.name, machine.key), machine=machine.name, user=machine.user)
+    return machine

@@ -1,12 +1,16 @@
-"""Other machines, for operators: inviting them, listing them, cutting them off. Open mode refuses it."""
+"""Other machines, for operators: inviting them (or a launched agent), listing them, cutting them off.
+
+Open mode refuses it.
+"""
 
 from __future__ import annotations
 
 import hashlib
+import uuid
 from datetime import timedelta
 
 from loominal.broker.nkeys import Kind, public_key
-from loominal.fabric.hub.access.fabric_records import Invitation
+from loominal.fabric.hub.access.fabric_records import INVITED, Invitation
 from loominal.fabric.hub.caller import Caller
 from loominal.fabric.hub.project import Project
 from loominal.fabric.hub.work.judging import hand_back
@@ -21,22 +25,30 @@ from loominal.fabric.operations.access import (
 )
 from loominal.model import names, times
 from loominal.model.errors import InvalidArgument
+from loominal.model.grant import Role
 
 EXPIRES = "1h"
 LONGEST = timedelta(days=30)
 
 
 async def invite(project: Project, caller: Caller, args: Invite) -> Invited:
-    """Let one more machine join. The one-time secret never comes here: only its public half does."""
+    """Let one more machine join, or one agent enrol. Of the one-time secret only the public half comes here."""
     now = project.clock.now()
     expires_at = times.instant(args.expires or EXPIRES, now, past=False)
     if not now < expires_at <= now + LONGEST:
         raise InvalidArgument(f"an invitation ends within {LONGEST.days} days, and not before now", "for example 1h")
+    digest = hashlib.sha256(f"{caller.agent}:{caller.op}".encode())
+    projects = tuple(names.project_name(each) for each in args.projects)
+    if args.launch:
+        projects = projects or (project.id,)
+        _check_launch(args, projects)
     invitation = Invitation(
-        id=hashlib.sha256(f"{caller.agent}:{caller.op}".encode()).hexdigest()[:16],
+        id=digest.hexdigest()[:16],
         key=public_key(args.key, Kind.USER),
+        agent=str(uuid.UUID(bytes=digest.digest()[16:], version=4)) if args.launch else "",
+        launch=args.launch,
         role=args.role,
-        projects=tuple(names.project_name(each) for each in args.projects),
+        projects=projects,
         agent_types=tuple(names.label(each, "agent type") for each in args.agent_types),
         boundaries=tuple(names.label(each, "boundary") for each in args.boundaries),
         capabilities=tuple(names.label(each, "capability") for each in args.capabilities),
@@ -45,7 +57,7 @@ async def invite(project: Project, caller: Caller, args: Invite) -> Invited:
         expires_at=expires_at,
     )
     jwt = await project.authority.invite(invitation)
-    return Invited(id=invitation.id, jwt=jwt, expires_at=invitation.expires_at)
+    return Invited(id=invitation.id, jwt=jwt, expires_at=invitation.expires_at, agent=invitation.agent)
 
 
 async def list_machines(project: Project, caller: Caller, args: ListMachines) -> Machines:
@@ -63,8 +75,9 @@ async def list_machines(project: Project, caller: Caller, args: ListMachines) ->
             refused_at=refused.get(each.name),
         )
         for each in project.authority.machines()
+        if not each.name.startswith(INVITED)  # those stand for launched agents
     )
-    open_ = (each for each in invitations if not each.spent_by and now < each.expires_at)
+    open_ = (each for each in invitations if not (each.spent_by or each.agent) and now < each.expires_at)
     invited = (
         MachineView(name="", role=each.role, since=each.created_at, expires_at=each.expires_at) for each in open_
     )
@@ -83,3 +96,12 @@ async def revoke_machine(project: Project, caller: Caller, args: RevokeMachine) 
             project.presence.left(bound.agent, project.clock.monotonic())
             await hand_back(project, bound.agent, "its machine was cut off")
     return MachineRevoked(name=args.name, agents=len(agents))
+
+
+def _check_launch(args: Invite, projects: tuple[str, ...]) -> None:
+    """Raises: InvalidArgument if one launched agent cannot be invited so."""
+    names.subject_token(args.launch, "launch")
+    if len(projects) != 1:
+        raise InvalidArgument("an agent is launched into one project", "name one of projects")
+    if args.role is not Role.AGENT:
+        raise InvalidArgument(f"a launched agent is no {args.role}", "leave out role")
