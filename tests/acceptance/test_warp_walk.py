@@ -286,6 +286,7 @@ async def test_without_a_fabric_a_tool_says_how_to_get_one(tmp_path: Path) -> No
     assert list(tmp_path.glob("*")) == []  # noqa: ASYNC240 - an empty directory of the test's own
 
 
+@pytest.mark.pitfall(10)
 async def test_twenty_warps_in_one_directory_are_twenty_agents_and_again_after_a_restart(
     fabric: Fabric, project: str
 ) -> None:

@@ -110,14 +110,17 @@ async def warp(
     project: str = "shop",
     client: str = "claude-code",
     modern: bool = False,
+    log: Path | None = None,
     **environ: str,
 ) -> AsyncIterator[Warp]:
-    """Yield a warp that has said hello; it is gone afterwards."""
-    process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "loominal.warp.main", *arguments,
-        stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, limit=1 << 26,
-        env={**os.environ, "LOOMINAL_HOME": str(home), "LOOMINAL_PROJECT_ID": project} | environ,
-    )  # fmt: skip
+    """Yield a warp that has said hello; it is gone afterwards. Its stderr goes to `log`, if that is given."""
+    with contextlib.ExitStack() as files:
+        process = await asyncio.create_subprocess_exec(
+            sys.executable, "-m", "loominal.warp.main", *arguments,
+            stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, limit=1 << 26,
+            stderr=files.enter_context(log.open("ab")) if log else None,
+            env={**os.environ, "LOOMINAL_HOME": str(home), "LOOMINAL_PROJECT_ID": project} | environ,
+        )  # fmt: skip
     started = Warp(process, modern=modern, client=client)
     try:
         await started.hello()

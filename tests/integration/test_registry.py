@@ -12,6 +12,7 @@ import pytest
 from msgspec.structs import replace
 
 from loominal.broker import subjects
+from loominal.broker.bucket import Entry
 from loominal.broker.connection import Broker
 from loominal.fabric.hub import streams
 from loominal.fabric.hub.access.open_authority import OpenAuthority
@@ -591,3 +592,23 @@ async def test_an_event_that_cannot_be_written_spoils_no_registration(project: P
 
     assert resolve(project, me, "one").registered
     assert project.events_lost == 1
+
+
+@pytest.mark.pitfall(16)
+async def test_thousands_of_agents_are_found_without_asking_for_any_of_them(project: Project) -> None:
+    me = await registered(project, handle="a")
+    for number in range(2000):
+        record = AgentRecord(id=str(uuid4()), handle=f"b-{number:04}", registered=True, agent_type="codex")
+        entry = Entry(key=agent_key(record.id), value=encode(record), revision=10_000 + number)
+        remember(project, entry)
+    asked: list[str] = []
+    request_all = project.broker.request_all
+
+    async def counting(subject: str, *arguments: object, **more: object) -> object:
+        asked.append(subject)
+        return await request_all(subject, *arguments, **more)  # type: ignore[arg-type]  # passed on as they came
+
+    project.broker.request_all = counting  # type: ignore[assignment, method-assign]  # counts, changes nothing
+    page = await ops_registry.discover_agents(project, later(me), DiscoverAgents(include_offline=True, limit=100))
+
+    assert (page.total, len(page.agents), asked) == (2001, 100, [])

@@ -22,6 +22,7 @@ def online(presence: Presence, now: float) -> bool:
     return presence.is_online(A, now, TIMES)
 
 
+@pytest.mark.pitfall(11)
 def test_an_agent_is_online_until_15_seconds_after_its_last_sign_of_life(presence: Presence) -> None:
     presence.hello(A, "one", HELLO, 100.0)
     presence.beat(A, "one", 105.0)
