@@ -313,7 +313,13 @@ async def test_neither_environment_nor_arguments_make_one_somebody_else(
 ) -> None:
     me = await ann.tool("get_my_handle")
     home = await a_machine(fabric, tmp_path / "home", "mallory", projects=(project,), every_boundary=True)
-    posing = {"LOOMINAL_AUTOSTART": "0", "USER": "ann", "LOGNAME": "ann", "LOOMINAL_USER": "test", "HOSTNAME": "ann"}
+    posing: Json = {
+        "LOOMINAL_AUTOSTART": "0",
+        "USER": "ann",
+        "LOGNAME": "ann",
+        "LOOMINAL_USER": "test",
+        "HOSTNAME": "ann",
+    }
     async with warp(home, project=project, LOOMINAL_HANDLE="ann", **posing) as mallory:
         await eventually(lambda: _is_let_in(mallory), SECONDS)
         him = await mallory.tool("get_my_handle")
@@ -362,7 +368,7 @@ async def test_no_seed_jwt_or_password_is_stored_shown_or_logged(fabric: Fabric,
     settings = ServerSettings(directory=tmp_path / "foreign", port=free_port())
     settings.directory.mkdir()
     async with EmbeddedServer(settings) as server:
-        named = {
+        named: Json = {
             "NATS_URL": server.url.replace("//", f"//somebody:{password}@"), "NATS_PASS": password,
             "NATS_USER": "somebody", "LOG_LEVEL": "DEBUG",
         }  # fmt: skip
