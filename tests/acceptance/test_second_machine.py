@@ -256,9 +256,51 @@ async def test_a_revoked_machine_is_cut_off_at_once_and_for_good(first: Path, se
     with pytest.raises(LoominalError):
         async with loominal.connect(project=PROJECT, home=second, timeout_seconds=2):
             pass
-    run(second, *invited(first), code=REFUSED)
     own = Credential.read(machine_credential_path(first)).name
     run(first, "machines", "--revoke", own, code=REFUSED)
+
+
+async def test_a_revoked_machine_gives_back_what_it_held_in_every_project(first: Path, second: Path) -> None:
+    run(second, *invited(first))
+    name = Credential.read(machine_credential_path(second)).name
+    async with (
+        loominal.connect("chief", project=PROJECT, home=first, operator=True) as chief,
+        loominal.connect("boss", "boss", ["plan"], project="elsewhere", home=first) as boss,
+        loominal.connect("lost", "hand", ["rust"], project="elsewhere", home=second, timeout_seconds=2) as lost,
+    ):
+        offered = await boss.broadcast_work_offer("mend it", capabilities=["rust"], boundary="personal")
+        await lost.claim_work(wait_seconds=10)
+
+        await chief.revoke_machine(name)
+
+        async def given_back() -> bool:
+            return (await boss.get_work(offered.id)).status == "ready"
+
+        await eventually(given_back, 30)
+        detail = await boss.get_work(offered.id)
+        assert [(step.move, step.note) for step in detail.history][-1] == ("release", "its agent was cut off")
+        await boss.cancel_work(offered.id)
+
+
+@pytest.mark.parametrize("left", [False, True])
+async def test_a_home_whose_machine_was_revoked_joins_again_as_a_new_one(first: Path, second: Path, left: bool) -> None:
+    invitation = invited(first)
+    run(second, *invitation)
+    name = Credential.read(machine_credential_path(second)).name
+    async with loominal.connect(f"ann-{int(left)}", "hand", ["go"], project=PROJECT, home=second) as ann:
+        before = ann.guid
+    run(first, "machines", "--revoke", name)
+    if left:
+        run(second, "join", "--leave")
+
+    assert "cut off" in run(second, *invitation, code=REFUSED)
+    said = run(second, *invited(first))
+
+    assert "a new one" in said
+    assert Credential.read(machine_credential_path(second)).name != name
+    async with loominal.connect(f"bob-{int(left)}", "hand", ["go"], project=PROJECT, home=second) as bob:
+        assert bob.guid != before
+        assert (await bob.get_my_handle()).handle == f"bob-{int(left)}"
 
 
 def test_a_fabric_that_listens_nowhere_else_invites_nobody(tmp_path: Path) -> None:

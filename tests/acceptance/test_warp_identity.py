@@ -7,6 +7,8 @@ from collections.abc import Iterator
 
 import pytest
 
+import loominal
+from loominal.model.errors import Forbidden
 from tests.acceptance.warps import Warp, warp
 from tests.integration.fabric import Fabric
 
@@ -96,3 +98,23 @@ async def test_an_attached_warp_is_the_same_agent_and_ends_its_work_but_takes_no
 
             await first.leave()
             assert (await beside.tool("list_channels"))["error"]["code"] == "broker_unavailable"
+
+
+async def test_a_program_attaches_where_warp_does_and_is_itself_where_it_names_an_agent(
+    fabric: Fabric, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with warp(fabric.home, project="beside") as first:
+        me = (await first.tool("join", handle="ann", capabilities=["c"]))["agent"]["guid"]
+        [place] = (fabric.home / "agents" / "beside").glob("*/*/socket")
+        monkeypatch.setenv("LOOMINAL_ATTACH", str(place))
+        async with loominal.connect() as beside, loominal.connect("ann") as again:
+            assert (beside.guid, beside.handle, beside.project.id, again.guid) == (me, "ann", "beside", me)
+            await beside.send_direct_message("ann", "to myself")
+            assert [each.message for each in (await again.read_direct_messages()).messages] == ["to myself"]
+            with pytest.raises(Forbidden):
+                await beside.claim_work()
+        with pytest.raises(Forbidden, match="attached to ann"):
+            async with loominal.connect("bob", capabilities=["c"]):
+                pass
+        async with loominal.connect(home=fabric.home, project="beside") as own:
+            assert own.guid != me

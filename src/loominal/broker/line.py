@@ -91,6 +91,9 @@ class Line(Client):
         except (errors.Error, OSError, TimeoutError, ValueError) as error:
             await line.abandon()
             reason = reasons[-1] if reasons and isinstance(error, errors.NoServersError) else error
+            if "authorization violation" in str(reason).lower():  # the protocol's word, which has no code
+                told = "refuses this credential: it was cut off, has ended, or is another fabric's"
+                raise BrokerUnavailable(f"the broker at {address.shown} {told}") from error
             raise BrokerUnavailable(f"no broker at {address.shown}: {reason}") from error
         except BaseException:
             await line.abandon()

@@ -9,6 +9,7 @@ import socket
 import sys
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
@@ -28,6 +29,9 @@ from loominal.fabric.runtime_file import (
 from loominal.local.home import open_home, supervision
 from loominal.local.weft_api import answers
 from loominal.model.errors import Forbidden, InvalidArgument
+
+if TYPE_CHECKING:
+    from loominal.fabric.client.joining import Entry
 
 
 @click.command(
@@ -55,10 +59,26 @@ def join(*, token: str | None, leave: bool) -> None:
 
 
 def _join(home: Path, runtime: Runtime | None, token: Token) -> None:
-    from loominal.fabric.client.joining import join_fabric  # loads the NATS client
-
+    """Join with this home's key; one that was cut off comes with a new one, as another machine."""
     pending = home / "joining.seed"
-    entry = asyncio.run(join_fabric(token, _key(home, runtime, pending), hostname=socket.gethostname(), user=_user()))
+    known = runtime is not None and runtime.mode is Mode.JOINED
+    may_be_cut_off = known or pending.exists()
+    again = ""
+    key = _key(home, pending, known=known)
+    try:
+        entry = _ask(token, key)
+    except Forbidden as refusal:
+        if not may_be_cut_off:
+            raise
+        if not known:
+            pending.unlink()
+        try:
+            entry = _ask(token, _key(home, pending, known=False))
+        except Forbidden:
+            if not known:
+                replace_secret(pending, key.seed)
+            raise refusal from None  # for the invitation is spent, too
+        again = "; it is a new one, for what this home was has been cut off, and its agents begin anew"
     ca = home / "joined.pem"
     replace_secret(ca, token.ca)
     entry.credential.write(machine_credential_path(home))
@@ -73,7 +93,15 @@ def _join(home: Path, runtime: Runtime | None, token: Token) -> None:
         ),
     )
     pending.unlink(missing_ok=True)
-    click.echo(f"joined the fabric at {', '.join(entry.urls)} as machine {entry.credential.name}, user {entry.user}")
+    click.echo(
+        f"joined the fabric at {', '.join(entry.urls)} as machine {entry.credential.name}, user {entry.user}{again}"
+    )
+
+
+def _ask(token: Token, key: KeyPair) -> Entry:
+    from loominal.fabric.client.joining import join_fabric  # loads the NATS client
+
+    return asyncio.run(join_fabric(token, key, hostname=socket.gethostname(), user=_user()))
 
 
 def _leave(home: Path, runtime: Runtime | None) -> None:
@@ -88,9 +116,9 @@ def _leave(home: Path, runtime: Runtime | None) -> None:
     click.echo(f"left the fabric at {runtime.url}; an operator of it can cut the machine off: `loominal machines`")
 
 
-def _key(home: Path, runtime: Runtime | None, pending: Path) -> KeyPair:
-    """Return this machine's key: that of its first joining, for ever, and the same one after a try that failed."""
-    if runtime is not None and runtime.mode is Mode.JOINED:
+def _key(home: Path, pending: Path, *, known: bool) -> KeyPair:
+    """Return this home's key: that with which it has joined, if it is `known`, else one that outlives a failed try."""
+    if known:
         return Credential.read(machine_credential_path(home)).key
     create_secret(pending, KeyPair.generate(Kind.USER).seed)
     return KeyPair.from_seed((read_secret(pending) or "").strip())

@@ -123,6 +123,12 @@ class FabricRegistry:
             self._standings[agent] = known
         return known if known and self._let_in(known.grants, project) else None
 
+    def is_cut_off(self, agent: str) -> bool:
+        """Return whether `agent`, or its machine, was cut off for good."""
+        bound = self.enrolment(agent)
+        machine = self.machine(bound.machine) if bound else None
+        return bound is not None and (bound.revoked_at or (machine and machine.revoked_at)) is not None
+
     def machine(self, name: str) -> Machine | None:
         """Return a machine, also one that was revoked."""
         return self._get(Machine, f"machine.{name}")

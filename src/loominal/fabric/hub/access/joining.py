@@ -34,7 +34,8 @@ async def admit(registry: FabricRegistry, keyring: Keyring, invitation_id: str, 
     known = next((machine for machine in registry.machines() if machine.key == key), None)
     if known is not None and known.revoked_at is not None:
         raise Forbidden(
-            f"machine {known.name} was cut off from this fabric", "an operator did that; invite another home instead"
+            f"machine {known.name} was cut off from this fabric",
+            "with an invitation made since, `loominal join` lets this home in again, as a new machine",
         )
     now = datetime.now(UTC)
     name = known.name if known else f"{handle_like(asked.hostname)[:HOST_CHARACTERS]}-{invitation_id[:MARK_CHARACTERS]}"

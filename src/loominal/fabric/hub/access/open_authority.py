@@ -24,6 +24,10 @@ class OpenAuthority:
             return None
         return Standing(agent=agent, user="", role=Role.AGENT, grants=tuple(self.grants(project)))
 
+    def is_cut_off(self, agent: str) -> bool:  # noqa: ARG002 - the protocol's
+        """Return False: nobody is cut off here."""
+        return False
+
     async def grant(self, grant: Grant) -> None:
         """Refuse. Raises: Forbidden."""
         raise Forbidden(f"nothing can be granted to {grant.user!r} in open mode", OPEN_HINT)

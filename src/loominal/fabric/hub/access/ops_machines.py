@@ -85,9 +85,9 @@ async def list_machines(project: Project, caller: Caller, args: ListMachines) ->
 
 
 async def revoke_machine(project: Project, caller: Caller, args: RevokeMachine) -> MachineRevoked:
-    """Cut a machine off: its agents' connections end, and what they claimed here is handed back at once.
+    """Cut a machine off: its agents' connections end, and what they claimed is handed back at once.
 
-    In other projects it is handed back as after any lost connection. Raises: NotFound, Forbidden.
+    In other projects their leaders do that in their next round (`judging.py`). Raises: NotFound, Forbidden.
     """
     agents = await project.authority.revoke_machine(args.name)
     project.online = None

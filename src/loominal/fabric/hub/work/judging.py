@@ -39,6 +39,8 @@ def verdict(project: Project, lease: Lease, now: float) -> WorkEvent | None:
     if entry is None or entry.item.status is not Status.CLAIMED or entry.item.token != lease.token:
         return None
     item, jitter = entry.item, random.uniform(-1, 1)
+    if project.authority.is_cut_off(lease.agent):
+        return Release(by=lease.agent, token=lease.token, reason="its agent was cut off")
     if project.presence.has_left(lease.agent, now, times):
         return Release(by=lease.agent, token=lease.token, reason="its agent left")
     if project.presence.seen_to_end(lease.agent, now, times):
