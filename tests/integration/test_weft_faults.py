@@ -337,3 +337,17 @@ async def consumers(broker: Broker, project: str, expected: int) -> bool:
 
 async def no_consumers(broker: Broker, project: str) -> bool:
     return await consumers(broker, project, 0)
+
+
+async def test_the_only_weft_leaves_its_projects_in_peace(private_fabric: Fabric, project_id: str) -> None:
+    private_fabric.start()
+    async with private_fabric.connect("ada", project=project_id, capabilities=["hash"]):
+        weft = private_fabric.weft
+        assert weft is not None
+        weft.terminate()
+
+        assert await asyncio.to_thread(weft.wait, 30) == 0
+
+    said = private_fabric.weft_log.read_text()
+    assert f"project {project_id} is left to whoever comes" in said
+    assert "Traceback" not in said

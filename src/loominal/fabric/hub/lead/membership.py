@@ -77,7 +77,7 @@ class Membership:
         Those of an older format are left out: they cannot lead what a newer one has written, this weft for example.
         """
         formats = {weft: self._members[weft].format for weft in self.weft_ids if weft in self._members}
-        newest = max(self._own.format, *formats.values())
+        newest = max([self._own.format, *formats.values()])  # it is not there itself once it leaves
         return order(project, [weft for weft, format_ in formats.items() if format_ == newest])
 
     def is_dead(self, weft: str) -> bool:
