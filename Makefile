@@ -52,7 +52,7 @@ soak: $(VENV)/.run
 
 # SEED=7 does again what it did before; without one each run is another.
 chaos: $(VENV)/.dev
-	$(BIN)/python -m chaos $(if $(SEED),--seed $(SEED)) $(if $(ROUNDS),--rounds $(ROUNDS)) $(if $(WEFTS),--wefts $(WEFTS))
+	$(BIN)/python -m chaos $(if $(SEED),--seed $(SEED)) $(if $(ROUNDS),--rounds $(ROUNDS)) $(if $(WEFTS),--wefts $(WEFTS)) $(if $(OPEN),--open)
 
 build: $(VENV)/.dev
 	$(BIN)/python -m build --no-isolation --outdir dist

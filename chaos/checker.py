@@ -3,34 +3,23 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator
-from datetime import datetime
+from collections.abc import Iterator
 from itertools import pairwise
 
-import msgspec
-
 from chaos.books import Books, Kept
-from chaos.faults import Target
+from chaos.harm import Harm, robbed
 from chaos.notes import Note, What
+from loominal.model.errors import LeaseLost
 from loominal.model.message import WORK_RESULT
 from loominal.model.work import ENDED, Move, Notify, Status, WorkItem
 from tests.checker import Checked, End
 
-LEASE_SECONDS = 3.0  # shortened tenfold
 VERBS = {
     "complete": {Move.COMPLETE, Move.RECOVER},
     "fail": {Move.FAIL},
     "release": {Move.RELEASE},
 }
-
-
-class Harm(msgspec.Struct, frozen=True):
-    """Something that was done to `target` (crew `number`), from `began` to `ended` in seconds since the epoch."""
-
-    target: Target
-    number: int
-    began: float
-    ended: float
+UNKNOWN = {"broker_unavailable", "hub_unavailable", "busy"}  # after these nobody knows whether it was done
 
 
 def violations(books: Books, notes: list[Note], harms: list[Harm]) -> list[str]:
@@ -44,10 +33,13 @@ def violations(books: Books, notes: list[Note], harms: list[Harm]) -> list[str]:
         *_direct_reads(books.messages, by_what),
         *_followed(books.messages, notes),
         *_submissions(books.work, by_what),
+        *_claims(books.work, by_what),
+        *_claimed_once(books.work, harms),
         *_ends(books.work, by_what),
+        *_refused(books.work, by_what),
         *_listed(books.work, by_what),
         *_told(books),
-        *_robbed(books.work, notes, harms),
+        *robbed(books.work, notes, harms),
     ]
 
 
@@ -131,18 +123,46 @@ def _submissions(work: Checked, notes: dict[What, list[Note]]) -> Iterator[str]:
             yield f"{item} is {states[-1].status} in the end, last moved by {states[-1].last.move}"
 
 
-def _ends(work: Checked, notes: dict[What, list[Note]]) -> Iterator[str]:
-    """What holders were told of their claims is in the books, under the lease tokens they had."""
+def _claims(work: Checked, notes: dict[What, list[Note]]) -> Iterator[str]:
+    """Every claim is in the books, and known to one process alone."""
     claims = work.claims()
+    lives: defaultdict[tuple[str, int], set[tuple[int, int]]] = defaultdict(set)
     for note in notes[What.CLAIMED]:
+        lives[note.id, note.token].add((note.crew, note.life))
         if (note.id, note.agent, note.token) not in claims:
             yield f"{note.agent} was given {note.id} under lease token {note.token}, which is not in the books"
+    for (item, token), which in lives.items():
+        if len(which) > 1:
+            yield f"{len(which)} processes were given {item} under lease token {token}"
+
+
+def _claimed_once(work: Checked, harms: list[Harm]) -> Iterator[str]:
+    """A request that claims one item and is asked again gets the same one, not another beside it.
+
+    Unless the broker held the claim's record back: then it was not there when the request was asked again.
+    """
+    held: dict[str, tuple[str, float]] = {}  # by the op of the claim
+    for stored, state in work.in_order():
+        if state.last.move is Move.CLAIM:
+            first, since = held.setdefault(state.claim_op, (state.id, stored.timestamp()))
+            held_back = any(harm.delays and harm.began < stored.timestamp() and harm.ended > since for harm in harms)
+            if first != state.id and not held_back:
+                yield f"one request of {state.claimed_by} claimed {first} and, at {stored}, {state.id}"
+        elif state.status is not Status.CLAIMED:
+            held = {op: claim for op, claim in held.items() if claim[0] != state.id}
+
+
+def _ends(work: Checked, notes: dict[What, list[Note]]) -> Iterator[str]:
+    """What holders were told of their claims is in the books, under the lease tokens they had."""
     accepted = notes[What.ENDED]
     completed = [End(note.id, note.agent, note.token) for note in accepted if note.verb == "complete"]
     yield from (f"accepted, and not the end in the books: {end}" for end in work.unfounded(completed))
     for note in accepted:
         if not any(_is_end(note, before, after) for before, after in pairwise(work.items.get(note.id, ()))):
             yield f"{note.agent}'s accepted {note.verb} of {note.id} under lease token {note.token} is not there"
+    for note in notes[What.SEEN]:
+        if note.status != Status.DONE:
+            yield f"{note.agent} completed {note.id} and was then shown it as {note.status}"
     for note in notes[What.CANCELLED]:
         last = work.items[note.id][-1]
         if note.status == Status.CANCELLED and last.status is not Status.CANCELLED:
@@ -150,6 +170,20 @@ def _ends(work: Checked, notes: dict[What, list[Note]]) -> Iterator[str]:
     for item, states in work.items.items():
         made = Counter(after.ops[-1].op for before, after in pairwise(states) if after.ops and after.ops != before.ops)
         yield from (f"operation {op} moved {item} {count} times" for op, count in made.items() if op and count > 1)
+
+
+def _refused(work: Checked, notes: dict[What, list[Note]]) -> Iterator[str]:
+    """An end that was refused is not in the books; of one that came too late the result is kept."""
+    tried = Counter((note.id, note.token, note.verb) for note in notes[What.ENDING])
+    for note in notes[What.REFUSED]:
+        states = work.items.get(note.id, [])
+        if not note.verb or note.code in UNKNOWN or tried[note.id, note.token, note.verb] > 1:
+            continue
+        if any(_is_end(note, before, after) for before, after in pairwise(states)):
+            yield f"{note.agent}'s {note.verb} of {note.id} was refused ({note.code}), and is there"
+        late = any((kept.by, kept.token) == (note.agent, note.token) for state in states for kept in state.review)
+        if (note.verb, note.code) == ("complete", LeaseLost.code) and not late:
+            yield f"{note.agent} completed {note.id} too late under lease token {note.token}; its result is not kept"
 
 
 def _is_end(note: Note, before: WorkItem, after: WorkItem) -> bool:
@@ -193,39 +227,5 @@ def _end_name(state: WorkItem) -> str:
     return f"{state.id}:{state.ended_at.timestamp():.6f}"
 
 
-def _robbed(work: Checked, notes: list[Note], harms: Iterable[Harm]) -> Iterator[str]:
-    """Who was not harmed kept its claims."""
-    crew = {note.agent: note.crew for note in notes if note.agent}
-    known = {(note.id, note.token) for note in notes if note.what is What.CLAIMED}
-    ended = {(note.id, note.token) for note in notes if note.what is What.ENDING}
-    begun = [(note.crew, note.at) for note in notes if note.what is What.BEGUN]
-    late = [Harm(Target.AGENTS, note.crew, note.at - note.seconds, note.at) for note in notes if note.what is What.LATE]
-    every = [*harms, *late]
-    for states in work.items.values():
-        for before, after in pairwise(states):
-            if before.status is not Status.CLAIMED or (before.id, before.token) not in known - ended:
-                continue
-            mine, taken_at = crew[before.claimed_by], _seconds(after.last.at)
-            claimed_at = _seconds(before.claimed_at or before.last.at)
-            forgot = any(each == mine and claimed_at <= at <= taken_at for each, at in begun)
-            taken = after.last.move in (Move.LAPSE, Move.RELEASE)
-            if taken and not forgot and not any(_touches(harm, mine, taken_at) for harm in every):
-                who = f"{before.claimed_by} of crew {mine}"
-                yield f"{who}, unharmed, lost {before.id} by {after.last.move} ({after.last.note}) at {after.last.at}"
-
-
-def _touches(harm: Harm, crew: int, taken_at: float) -> bool:
-    """Return whether `harm` can be why the crew lost a claim at `taken_at`: a lease before that it was not over.
-
-    What befalls a weft costs nobody a claim: whoever leads next, or again, grants every lease anew.
-    """
-    of_it = harm.target in (Target.BROKER, Target.ALL) or (harm.target, harm.number) == (Target.AGENTS, crew)
-    return of_it and harm.began <= taken_at <= harm.ended + LEASE_SECONDS
-
-
 def _sequence(message_id: str) -> int:
     return int(message_id[len("m_d") + 6 :])
-
-
-def _seconds(at: datetime) -> float:
-    return at.timestamp()

@@ -10,7 +10,8 @@ import msgspec
 SHORT_SECONDS = (0.3, 1.0)  # less than any limit, also shortened tenfold
 LONG_SECONDS = (3.3, 4.0)  # longer than a lease and every grace, shortened tenfold
 DOWN_SECONDS = (0.0, 1.5)  # before what was killed is started again
-AFTER_SECONDS = (0.15, 0.6)  # from a round's beginning, when its work is under way
+AFTER_SECONDS = (0.0, 0.9)  # from a round's beginning: while its work is being offered, claimed and done
+AWAY_SECONDS = (3.5, 5.0)  # long enough for claims to lapse and for an unused project to be left
 LEADER_SHARE = 0.5  # of what befalls one of several wefts
 SECOND_SHARE = 0.25  # of the rounds, in which something else goes wrong besides
 SECOND_AFTER_SECONDS = (0.15, 3.5)  # also just when another weft has taken over
@@ -20,12 +21,14 @@ class Way(StrEnum):
     """A kind of fault."""
 
     KILL = "kill"  # and start again
+    CRASH = "crash"  # kill when its line has been slow for a while: what was half done or not heard of dies with it
     STOP = "stop"  # ask it to end, and start it again when it has
     FREEZE = "freeze"
     CUT = "cut"  # all connections, once
     STALL = "stall"  # hold back what the line carries
     SWALLOW = "swallow"  # lose what the line carries
     SLOW = "slow"
+    JUMP = "jump"  # the clock of its machine is set on, or back; so it stays
     REPEAT = "repeat"  # send requests twice
 
 
@@ -36,13 +39,18 @@ class Target(StrEnum):
     WEFT = "weft"
     LEADER = "leader"  # of several wefts the one that leads then
     BROKER = "broker"
-    ALL = "all"
+    CREWS = "crews"  # every process of agents
+    ALL = "all"  # processes, or lines
 
 
 WEIGHTS: dict[tuple[Way, Target], int] = {
     (Way.KILL, Target.AGENTS): 4,
     (Way.KILL, Target.WEFT): 4,
     (Way.KILL, Target.BROKER): 3,
+    (Way.KILL, Target.CREWS): 2,
+    (Way.CRASH, Target.AGENTS): 4,
+    (Way.CRASH, Target.WEFT): 4,
+    (Way.CRASH, Target.ALL): 3,
     (Way.STOP, Target.WEFT): 3,
     (Way.FREEZE, Target.AGENTS): 4,
     (Way.FREEZE, Target.WEFT): 4,
@@ -57,6 +65,7 @@ WEIGHTS: dict[tuple[Way, Target], int] = {
     (Way.SWALLOW, Target.WEFT): 2,
     (Way.SLOW, Target.AGENTS): 1,
     (Way.SLOW, Target.WEFT): 1,
+    (Way.JUMP, Target.WEFT): 2,
     (Way.REPEAT, Target.ALL): 3,
 }
 
@@ -92,9 +101,11 @@ def _drawn(chance: random.Random, after: tuple[float, float], crews: int, wefts:
         target = Target.LEADER
     number = chance.randrange({Target.AGENTS: crews, Target.WEFT: wefts}.get(target, 1))
     after_seconds = chance.uniform(*after)
-    if way in (Way.KILL, Way.STOP):
+    if (way, target) == (Way.KILL, Target.CREWS):
+        seconds = chance.uniform(*AWAY_SECONDS)
+    elif way in (Way.KILL, Way.CRASH, Way.STOP):
         seconds = chance.uniform(*DOWN_SECONDS)
-    elif way is Way.CUT:
+    elif way in (Way.CUT, Way.JUMP):
         seconds = 0.0
     else:
         seconds = chance.uniform(*chance.choice((SHORT_SECONDS, LONG_SECONDS)))

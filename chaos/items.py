@@ -38,8 +38,10 @@ WEIGHTS = {
     Does.NOTHING: 4,
 }
 TIMEOUT_SECONDS = {Does.HANG: 1.0, Does.LATE: 0.6}
+USUAL_TIMEOUT_SECONDS = 40.0  # of what is never to time out; the clocks of wefts jump further than that
 LATE_SECONDS = 1.5
 LONG_SECONDS = 5.0
+APART_SECONDS = (0.0, 0.6)  # between two offers of an agent: faults come in the middle of them
 
 
 class Task(msgspec.Struct, frozen=True, kw_only=True):
@@ -48,6 +50,7 @@ class Task(msgspec.Struct, frozen=True, kw_only=True):
     name: str  # the task id
     does: Does
     seconds: float
+    after_seconds: float  # since the offer before
     capability: str
     priority: int
     deadline: str | None
@@ -71,6 +74,7 @@ def _task(chance: random.Random, name: str) -> Task:
         name=name,
         does=does,
         seconds=chance.uniform(0.02, 0.5),
+        after_seconds=chance.uniform(*APART_SECONDS),
         capability=NOBODY if nobody else chance.choice(CAPABILITIES),
         priority=chance.randint(1, 10),
         deadline="3s" if nobody else None,

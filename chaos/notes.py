@@ -28,6 +28,7 @@ class What(StrEnum):
     ENDING = "ending"  # a claim is about to be completed, failed or released
     ENDED = "ended"  # that was accepted
     REFUSED = "refused"
+    SEEN = "seen"  # an item that was looked at when its completion had been accepted
     LOST = "lost"  # a claim was found to be somebody else's
     CANCELLED = "cancelled"  # a request to cancel was accepted
     LISTED = "listed"  # an item as the fabric shows it in the end

@@ -1,4 +1,4 @@
-"""The processes of one run: broker, wefts and crews, each behind a line of its own, and what befalls them."""
+"""The processes of one run: broker, wefts and crews, and what befalls them and their lines."""
 
 from __future__ import annotations
 
@@ -6,10 +6,7 @@ import asyncio
 import contextlib
 import os
 import re
-import shutil
 import signal
-import subprocess
-import sys
 import uuid
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
@@ -18,151 +15,39 @@ import msgspec
 
 from chaos.crew import Crew, Deed, Order
 from chaos.faults import Fault, Target, Way
+from chaos.processes import SHOWN, CrewProcess, Weft, make_home
 from chaos.proxy import Line
 from loominal.broker import subjects
 from loominal.broker.connection import Broker
 from loominal.broker.log import Log
 from loominal.fabric.hub.lead.leadership import LeaderRecord
-from loominal.fabric.runtime_file import machine_credential_path, read_runtime, write_runtime
 from loominal.model import record
 from loominal.model.errors import LoominalError
 from tests.integration.fabric import Fabric
 
 REPEATED_SHARE = 0.3  # of requests, while they are sent twice
 SLOW_SECONDS = 0.15
+CRASH_SECONDS = 0.5  # for which a line is slow before the process behind it is killed
 LEAVE_SECONDS = 10.0
 LOOK_SECONDS = 1.0  # for who leads
 STOP_SECONDS = 30.0  # a weft ends sooner by itself, whatever hangs
-SHOWN = 3000  # characters of a log
+LEFT = "is left to whoever comes"
 BUG = re.compile(r" (ERROR|CRITICAL) |Traceback|Error: ")
-
-
-class Weft:
-    """A weft with a home of its own, which shares keys with the fabric and reaches its broker over `line`."""
-
-    def __init__(self, fabric: Fabric, home: Path, line: Line) -> None:
-        self.line = line
-        self.weft_id = ""
-        home.mkdir()
-        (home / "keys").symlink_to(fabric.home / "keys")
-        (home / "broker").symlink_to(fabric.home / "broker")
-        shutil.copy(machine_credential_path(fabric.home), machine_credential_path(home))
-        self._fabric = fabric
-        self._home = home
-        self._program = Fabric(home, scale=fabric.scale)
-
-    @property
-    def process(self) -> subprocess.Popen[bytes]:
-        """The process that runs, or ran last."""
-        assert self._program.weft is not None
-        return self._program.weft
-
-    @property
-    def log(self) -> Path:
-        """What it has said."""
-        return self._program.weft_log
-
-    def start(self) -> None:
-        """Start it unless it runs; it is ready some time later."""
-        if self._program.weft is not None and self._program.weft.poll() is None:
-            return
-        self.weft_id = f"{self._home.name}-{uuid.uuid4().hex[:8]}"
-        self._program.weft_environment["LOOMINAL_WEFT_ID"] = self.weft_id
-        write_home(self._fabric, self._home, self.line)
-        self._program.start_weft(wait=False)
-
-    async def wait_ready(self) -> None:
-        """Return when it serves. Raises: AssertionError with the end of its log if it does not come to that."""
-        await asyncio.to_thread(self._program.wait_ready)
-
-    def kill(self) -> None:
-        """End it at once."""
-        self._program.kill_weft()
-
-
-class CrewProcess:
-    """A crew's process, over and over the same agents."""
-
-    def __init__(self, fabric: Fabric, home: Path, line: Line, crew: Crew) -> None:
-        self.line = line
-        self.crew = crew
-        home.mkdir()
-        shutil.copy(machine_credential_path(fabric.home), machine_credential_path(home))
-        write_home(fabric, home, line)
-        self._log = home / "crew.log"
-        self._process: asyncio.subprocess.Process | None = None
-        self._listener: asyncio.Task[None] | None = None
-        self._done = asyncio.Condition()
-        self._last_done = 0
-        self._told = 0
-
-    @property
-    def process(self) -> asyncio.subprocess.Process:
-        """The process that runs, or ran last."""
-        assert self._process is not None
-        return self._process
-
-    @property
-    def alive(self) -> bool:
-        """Whether it runs."""
-        return self._process is not None and self._process.returncode is None
-
-    async def start(self) -> None:
-        """Start it with a new life; nothing is asked of it any more that it was told before."""
-        with self._log.open("ab") as log:
-            self._process = await asyncio.create_subprocess_exec(
-                sys.executable,
-                "-m",
-                "chaos.crew",
-                msgspec.json.encode(self.crew).decode(),
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=log,
-            )
-        self.crew = msgspec.structs.replace(self.crew, life=self.crew.life + 1)
-        self._last_done = self._told
-        self._listener = asyncio.create_task(self._listen(self._process), name=f"crew {self.crew.number}")
-
-    def tell(self, order: Order) -> None:
-        """Give an order, to be carried out after those before."""
-        if self.alive and self.process.stdin is not None:
-            self._told = order.number
-            self.process.stdin.write(msgspec.json.encode(order) + b"\n")
-
-    async def done(self) -> None:
-        """Return when all orders are carried out."""
-        async with self._done:
-            await self._done.wait_for(lambda: self._last_done >= self._told)
-
-    async def kill(self) -> None:
-        """End it at once."""
-        if self.alive:
-            self.process.kill()
-        await self.process.wait()
-        if self._listener is not None:
-            await self._listener
-
-    def complaints(self) -> str:
-        """Return what it said in its log: nothing, if all is well."""
-        return self._log.read_text()[-SHOWN:] if self._log.exists() else ""
-
-    async def _listen(self, process: asyncio.subprocess.Process) -> None:
-        assert process.stdout is not None
-        while line := await process.stdout.readline():
-            async with self._done:
-                self._last_done = int(line)
-                self._done.notify_all()
 
 
 class Place:
     """Everything that runs, and what can be done to it."""
 
-    def __init__(self, fabric: Fabric, project: str, wefts: list[Weft], crews: list[CrewProcess]) -> None:
+    def __init__(
+        self, fabric: Fabric, project: str, wefts: list[Weft], crews: list[CrewProcess], probe_home: Path
+    ) -> None:
         self.fabric = fabric
         self.project = project
+        self.probe_home = probe_home  # from which the fabric is reached directly
         self.wefts = wefts
         self.crews = crews
         self._complaints: list[str] = []
+        self._starting = asyncio.Lock()  # the broker
 
     @property
     def lines(self) -> list[Line]:
@@ -188,11 +73,20 @@ class Place:
         match fault.way:
             case Way.KILL:
                 await self._kill(fault)
+            case Way.CRASH:
+                for line in lines:
+                    line.delay_seconds = SLOW_SECONDS
+                await asyncio.sleep(CRASH_SECONDS)
+                await self._kill(fault)
+                for line in lines:
+                    line.delay_seconds = 0.0
             case Way.STOP:
                 await self._stop(fault)
             case Way.FREEZE:
                 with self._frozen(fault):
                     await asyncio.sleep(fault.seconds)
+            case Way.JUMP:
+                self.wefts[fault.number].set_clock()
             case Way.CUT:
                 for line in lines:
                     line.cut()
@@ -224,18 +118,28 @@ class Place:
                 return self.lines
 
     async def _kill(self, fault: Fault) -> None:
-        match fault.target:
-            case Target.AGENTS:
-                await self.crews[fault.number].kill()
-                await asyncio.sleep(fault.seconds)
-                await self.crews[fault.number].start()
-            case Target.WEFT:
-                self.wefts[fault.number].kill()
-                await asyncio.sleep(fault.seconds)
-                self.wefts[fault.number].start()
-            case _:
-                self.fabric.kill_broker()
-                await asyncio.sleep(fault.seconds)
+        """Kill whatever the fault is about at once, and start it again."""
+        whole = fault.target is Target.ALL
+        wefts = self.wefts if whole else [self.wefts[fault.number]] if fault.target is Target.WEFT else []
+        crews = self.crews if whole or fault.target is Target.CREWS else []
+        crews = [self.crews[fault.number]] if fault.target is Target.AGENTS else crews
+        broker = whole or fault.target is Target.BROKER
+        if broker:
+            self.fabric.kill_broker()
+        for weft in wefts:
+            weft.kill()
+        await asyncio.gather(*(crew.kill() for crew in crews))
+        await asyncio.sleep(fault.seconds)
+        if broker:
+            await self._start_broker()
+        for weft in wefts:
+            weft.start()
+        for crew in crews:
+            await crew.start()
+
+    async def _start_broker(self) -> None:
+        async with self._starting:
+            if self.fabric.broker is None or self.fabric.broker.poll() is not None:
                 await asyncio.to_thread(self.fabric.start_broker)
 
     async def _stop(self, fault: Fault) -> None:
@@ -273,6 +177,10 @@ class Place:
         crews = [f"crew {crew.crew.number}: {crew.complaints()}" for crew in self.crews if not crew.alive]
         return [f"ended by itself: {each}" for each in wefts + crews]
 
+    def left(self) -> int:
+        """Return how often a weft left the project because nobody used it."""
+        return sum(weft.log.read_text().count(LEFT) for weft in self.wefts)
+
     def complaints(self) -> list[str]:
         """Return what the processes did or logged that nothing excuses."""
         wefts = [line for weft in self.wefts for line in weft.log.read_text().splitlines() if BUG.search(line)]
@@ -283,10 +191,14 @@ class Place:
     async def hub_rights(self) -> AsyncIterator[Broker]:
         """Yield a connection of our own that may read the logs."""
         name = f"chaos-{uuid.uuid4().hex[:8]}"
-        credential = self.fabric.keyring.hub_credential(self.project, name)
-        inbox = subjects.reply_prefix(name)
+        keyring = self.fabric.broker_settings.keyring
+        credential = keyring.hub_credential(self.project, name) if keyring else None
         async with Broker.connect(
-            self.fabric.url, name=name, inbox=inbox, credential=lambda: credential, wait_seconds=20
+            self.fabric.url,
+            name=name,
+            inbox=subjects.reply_prefix(name),
+            credential=(lambda: credential) if credential else None,
+            wait_seconds=20,
         ) as broker:
             yield broker
 
@@ -300,9 +212,16 @@ class Place:
 
 
 @contextlib.asynccontextmanager
-async def open_place(directory: Path, seed: int, *, wefts: int, crews: int, agents: int) -> AsyncIterator[Place]:
-    """Yield a fabric of its own in `directory`, started; all of it ends with the block."""
+async def open_place(
+    directory: Path, seed: int, *, wefts: int, crews: int, agents: int, without_keys: bool
+) -> AsyncIterator[Place]:
+    """Yield a fabric of its own in `directory`, started; all of it ends with the block.
+
+    `without_keys`: on a broker that knows no operator, where everything is on trust.
+    """
     fabric = Fabric(directory / "fabric")
+    if without_keys:
+        fabric.broker_settings = msgspec.structs.replace(fabric.broker_settings, keyring=None)
     project = f"chaos-{seed}"
     async with contextlib.AsyncExitStack() as stack:
         stack.callback(fabric.stop)
@@ -334,7 +253,9 @@ async def open_place(directory: Path, seed: int, *, wefts: int, crews: int, agen
             )
             for number, mine in enumerate(ids)
         ]
-        place = Place(fabric, project, coordinators, processes)
+        probe_home = directory / "probe"
+        make_home(fabric, probe_home, fabric.url)
+        place = Place(fabric, project, coordinators, processes, probe_home)
         try:
             await place.start()
             yield place
@@ -344,13 +265,6 @@ async def open_place(directory: Path, seed: int, *, wefts: int, crews: int, agen
             for crew in processes:
                 if crew.alive:
                     await crew.kill()
-
-
-def write_home(fabric: Fabric, home: Path, line: Line) -> None:
-    """Make `home` one from which the fabric is reached over `line`."""
-    runtime = read_runtime(fabric.home)
-    assert runtime is not None
-    write_runtime(home, msgspec.structs.replace(runtime, url=line.url))
 
 
 def _spoil(line: Line, way: Way) -> None:

@@ -11,9 +11,11 @@ from pathlib import Path
 import msgspec
 
 from chaos.books import quiet, read_books
-from chaos.checker import Harm, violations
+from chaos.checker import violations
 from chaos.crew import Deed, Order
 from chaos.faults import Fault, Target, Way, faults
+from chaos.flow import FLOW_SECONDS, Flow
+from chaos.harm import Harm
 from chaos.notes import What, read_notes
 from chaos.place import Place, open_place
 
@@ -23,6 +25,7 @@ DRAIN_SECONDS = 60.0
 RECOVERY_SECONDS = 2.0  # after a fault is over, until what it hit is back: connections, hubs
 TICK_SECONDS = 0.1
 LATE_SECONDS = 0.3
+DELAYS = (Way.CUT, Way.STALL, Way.SWALLOW, Way.SLOW)
 
 ITEMS, MESSAGES = 24, 108  # of a round, over all agents
 
@@ -33,6 +36,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     seed: int
     rounds: int
     wefts: int = 1
+    without_keys: bool = False  # open mode
+    flow_seconds: float = FLOW_SECONDS  # within which work must flow again
     crews: int = 3
     agents: int = 4  # of a crew
 
@@ -43,6 +48,8 @@ class Outcome(msgspec.Struct, frozen=True):
     violations: list[str]
     items: int
     messages: int
+    left: int  # how often a weft left the project because nobody used it
+    flow: str  # how soon work flowed again
     seconds: float
 
 
@@ -52,31 +59,42 @@ async def run(settings: Settings, directory: Path, tell: Callable[[str], None]) 
     harms: list[Harm] = []
     async with (
         open_place(
-            directory, settings.seed, wefts=settings.wefts, crews=settings.crews, agents=settings.agents
+            directory,
+            settings.seed,
+            wefts=settings.wefts,
+            crews=settings.crews,
+            agents=settings.agents,
+            without_keys=settings.without_keys,
         ) as place,
         _watched(harms),
     ):
         plan = faults(settings.seed, settings.rounds, crews=settings.crews, wefts=settings.wefts)
+        flow = Flow(place, settings.flow_seconds)
         for number, together in enumerate(plan, start=1):
-            seconds = await _round(settings, place, number, together, harms)
+            seconds = await _round(settings, place, number, together, harms, flow)
             tell(f"round {number}/{settings.rounds}: {', '.join(map(str, together))} ({seconds:.1f} s)")
         found = await _settle(place, settings.rounds)
         tell("reading the logs")
         books = await read_books(place)
         await place.leave()
-        notes = read_notes(Path(crew.crew.record) for crew in place.crews)
-        found += place.complaints()
+        notes = read_notes([*(Path(crew.crew.record) for crew in place.crews), flow.record])
+        found += flow.failures + place.complaints()
+        left = place.left()
     found += violations(books, notes, harms)
     sent = sum(note.what is What.SENT for note in notes)
-    return Outcome(found, len(books.work.items), sent, time.monotonic() - began)
+    return Outcome(found, len(books.work.items), sent, left, str(flow), time.monotonic() - began)
 
 
-async def _round(settings: Settings, place: Place, number: int, together: list[Fault], harms: list[Harm]) -> float:
+async def _round(
+    settings: Settings, place: Place, number: int, together: list[Fault], harms: list[Harm], flow: Flow
+) -> float:
     began = time.monotonic()
     agents = settings.crews * settings.agents
     for crew in place.crews:
         crew.tell(Order(deed=Deed.ROUND, number=number, items=-(-ITEMS // agents), messages=-(-MESSAGES // agents)))
     await asyncio.gather(*(_harm(place, fault, harms) for fault in together))
+    if any(fault.target not in (Target.AGENTS, Target.CREWS) for fault in together):
+        await flow.flows_again(", ".join(map(str, together)))
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(began + ROUND_SECONDS - time.monotonic()):
             await asyncio.gather(*(crew.done() for crew in place.crews))
@@ -87,8 +105,11 @@ async def _harm(place: Place, fault: Fault, harms: list[Harm]) -> None:
     await asyncio.sleep(fault.after_seconds)
     harmed_at = time.time()
     await place.befall(fault)
-    if fault.way is not Way.REPEAT:  # which harms nobody
-        harms.append(Harm(fault.target, fault.number, harmed_at, time.time() + RECOVERY_SECONDS))
+    if fault.way not in (Way.REPEAT, Way.JUMP):  # which harm nobody
+        delays = fault.target in (Target.BROKER, Target.ALL) or (
+            fault.way in DELAYS and fault.target is not Target.AGENTS
+        )
+        harms.append(Harm(fault.target, fault.number, harmed_at, time.time() + RECOVERY_SECONDS, delays))
 
 
 async def _settle(place: Place, rounds: int) -> list[str]:
@@ -124,7 +145,7 @@ async def _watched(harms: list[Harm]) -> AsyncIterator[None]:
             asked = time.time()
             await asyncio.sleep(TICK_SECONDS)
             if time.time() - asked > TICK_SECONDS + LATE_SECONDS:
-                harms.append(Harm(Target.ALL, 0, asked, time.time()))
+                harms.append(Harm(Target.ALL, 0, asked, time.time(), delays=True))
 
     watching = asyncio.create_task(watch(), name="watch")
     try:

@@ -8,7 +8,7 @@ import zlib
 from collections.abc import Awaitable
 from typing import TypeVar
 
-from chaos.items import LATE_SECONDS, LONG_SECONDS, TIMEOUT_SECONDS, Does, Task
+from chaos.items import LATE_SECONDS, LONG_SECONDS, TIMEOUT_SECONDS, USUAL_TIMEOUT_SECONDS, Does, Task
 from chaos.notes import Notebook, What
 from loominal.fabric.client.agent import Agent
 from loominal.fabric.operations.inbox import MessageView
@@ -23,6 +23,7 @@ DIRECT_SHARE = 0.4
 POLL_SECONDS = 3.0
 FOLLOW_SECONDS = 0.25  # between two looks at a channel
 PAUSE_SECONDS = 0.3  # after an error
+APART_SECONDS = (0.0, 0.2)  # between two messages of an agent: faults come in the middle of them
 STEP_SECONDS = 0.3  # between two looks whether a claim is still ours
 HANG_SECONDS = 30.0
 
@@ -53,6 +54,7 @@ class Weaver:
     async def talk(self, chance: random.Random, count: int) -> None:
         """Send `count` messages, one after the other, to channels and to peers."""
         for _ in range(count):
+            await asyncio.sleep(chance.uniform(*APART_SECONDS))
             self._sent += 1
             text = f"{self.agent.guid} {self._life}.{self._sent}"
             direct = chance.random() < DIRECT_SHARE
@@ -70,6 +72,7 @@ class Weaver:
         """Submit these items, some of them twice; call some of them off."""
         async with asyncio.TaskGroup() as group:
             for task in tasks:
+                await asyncio.sleep(task.after_seconds)
                 depends = tuple(self._offered[-1 - number] for number in range(min(task.depends, len(self._offered))))
                 if not (item := await self._submit(task, depends)):
                     continue
@@ -89,7 +92,7 @@ class Weaver:
                 priority=task.priority,
                 deadline=task.deadline,
                 max_attempts=task.max_attempts,
-                timeout_seconds=TIMEOUT_SECONDS.get(task.does, 600),
+                timeout_seconds=TIMEOUT_SECONDS.get(task.does, USUAL_TIMEOUT_SECONDS),
                 depends_on=depends,
                 context_data={"does": task.does, "seconds": task.seconds},
                 notify=Notify.INBOX if task.told else Notify.NONE,
@@ -174,6 +177,8 @@ class Weaver:
             self.note(What.REFUSED, id=view.id, token=token, verb=verb, code=error.code)
             return
         self.note(What.ENDED, id=view.id, token=token, verb=verb, status=str(moved.status))
+        if verb == "complete" and (seen := await self._tried(self.agent.get_work(view.id))):
+            self.note(What.SEEN, id=view.id, token=token, status=str(seen.status))
 
     async def read(self, group: asyncio.TaskGroup) -> None:
         """Read the inbox until cancelled, or until nothing is left."""

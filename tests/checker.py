@@ -1,6 +1,7 @@
 """Checks a project's work log: every record must be a legal step of the one before it. For tests and `chaos/`.
 
 It uses the rules of `model.lifecycle` and nothing else of the hub: each event is read off its record and made again.
+What must not depend on those rules being right (ends, lease tokens, attempts) is counted anew.
 """
 
 from __future__ import annotations
@@ -37,10 +38,16 @@ class Checked(msgspec.Struct, frozen=True):
 
     items: dict[str, list[WorkItem]]  # by id, each with its states, oldest first
     faults: list[str]
+    stored_at: dict[str, list[datetime]]  # of each state, by the broker's clock
 
     def count(self, move: Move) -> dict[str, int]:
         """Return how often each item made `move`."""
         return {item: sum(state.last.move is move for state in states) for item, states in self.items.items()}
+
+    def in_order(self) -> list[tuple[datetime, WorkItem]]:
+        """Return every state of every item with when it was stored, oldest first."""
+        each = (pair for item, states in self.items.items() for pair in zip(self.stored_at[item], states, strict=True))
+        return sorted(each, key=lambda pair: pair[0])
 
     def claims(self) -> set[tuple[str, str, int]]:
         """Return every claim there was: item, agent, lease token."""
@@ -72,11 +79,14 @@ def check(project: str, records: Iterable[Record]) -> Checked:
     """Return the items that `records` tell of, replayed one step at a time."""
     asked: dict[str, Submission] = {}
     states: defaultdict[str, list[WorkItem]] = defaultdict(list)
+    stored_at: defaultdict[str, list[datetime]] = defaultdict(list)
     faults: list[str] = []
     for each in records:
         item_id = subjects.last_token(each.subject)
         try:
             if each.subject == subjects.submission(project, item_id):
+                if item_id in asked:
+                    faults.append(f"{item_id} was submitted twice, again by #{each.sequence}")
                 asked[item_id] = record.decode(Submission, each.data).value
                 continue
             state = with_sequence(record.decode(WorkItem, each.data).value, each.sequence)
@@ -87,9 +97,11 @@ def check(project: str, records: Iterable[Record]) -> Checked:
         if fault := _fault(asked.get(item_id), before, state, each.sequence):
             faults.append(f"{item_id}#{each.sequence} {state.last.move}: {fault}")
         states[item_id].append(state)
+        stored_at[item_id].append(each.stored_at)
     faults += (f"{item_id} was accepted and has no state" for item_id in asked if item_id not in states)
-    faults += (fault for item_id, told in states.items() if (fault := _ends_twice(item_id, told)))
-    return Checked(dict(states), faults)
+    for item_id, told in states.items():
+        faults += filter(None, (_ends_twice(item_id, told), _miscounted(told), _token_kept(told)))
+    return Checked(dict(states), faults, dict(stored_at))
 
 
 def _fault(asked: Submission | None, before: WorkItem | None, after: WorkItem, sequence: int) -> str:
@@ -119,6 +131,26 @@ def _ends_twice(item_id: str, states: list[WorkItem]) -> str:
             return f"{item_id} had ended and is {after.status} by {after.last.move}"
     done = sum(state.status is Status.DONE and state.last.move in (Move.COMPLETE, Move.RECOVER) for state in states)
     return f"{item_id} was done {done} times" if done > 1 else ""
+
+
+def _miscounted(states: list[WorkItem]) -> str:
+    """Return what is wrong if attempts are anything but the claims that were not handed back."""
+    for before, after in pairwise(states):
+        counted = {Move.CLAIM: 1, Move.RELEASE: -1}.get(after.last.move, 0)
+        allowed = {before.attempt + counted} | ({0} if after.last.move is Move.RETRY else set())
+        if after.attempt not in allowed and after.last.move is not Move.COLLECT:
+            return f"{after.id} was at attempt {before.attempt} and is at {after.attempt} by {after.last.move}"
+    return ""
+
+
+def _token_kept(states: list[WorkItem]) -> str:
+    """Return what is wrong if an earlier claim's lease token is good for a later one."""
+    highest = 0
+    for state in states:
+        if state.last.move in (Move.CLAIM, Move.ADOPT) and state.token <= highest:
+            return f"{state.id} was taken by {state.last.move} under lease token {state.token}, which is no new one"
+        highest = max(highest, state.token)
+    return ""
 
 
 def event_of(before: WorkItem, after: WorkItem) -> WorkEvent:

@@ -8,13 +8,13 @@ import pytest
 
 from chaos.run import Settings, run
 
-SEED = 1079  # thirteen kinds of faults: agents, both wefts and the broker are killed, the leader is frozen and stopped
+SEED = 9496  # ten kinds of faults: agents, both wefts, the broker and all of them at once die, every agent is away
 
 
-@pytest.mark.timeout(240)
+@pytest.mark.timeout(400)
 async def test_nothing_accepted_is_lost_or_doubled_whatever_dies(tmp_path: Path) -> None:
-    outcome = await run(Settings(seed=SEED, rounds=10, wefts=2), tmp_path, print)
+    outcome = await run(Settings(seed=SEED, rounds=10, wefts=2, flow_seconds=60), tmp_path, print)
 
     assert outcome.violations == []
-    assert outcome.items >= 200
-    assert outcome.messages >= 900
+    assert outcome.items >= 100
+    assert outcome.messages >= 400

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
+import time
+from datetime import UTC, datetime, timedelta, tzinfo
+from types import SimpleNamespace
 
 import pytest
 
 from loominal.broker.log import Log
+from loominal.fabric.hub import clock
 from loominal.fabric.hub.work.submitting import start
 from loominal.model.work import Status
 from tests.integration.conftest import NatsServer, eventually
@@ -27,3 +30,21 @@ async def test_a_deadline_whose_judgement_could_not_be_written_is_judged_again(
         project.work_log = kept
 
         await eventually(lambda: project.book.counts()[Status.DEAD] == 3)
+
+
+async def test_after_a_clock_was_set_the_hub_knows_broker_time_again(
+    nats_server: NatsServer, project_id: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def wall() -> float:
+        return time.time() + 3600
+
+    def now(zone: tzinfo) -> datetime:
+        return datetime.fromtimestamp(wall(), zone)
+
+    async with served(nats_server, project_id) as project:
+        project.presence.beat("ann", "ann-1", project.clock.monotonic())  # so that the project is not at rest
+        monkeypatch.setattr(clock, "datetime", SimpleNamespace(now=now))
+        monkeypatch.setattr(clock, "time", SimpleNamespace(time=wall, monotonic=time.monotonic))
+
+        await eventually(lambda: abs(project.clock.now() - datetime.now(UTC)) < timedelta(seconds=60))
+        assert not project.clock.settled

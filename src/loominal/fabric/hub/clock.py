@@ -13,6 +13,7 @@ class Clock:
     """Broker time and durations of one weft."""
 
     def __init__(self) -> None:
+        self.doubtful = False  # a clock has jumped since the broker last told its time
         self._offset = timedelta()
         self._wall, self._monotonic = time.time(), time.monotonic()
         self._jumped_at: float | None = None
@@ -28,12 +29,14 @@ class Clock:
     def learn(self, broker_now: datetime) -> None:
         """Take the broker's own time, as an answer of it has just told."""
         self._offset = broker_now - datetime.now(UTC)
+        self.doubtful = False
 
     def tick(self) -> None:
         """Compare the two clocks; call it at least every second."""
         wall, monotonic = time.time(), time.monotonic()
         if abs((wall - self._wall) - (monotonic - self._monotonic)) > JUMP_SECONDS:
             self._jumped_at = monotonic
+            self.doubtful = True
         self._wall, self._monotonic = wall, monotonic
 
     @property

@@ -48,6 +48,8 @@ class Pulse:
         if asked_at - self._beat_at > project.timings.round_seconds + project.timings.stall_seconds:
             self._deaf = True
         try:
+            if clock.doubtful:
+                await self._learn_time()
             if len(project.leases) and not await project.leadership.confirmed(project):
                 self._deaf, self.heard_until = True, None
                 return
@@ -66,3 +68,9 @@ class Pulse:
         project.leases.renew_all(now)
         project.presence.renew(now)
         self._deaf = False
+
+    async def _learn_time(self) -> None:
+        """Know broker time again after a clock was set, or the machine slept. Raises: BrokerUnavailable."""
+        state = await self._project.work_log.state()
+        if state is not None and state.asked_at is not None:
+            self._project.clock.learn(state.asked_at)
