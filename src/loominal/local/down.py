@@ -11,6 +11,7 @@ from pathlib import Path
 import click
 
 from loominal.fabric.runtime_file import Mode, read_runtime, remove_runtime
+from loominal.local.at_login import service, switch_off
 from loominal.local.home import supervision, supervisor_pid, usable_home
 from loominal.local.processes import end, running
 from loominal.model.errors import LoominalError
@@ -21,9 +22,14 @@ LOOK_SECONDS = 0.05
 
 
 @click.command(help="Stop this user's fabric; what is stored stays.\n\nExample: loominal down")
-def down() -> None:
+@click.option("--at-login", is_flag=True, help="And start it at login no more.")
+def down(*, at_login: bool) -> None:
     """Stop the fabric."""
     home = usable_home(os.environ)
+    if at_login:
+        known = service(os.environ)
+        was = f"it starts at login no more ({known.file} is removed)" if switch_off(known) else "it starts at no login"
+        click.echo(was)
     runtime = read_runtime(home)
     if runtime is not None and runtime.mode is Mode.JOINED:
         click.echo(f"not running: this machine has joined the fabric at {runtime.url} (`loominal join --leave`)")

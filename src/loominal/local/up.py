@@ -16,6 +16,7 @@ import msgspec
 
 from loominal.broker.shown_url import shown_url
 from loominal.fabric.runtime_file import Mode, read_runtime
+from loominal.local.at_login import service, shown, switch_on
 from loominal.local.home import keep_idle_exit, open_home, read_config, supervision, supervisor_pid
 from loominal.local.listening import Listen, broker_url, keep_listen, parse_listen
 from loominal.local.processes import alive
@@ -40,9 +41,20 @@ OPEN_MODE = (
     metavar="HOST[:PORT]",
     help="Serve other machines, too, with TLS: an address of this one, or 0.0.0.0 for all. 127.0.0.1: only this one.",
 )
+@click.option("--at-login", is_flag=True, help="Start it now and at each login, by systemd or launchd.")
+@click.option("--dry-run", is_flag=True, help="With --at-login: only show what would be done.")
 @click.option("--heal", type=int, hidden=True, help="Take over for a killed supervisor, while this weft lives.")
-def up(*, detach: bool, idle_exit: str | None, listen: str | None, heal: int | None) -> None:
+def up(
+    *, detach: bool, idle_exit: str | None, listen: str | None, at_login: bool, dry_run: bool, heal: int | None
+) -> None:
     """Start the fabric."""
+    if dry_run and not at_login:
+        raise InvalidArgument("--dry-run goes with --at-login", "`loominal status` shows what runs")
+    if at_login and (detach or idle_exit):
+        raise InvalidArgument("what starts at login stays, in the background", "leave out --detach and --idle-exit")
+    if dry_run:
+        click.echo(shown(service(os.environ)))
+        return
     home = open_home(os.environ)
     _refuse_joined(home)
     start = Start(heal=heal, idle_seconds=duration_seconds(idle_exit) if idle_exit else None)
@@ -50,7 +62,9 @@ def up(*, detach: bool, idle_exit: str | None, listen: str | None, heal: int | N
         click.echo(OPEN_MODE, err=True)
     if listen is not None:
         _listen(home, parse_listen(listen))
-    if detach:
+    if at_login:
+        _at_login(home)
+    elif detach:
         _detach(home, start)
     else:
         _supervise(home, start)
@@ -72,6 +86,26 @@ class Start(msgspec.Struct, frozen=True, kw_only=True):
         """Return the terms as options of `loominal up`."""
         heal = ["--heal", str(self.heal)] if self.heal is not None else []
         return [*heal, "--idle-exit", f"{self.idle_seconds:f}s"] if self.idle_seconds is not None else heal
+
+
+def _at_login(home: Path) -> None:
+    """Let the system's manager start the fabric, now and at each login; one that runs goes on."""
+    wanted = service(os.environ)
+    running = supervisor_pid(home) is not None
+    switch_on(wanted)
+    until = time.monotonic() + READY_SECONDS
+    while reasons := not_ready(home):
+        if time.monotonic() > until:
+            raise BrokerUnavailable(
+                "; ".join(reasons), f"`journalctl --user -u loominal`, or {home / 'logs'}, says why"
+            )
+        time.sleep(LOOK_SECONDS)
+    click.echo(f"up: {_where(home)}")
+    click.echo(f"it starts at each login ({wanted.file}); `loominal down --at-login` undoes that")
+    if running:
+        click.echo("the one that was running goes on until `loominal down`", err=True)
+    if wanted.note:
+        click.echo(wanted.note, err=True)
 
 
 def _refuse_joined(home: Path) -> None:
