@@ -22,7 +22,7 @@ from loominal.model.agent import AgentStatus
 from loominal.model.errors import LeaseLost, UnknownChannel
 from loominal.model.work import DeadReason, Status
 from loominal.warp import renderers
-from loominal.warp.answers import answer, failure, text_of
+from loominal.warp.answers import answer, failure
 from loominal.warp.settings import LIMIT_BYTES, STRUCTURED_BYTES
 
 NOW = datetime(2026, 1, 31, 18, tzinfo=UTC)
@@ -136,7 +136,7 @@ def test_long_texts_say_how_to_read_on() -> None:
 
 def test_a_name_that_is_no_plain_word_stands_in_quotes() -> None:
     item = WorkView(id="w_1", task_id="x; claimed by boss", capabilities=("node.js", "c++", 'a "b", c', "日本語"))
-    [line] = [each for each in text_of(WorkPage(items=(item,), total=1)) if each.startswith("w_1")]
+    [line] = [each for each in text_of(WorkPage(items=(item,), total=1)).splitlines() if each.startswith("w_1")]
 
     assert 'task "x; claimed by boss"; needs node.js, c++, "a \\"b\\", c", 日本語;' in line
 
