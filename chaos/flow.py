@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import statistics
 import time
 from pathlib import Path
@@ -15,9 +16,8 @@ from loominal.fabric.client.agent import Agent
 from loominal.model.errors import LoominalError
 from loominal.model.work import Notify, Status
 
-FLOW_SECONDS = (
-    15.0  # a leader is replaced after 2.5 s, a weft or broker starts in 1 to 2 s; the rest is for a busy machine
-)
+FLOW_SECONDS = 15.0  # a leader is replaced after 2.5 s, what died serves 1 to 2 s later; the rest is reserve
+BUSY_LOAD = 2.0  # for each core; where more waits to run, the limit is longer in proportion
 PAUSE_SECONDS = 0.1  # after an error
 POLL_SECONDS = 5.0
 PROBE = "probe"
@@ -26,11 +26,10 @@ PROBE = "probe"
 class Flow:
     """The probes of one run: how long each took, and which came to nothing."""
 
-    def __init__(self, place: Place, limit_seconds: float) -> None:
+    def __init__(self, place: Place) -> None:
         self.failures: list[str] = []
         self.seconds: list[float] = []
         self._place = place
-        self._limit_seconds = limit_seconds
         self._probes = 0
 
     @property
@@ -39,13 +38,14 @@ class Flow:
         return self._place.probe_home / "record.jsonl"
 
     async def flows_again(self, why: str) -> None:
-        """Return when an item that is offered now is done; after the limit that is a failure."""
+        """Return when an item that is offered now is done; longer than the limit is a failure."""
         self._probes += 1
         notebook = Notebook(self.record, len(self._place.crews), self._probes)
         notebook.write(What.BEGUN)
+        limit_seconds = FLOW_SECONDS * max(os.getloadavg()[0] / (os.cpu_count() or 1) / BUSY_LOAD, 1)
         began, trouble = time.monotonic(), "nothing was answered"
         try:
-            async with asyncio.timeout(self._limit_seconds):
+            async with asyncio.timeout(limit_seconds):
                 while True:
                     try:
                         await self._probe(notebook)
@@ -54,7 +54,7 @@ class Flow:
                         trouble = str(error)
                         await asyncio.sleep(PAUSE_SECONDS)
         except TimeoutError:
-            self.failures.append(f"no work flowed for {self._limit_seconds:g} s after {why}: {trouble}")
+            self.failures.append(f"no work flowed for {limit_seconds:.0f} s after {why}: {trouble}")
         else:
             self.seconds.append(time.monotonic() - began)
 
@@ -65,7 +65,7 @@ class Flow:
             [PROBE],
             project=self._place.project,
             home=self._place.probe_home,
-            timeout_seconds=self._limit_seconds,
+            timeout_seconds=FLOW_SECONDS,
         ) as agent:
             item = await self._offer(agent, notebook)
             while (await agent.get_work(item)).status is not Status.DONE:

@@ -14,7 +14,7 @@ from loominal.model.work import Move, Status
 from tests.checker import Checked
 
 LEASE_SECONDS = 3.0  # shortened tenfold
-NAMED_SECONDS = 0.7  # after which a claim that its holder knows has been named: heartbeats come every 0.5 s
+NAMED_SECONDS = 2.0  # after which a claim that its holder knows has been named: heartbeats come every 0.5 s
 TAKEN = (Move.LAPSE, Move.RELEASE)
 
 

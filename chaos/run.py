@@ -14,7 +14,7 @@ from chaos.books import quiet, read_books
 from chaos.checker import violations
 from chaos.crew import Deed, Order
 from chaos.faults import Fault, Target, Way, faults
-from chaos.flow import FLOW_SECONDS, Flow
+from chaos.flow import Flow
 from chaos.harm import Harm
 from chaos.notes import What, read_notes
 from chaos.place import Place, open_place
@@ -37,7 +37,6 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     rounds: int
     wefts: int = 1
     without_keys: bool = False  # open mode
-    flow_seconds: float = FLOW_SECONDS  # within which work must flow again
     crews: int = 3
     agents: int = 4  # of a crew
 
@@ -69,7 +68,7 @@ async def run(settings: Settings, directory: Path, tell: Callable[[str], None]) 
         _watched(harms),
     ):
         plan = faults(settings.seed, settings.rounds, crews=settings.crews, wefts=settings.wefts)
-        flow = Flow(place, settings.flow_seconds)
+        flow = Flow(place)
         for number, together in enumerate(plan, start=1):
             seconds = await _round(settings, place, number, together, harms, flow)
             tell(f"round {number}/{settings.rounds}: {', '.join(map(str, together))} ({seconds:.1f} s)")

@@ -8,14 +8,14 @@ import zlib
 from collections.abc import Awaitable
 from typing import TypeVar
 
-from chaos.items import LATE_SECONDS, LONG_SECONDS, TIMEOUT_SECONDS, USUAL_TIMEOUT_SECONDS, Does, Task
+from chaos.items import LATE_SECONDS, LONG_SECONDS, NOBODY, TIMEOUT_SECONDS, USUAL_TIMEOUT_SECONDS, Does, Task
 from chaos.notes import Notebook, What
 from loominal.fabric.client.agent import Agent
 from loominal.fabric.operations.inbox import MessageView
 from loominal.fabric.operations.work import WorkMoved, WorkView
 from loominal.model.errors import BadCursor, LoominalError
 from loominal.model.message import WORK_RESULT
-from loominal.model.work import DeadReason, Notify, Status
+from loominal.model.work import Notify, Status
 
 AT_ONCE = 3  # claims of one agent
 CHANNELS = ("general", "updates")
@@ -211,7 +211,7 @@ class Weaver:
             return
         self._buried.add(item)
         detail = await self._tried(self.agent.get_work(item))
-        if detail is None or detail.dead_reason is DeadReason.EXPIRED:  # it would wait for ever
+        if detail is None or NOBODY in detail.capabilities:  # without its deadline that would wait for ever
             return
         match zlib.crc32(item.encode()) % 4:
             case 0:

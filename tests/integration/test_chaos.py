@@ -13,7 +13,7 @@ SEED = 9496  # ten kinds of faults: agents, both wefts, the broker and all of th
 
 @pytest.mark.timeout(400)
 async def test_nothing_accepted_is_lost_or_doubled_whatever_dies(tmp_path: Path) -> None:
-    outcome = await run(Settings(seed=SEED, rounds=10, wefts=2, flow_seconds=60), tmp_path, print)
+    outcome = await run(Settings(seed=SEED, rounds=10, wefts=2), tmp_path, print)
 
     assert outcome.violations == []
     assert outcome.items >= 100
