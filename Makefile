@@ -18,7 +18,7 @@ define install
 	-$(BIN)/python -m compileall -q src
 endef
 
-.PHONY: demo test power-cut fmt lint types shape bench soak chaos build lock clean
+.PHONY: demo test clients power-cut fmt lint types shape bench soak chaos build lock clean
 
 demo: $(VENV)/.run
 	$(BIN)/loominal demo
@@ -39,6 +39,16 @@ shape: $(VENV)/.dev
 fmt: $(VENV)/.dev
 	$(BIN)/ruff check --fix-only $(CODE)
 	$(BIN)/ruff format $(CODE)
+
+# Needs npm, and downloads about 2 GB into .clients, once; `make test` does without.
+clients: $(VENV)/.dev .clients/.installed
+	$(BIN)/python -m pytest --timeout 300 tests/clients
+
+.clients/.installed: tests/clients/package.json
+	mkdir -p .clients
+	cp tests/clients/package.json .clients/
+	npm install --prefix .clients --no-audit --no-fund --no-package-lock
+	touch $@
 
 # Needs root: it mounts the store's disk from a file and copies that in the middle of the work.
 power-cut: $(VENV)/.dev
@@ -64,7 +74,7 @@ lock:
 	$(LOCK) --group dev --all-extras --constraint requirements.lock --output-file requirements-dev.lock
 
 clean:
-	rm -rf $(VENV) build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) .clients build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis
 	find src tests -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(VENV)/.run: requirements.lock pyproject.toml

@@ -16,6 +16,7 @@ from mcp.client.stdio import stdio_client
 from mcp.shared.exceptions import MCPError
 from mcp.shared.subscriptions import ResourceUpdated
 
+from tests.acceptance.walk import Caller, walk
 from tests.integration.fabric import Fabric
 
 Mode = Literal["auto", "legacy"]
@@ -34,15 +35,36 @@ def fabric(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fabric]:
 
 # Any: whatever the client takes
 @asynccontextmanager
-async def client(home: Path, mode: Mode, **options: Any) -> AsyncIterator[Client]:
+async def client(home: Path, mode: Mode, *, project: str = "sdk", **options: Any) -> AsyncIterator[Client]:
     """Yield the official client, connected to a warp of its own."""
     server = StdioServerParameters(
         command=sys.executable,
         args=["-m", "loominal.warp.main"],
-        env={**os.environ, "LOOMINAL_HOME": str(home), "LOOMINAL_PROJECT_ID": f"sdk-{mode}"},
+        env={**os.environ, "LOOMINAL_HOME": str(home), "LOOMINAL_PROJECT_ID": f"{project}-{mode}"},
     )
     async with Client(stdio_client(server), mode=mode, **options) as connected:
         yield connected
+
+
+class Sdk:
+    """The official client as the walk calls it."""
+
+    def __init__(self, connected: Client) -> None:
+        self._client = connected
+
+    async def tool(self, name: str, /, **arguments: Any) -> Any:  # Any: JSON
+        return (await self._client.call_tool(name, arguments)).structured_content
+
+
+@pytest.mark.parametrize("mode", MODES)
+async def test_the_official_client_walks_through_everything(fabric: Fabric, mode: Mode) -> None:
+    @asynccontextmanager
+    async def another() -> AsyncIterator[Caller]:
+        async with client(fabric.home, mode, project="walk") as connected:
+            yield Sdk(connected)
+
+    async with another() as ann, another() as bob:
+        await walk(ann, bob, another)
 
 
 @pytest.mark.parametrize(("mode", "version"), [("auto", "2026-07-28"), ("legacy", "2025-11-25")])

@@ -1,8 +1,9 @@
 """Claude Code's channel push: what waits is put into a running session, in counts. What is not taken stays unread.
 
-Source: code.claude.com/docs/en/channels-reference; seen in Claude Code 2.1. It takes it in a terminal (not with `-p`) from
-servers that a session names with `--channels` (while channels are a preview: `--dangerously-load-development-channels
-server:loominal`) if channels are switched on for its account, and on connections of the handshake era alone.
+Source: code.claude.com/docs/en/channels-reference; seen in Claude Code 2.1. It takes it in a terminal (not with `-p`)
+from servers that a session names with `--channels` (while channels are a preview, with
+`--dangerously-load-development-channels server:loominal`), if channels are switched on for its account, and on
+connections of the handshake era alone.
 """
 
 from __future__ import annotations

@@ -47,7 +47,7 @@ class Reminders:
         return ""  # of a later version
 
     def _beginning(self, waiting: Waiting) -> str:
-        """Return how the agent stands; to a prompt, too, for a client may run this hook before it starts its servers."""
+        """Return how the agent stands; at a prompt, too: a client may start its session before its servers."""
         if self._link.present is None:
             return ""
         self._begun = True
