@@ -39,11 +39,11 @@ def gemini(user: User, model: ScriptedModel) -> list[str]:
     """Return how Gemini CLI is let ask our model."""
     folder = user.home / ".gemini"
     settings = json.loads((folder / "settings.json").read_text())
-    settings["security"] = {"auth": {"selectedType": "gemini-api-key"}}
+    settings |= {"security": {"auth": {"selectedType": "gemini-api-key"}}, "privacy": {"usageStatisticsEnabled": False}}
     (folder / "settings.json").write_text(json.dumps(settings))
     trust(user)
     user.environ |= {"GEMINI_API_KEY": "none", "GOOGLE_GEMINI_BASE_URL": model.url}
-    return ["gemini", "-p", "go"]
+    return ["gemini", "-m", "gemini-2.5-flash", "-p", "go"]
 
 
 def trust(user: User) -> None:
