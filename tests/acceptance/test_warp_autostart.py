@@ -5,21 +5,26 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import shutil
 import signal
 import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from loominal.broker.server import EmbeddedServer, free_port
 from loominal.broker.server_config import ServerSettings
-from loominal.fabric.runtime_file import read_runtime
+from loominal.fabric.client.connect import connect
+from loominal.fabric.runtime_file import machine_credential_path, read_runtime, write_runtime
 from loominal.local.home import supervisor_pid
 from loominal.local.processes import running
-from tests.acceptance.warps import warp
+from tests.acceptance.warps import Warp, warp
 from tests.integration.conftest import eventually
+
+Json = Any  # Any: JSON
 
 
 def loominal(home: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
@@ -40,6 +45,18 @@ def home(tmp_path: Path) -> Iterator[Path]:
     """An empty home; whatever runs in it ends with the test."""
     yield tmp_path / "home"
     assert loominal(tmp_path / "home", "down").returncode == 0
+
+
+async def joined(user: Warp) -> Json:
+    """Return what a join answers once it succeeds: a fabric that ends at this moment is started again."""
+    answers: list[Json] = []
+
+    async def succeeds() -> bool:
+        answers.append(await user.tool("join"))
+        return "agent" in answers[-1]
+
+    await eventually(succeeds, seconds=60)
+    return answers[-1]
 
 
 def kinds(home: Path) -> list[str]:
@@ -77,11 +94,11 @@ async def test_a_fabric_whose_processes_were_killed_is_started_again(home: Path)
 
 
 async def test_what_is_to_end_by_itself_does_so_once_nobody_uses_it(home: Path) -> None:
-    assert loominal(home, "up", "--detach", "--idle-exit", "2s").returncode == 0
+    assert loominal(home, "up", "--detach", "--idle-exit", "3s").returncode == 0
     async with warp(home) as user:
-        await user.tool("join")
+        await joined(user)
         offer = await user.tool("broadcast_work_offer", description="x", requiredCapability="y")
-        await asyncio.sleep(4)  # twice as long as it may be idle: it is the passing of time that must change nothing
+        await asyncio.sleep(6)  # twice as long as it may be idle: it is the passing of time that must change nothing
         assert kinds(home) == ["weft", "broker"]
         await user.tool("cancel_work", workId=offer["id"])
 
@@ -91,18 +108,18 @@ async def test_what_is_to_end_by_itself_does_so_once_nobody_uses_it(home: Path) 
 async def test_a_fabric_with_open_work_stays_and_so_does_one_that_a_person_brought_up(home: Path) -> None:
     assert loominal(home, "up", "--detach", "--idle-exit", "1s").returncode == 0
     async with warp(home) as user:
-        await user.tool("join")
+        await joined(user)
         offer = await user.tool("broadcast_work_offer", description="x", requiredCapability="y")
     await asyncio.sleep(3)  # again it is time that must change nothing
     assert kinds(home) == ["weft", "broker"]
 
-    said = loominal(home, "up", "--detach").stdout
+    assert loominal(home, "up", "--detach").returncode == 0
+    await eventually(lambda: not (home / "idle-exit").exists(), seconds=30)
     async with warp(home) as user:
-        await user.tool("join")
+        await joined(user)
         await user.tool("cancel_work", workId=offer["id"])
     await asyncio.sleep(3)
     assert kinds(home) == ["weft", "broker"]
-    assert "already running" in said
 
 
 async def test_next_to_a_broker_that_was_named_nothing_is_started(home: Path, tmp_path: Path) -> None:
@@ -121,3 +138,20 @@ async def test_a_fabric_that_cannot_start_says_why(home: Path) -> None:
 
     assert str(home) in error["message"]
     home.unlink()  # noqa: ASYNC240 - the same
+
+
+async def test_an_idle_fabric_goes_on_for_who_found_it_at_the_last_moment(home: Path, tmp_path: Path) -> None:
+    assert loominal(home, "up", "--detach", "--idle-exit", "1s").returncode == 0
+    found, supervisor = read_runtime(home), supervisor_pid(home)
+    assert found is not None
+    late = tmp_path / "late"  # what a program has read that found the fabric
+    late.mkdir(mode=0o700)
+    write_runtime(late, found)
+    shutil.copy(machine_credential_path(home), machine_credential_path(late))
+    await eventually(lambda: read_runtime(home) is None, seconds=30)
+
+    async with connect("ann", project="shop", home=late):
+        await eventually(lambda: read_runtime(home) == found, seconds=30)
+        assert (kinds(home), supervisor_pid(home)) == (["weft", "broker"], supervisor)
+
+    await eventually(lambda: kinds(home) == [] and read_runtime(home) is None, seconds=30)

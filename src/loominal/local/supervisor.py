@@ -29,6 +29,7 @@ from loominal.fabric.runtime_file import (
     Mode,
     Runtime,
     machine_credential_path,
+    read_runtime,
     remove_runtime,
     update_runtime,
 )
@@ -46,6 +47,7 @@ LAST_PAUSE_SECONDS = 5.0
 STEADY_SECONDS = 10.0  # a child that lived so long makes the next pause the first one again
 CERTIFICATE_LOOK_SECONDS = 600.0  # between two looks whether the broker's certificate is still right
 IDLE_LOOK_SECONDS = 30.0  # between two looks whether the fabric is in use
+LAST_LOOK_SECONDS = 5.0  # for those who found an idle fabric at the last moment to say hello
 HOPELESS = 4  # failures before the fabric ever served: what is wrong will stay wrong
 LOG_BYTES = 10_000_000  # a longer weft.log is moved aside at weft's next start
 RESTART_BROKER = signal.SIGUSR1
@@ -137,11 +139,21 @@ class Supervisor:
         while True:
             seconds = idle_exit_seconds(self._home)
             await asyncio.sleep(min(IDLE_LOOK_SECONDS, (seconds or IDLE_LOOK_SECONDS) / 4))
-            if seconds is None or await asyncio.to_thread(in_use, self._home):
+            if seconds is None or await asyncio.to_thread(in_use, read_runtime(self._home)):
                 used_at = loop.time()
-            elif loop.time() - used_at >= seconds:
+            elif loop.time() - used_at >= seconds and await self._is_left():
                 log.info("nobody has used the fabric for %g s: it ends", seconds)
                 self._stop.set()
+
+    async def _is_left(self) -> bool:
+        """Let nobody find the fabric any more, and return whether those who had found it do not use it either."""
+        runtime = read_runtime(self._home)
+        remove_runtime(self._home)
+        await asyncio.sleep(LAST_LOOK_SECONDS)
+        if runtime is None or not await asyncio.to_thread(in_use, runtime):
+            return True
+        update_runtime(self._home, lambda written: written or runtime)
+        return False
 
     def _prepared(self) -> Callable[[], Awaitable[str]]:
         """Return what runs the embedded broker once, with the keys and the local user's credential in place."""

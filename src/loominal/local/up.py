@@ -25,7 +25,7 @@ from loominal.local.weft_api import not_ready
 from loominal.model.errors import BrokerUnavailable, Forbidden, InvalidArgument
 from loominal.model.times import duration_seconds
 
-LOOK_SECONDS = 0.1
+LOOK_SECONDS = 0.05
 LOG_BYTES = 10_000_000
 OPEN_MODE = (
     "open mode: this broker is not ours, so nobody is authenticated. Users, boundaries and roles are on trust,\n"

@@ -63,9 +63,8 @@ def answers(runtime: Runtime) -> bool:
     return answer is not None and answer[0] == 200
 
 
-def in_use(home: Path) -> bool:
+def in_use(runtime: Runtime | None) -> bool:
     """Return whether an agent is online or work is open, or nobody knows."""
-    runtime = read_runtime(home)
     answer = _get(runtime, "/api/activity") if runtime is not None and runtime.api_url else None
     if answer is None or answer[0] != 200:
         return True

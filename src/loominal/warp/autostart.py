@@ -30,6 +30,8 @@ async def ensure_fabric(settings: ClientSettings) -> None:
         stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.DEVNULL, stderr=asyncio.subprocess.PIPE,
         env=os.environ | {"LOOMINAL_HOME": str(settings.home)}, start_new_session=True,
     )  # fmt: skip
+    import loominal.fabric.client.connect  # noqa: F401 - what is needed next loads meanwhile
+
     try:
         async with asyncio.timeout(START_SECONDS):
             _, said = await process.communicate()

@@ -133,7 +133,6 @@ class Link:
             log.warning("claims could not be handed back: nobody answers")
 
     async def _connect(self, waiting: asyncio.Future[Someone]) -> None:
-        from loominal.fabric.client.connect import open_agent  # loads the NATS client
         from loominal.warp.autostart import ensure_fabric
 
         settings = self._settings.client
@@ -142,6 +141,8 @@ class Link:
             return
         if self._settings.autostart:
             await ensure_fabric(settings)
+        from loominal.fabric.client.connect import open_agent  # loads the NATS client
+
         self._leave.clear()
         async with open_agent(settings) as agent, AsyncExitStack() as beside:
             if settings.handle and agent.handle != settings.handle:

@@ -31,7 +31,7 @@ from loominal.fabric.hub.lead.membership import Membership
 from loominal.fabric.hub.streams import FORMAT
 from loominal.fabric.hub.timings import Timings
 from loominal.fabric.protocol import PROTO, Answer, encode
-from loominal.model.errors import HubUnavailable, LoominalError
+from loominal.model.errors import BrokerUnavailable, HubUnavailable, LoominalError
 from loominal.model.grant import Role
 from loominal.model.names import PROJECT_NAME, SUBJECT_TOKEN
 from loominal.weft.cluster import LOOK_SECONDS, SPREAD_SECONDS, Quorum, spread
@@ -155,6 +155,8 @@ class OperatorFabric:
             lost = asyncio.Event()  # another broker is there, or its store is another one
             follower = registry.follower(lost.set)
             group.create_task(follower.run(), name="registry")
+            with contextlib.suppress(BrokerUnavailable):
+                await broker.wait_up(READ_SECONDS)  # a try that fails is followed by a pause
             await self._open(bucket, registry, follower)
             self._registry = registry
             group.create_task(self._reopen(bucket, registry, follower, lost), name="registry anew")
