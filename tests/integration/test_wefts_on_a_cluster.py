@@ -118,7 +118,7 @@ async def test_a_lost_server_changes_no_leader_and_a_weft_may_be_lost_with_the_n
     wefts, boss = await start_wefts(workshop, *NAMES)
     await all_there(cluster)
     leader, project, servers = await wefts.leader(), workshop.project, cluster.cluster
-    crew = Crew(cluster, project, patience_seconds=14)
+    crew = Crew(cluster, project)
     async with crew.running():
         async with offering(boss) as items:
             await crew.until(MORE)

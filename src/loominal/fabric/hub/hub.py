@@ -31,8 +31,6 @@ log = logging.getLogger(__name__)
 
 CONNECT_SECONDS = 30.0
 FINISH_SECONDS = 2.0  # for what is in flight when the lead is handed on
-SETTLED_SECONDS = 10.0  # a new leader keeps the lead for so long, unless it ends
-COMING_SECONDS = 3.0  # for a newer weft to come back before an older one refuses in its place
 TAKEN_SECONDS = 2.0  # for which the next hand-over waits for this one's successor
 
 
@@ -114,7 +112,7 @@ class Hub:
     async def _read_only(self, why: UpgradeNeeded, group: asyncio.TaskGroup) -> None:
         """Answer reads until a weft is there that can lead, which may be coming back just now, or this one leaves."""
         with suppress(TimeoutError):
-            async with asyncio.timeout(COMING_SECONDS):
+            async with asyncio.timeout(self.project.timings.coming_seconds):
                 await self._until_not_mine()
                 return
         self.reads_only = why
@@ -231,7 +229,7 @@ class Hub:
         `turn` then holds this project's turn, if it is not for this weft's leaving.
         """
         project, lead = self.project, self.project.leadership
-        until, has_turn = project.clock.monotonic() + SETTLED_SECONDS, False
+        until, has_turn = project.clock.monotonic() + project.timings.settled_seconds, False
         while True:
             lead.news.clear()
             if not lead.leads:

@@ -15,6 +15,8 @@ class Timings(msgspec.Struct, frozen=True, kw_only=True):
     grace_seconds: float = 10.0  # after a seen disconnect or a closed stdin, before claims go back
     cancel_seconds: float = 30.0  # asked, then fenced
     unload_seconds: float = 600.0  # nobody has needed a project for so long
+    settled_seconds: float = 10.0  # a new leader keeps the lead for so long, unless it ends
+    coming_seconds: float = 3.0  # for a newer weft to come back before an older one refuses in its place
     pace: float = 1.0  # what backoffs and the policy's times are multiplied with
     stall_seconds: float = 1.0  # the leader's own loop stood still for longer: it judges nobody
     round_seconds: float = 0.5  # between two rounds of judging
