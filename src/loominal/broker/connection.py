@@ -20,13 +20,11 @@ from typing import TYPE_CHECKING, Protocol
 
 import msgspec
 
+from loominal.broker.event import Event
 from loominal.broker.shown_url import shown_url
 from loominal.model.errors import BrokerUnavailable, HubUnavailable, InvalidArgument, LoominalError, TooLarge
 
 if TYPE_CHECKING:
-    from nats.aio.msg import Msg
-    from nats.aio.subscription import Subscription as Listening
-
     from loominal.broker.line import Line
 
 FIRST_PAUSE_SECONDS = 0.1  # between two tries to connect; doubled up to LAST_PAUSE_SECONDS
@@ -92,24 +90,23 @@ class Subscription:
         self._queue = queue
         self._handler = handler
         self._line: Line | None = None
-        self._listening: Listening | None = None
+        self._number = 0  # on that line
 
     async def stop(self) -> None:
         """End the subscription; the handler is not called any more."""
         self.stopped = True
-        if self._line is not None and self._listening is not None:
-            await self._line.hush(self._listening)
-        self._line = self._listening = None
+        line, self._line = self._line, None
+        if line is not None:
+            line.hush(self._number)
 
-    async def put_on(self, line: Line) -> None:
+    def put_on(self, line: Line) -> None:
         """Listen on `line`, if that is not done yet; the broker calls it at every connect."""
         if self._line is not line and not self.stopped:
-            self._line = line
-            self._listening = await line.listen(self.subject, self._queue, self._deliver)
+            self._line, self._number = line, line.listen(self.subject, self._queue, self._deliver)
 
-    async def _deliver(self, message: Msg) -> None:
-        if not self.stopped:  # an exception goes to the client, which reports it (`Line.open`) and goes on
-            self._handler(Received(message.subject, message.reply, message.data, message.headers or {}))
+    def _deliver(self, subject: str, reply: str, data: bytes, headers: dict[str, str]) -> None:
+        if not self.stopped:
+            self._handler(Received(subject, reply, data, headers))
 
 
 class _Question:
@@ -146,7 +143,7 @@ class Broker:
         self._address = address
         self._others: tuple[str, ...] = ()  # the cluster's servers, as the last connection was told
         self._line: Line | None = None
-        self._up = asyncio.Event()
+        self._up = Event()
         self._closing = False
         self._callbacks: list[Callable[[], None]] = []
         self._questions: dict[str, _Question] = {}
@@ -229,7 +226,7 @@ class Broker:
         size = len(data) + _header_bytes(headers)  # too much ends the connection: the server counts headers, too
         if size > self.max_payload:
             raise TooLarge(f"{size} bytes on {subject} are more than the broker takes ({self.max_payload})")
-        await line.send(subject, data, reply, headers or None)
+        line.send(subject, data, reply, headers or None)
 
     async def request(
         self, subject: str, data: bytes, *, seconds: float, headers: dict[str, str] | None = None
@@ -294,7 +291,7 @@ class Broker:
         self._subscriptions = [kept for kept in self._subscriptions if not kept.stopped] + [subscription]
         if self._line is not None:
             with suppress(BrokerUnavailable):  # then the next connect puts it in place
-                await subscription.put_on(self._line)
+                subscription.put_on(self._line)
         return subscription
 
     def _take_reply(self, reply: Received) -> None:
@@ -327,7 +324,7 @@ class Broker:
     async def _serve(self, line: Line) -> None:
         self._line = line
         for subscription in self._subscriptions:
-            await subscription.put_on(line)
+            subscription.put_on(line)
         await line.settle()
         self.max_payload, self.server_version, self.clustered = line.max_payload, line.version, line.clustered
         if line.gone.is_set():

@@ -15,6 +15,7 @@ import msgspec
 
 from loominal.broker import subjects
 from loominal.broker.connection import Broker, Received, Subscription
+from loominal.broker.event import Event
 from loominal.broker.jetstream import NANOSECONDS, call, instant_of
 from loominal.broker.log import Record
 from loominal.model.errors import BrokerUnavailable
@@ -46,7 +47,7 @@ class Consumer:
         self._subscription: Subscription | None = None
         self._lost = False
         self._heartbeat_seconds = CLUSTER_HEARTBEAT_SECONDS if broker.clustered else HEARTBEAT_SECONDS
-        self._wake = asyncio.Event()
+        self._wake = Event()
         self._heard_at = time.monotonic()
         self._asked = 0  # records that standing pulls may still bring
         self._delivered = 0

@@ -10,8 +10,10 @@ import asyncio
 import logging
 from collections.abc import Callable
 from contextlib import suppress
+from datetime import datetime
 
 from loominal.broker.consumer import Consumer
+from loominal.broker.event import Event
 from loominal.broker.log import Log, Record
 from loominal.model.errors import BrokerUnavailable, LoominalError, NotFound
 
@@ -52,10 +54,10 @@ class Follower:
         self._headers_only = headers_only
         self._on_reset = on_reset
         self._created = ""  # of the stream that was read so far
-        self._newest: Record | None = None  # the last one handled
+        self._stored_at: datetime | None = None  # when the record at `position` was stored; None: none was handled
         self._consumer: Consumer | None = None
-        self._reconnected = asyncio.Event()
-        self._loaded = asyncio.Event()
+        self._reconnected = Event()
+        self._loaded = Event()
         self._waiting: list[tuple[int, asyncio.Future[None]]] = []
 
     async def run(self) -> None:
@@ -165,15 +167,16 @@ class Follower:
         before, self._created = self._created or state.created, state.created
         if state.created != before or state.last < self.position:
             return True
-        if self._newest is None:
+        at, stored_at = self.position, self._stored_at
+        if stored_at is None:
             return False
         # It may have lost its newest records and grown again: then another one stands where the last one was.
-        record = await self._log.at(self._newest.sequence)
-        return record is not None and record.stored_at != self._newest.stored_at
+        record = await self._log.at(at)
+        return record is not None and record.stored_at != stored_at
 
     def _reset(self) -> None:
         log.warning("%s was replaced, removed or lost records; reading it from the start", self._log.stream)
-        self.position, self._newest = 0, None
+        self.position, self._stored_at = 0, None
         self._loaded.clear()
         self._on_reset()
 
@@ -186,7 +189,7 @@ class Follower:
             self.failures += 1
             raise
         finally:
-            self.position, self._newest = record.sequence, record
+            self.position, self._stored_at = record.sequence, record.stored_at
             for sequence, reached in self._waiting:
                 if sequence <= record.sequence and not reached.done():
                     reached.set_result(None)

@@ -10,19 +10,17 @@ import asyncio
 import base64
 import logging
 import random
-import re
 from collections.abc import Awaitable, Callable, Iterable
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from nats import errors
 from nats.aio.client import Client
-from nats.aio.msg import Msg
-from nats.aio.subscription import Subscription as Listening
 from nats.aio.transport import TcpTransport
-from nats.protocol import parser
 
-from loominal.model.errors import BrokerUnavailable, InvalidArgument
+from loominal.broker import wire
+from loominal.broker.event import Event
+from loominal.model.errors import BrokerUnavailable
 
 if TYPE_CHECKING:
     from loominal.broker.connection import Address
@@ -31,19 +29,11 @@ CONNECT_SECONDS = 2
 PING_SECONDS = 10  # a broker that is frozen or unplugged is given up after the third unanswered interval
 UNANSWERED_PINGS = 2
 CLOSE_SECONDS = 1.0  # a frozen broker never takes what is still unsent
-UNSENT_BYTES = 64 << 20  # below it a publish never waits for the socket (where the client would swallow a cancellation)
-QUEUED_MESSAGES = 500_000  # per subscription; the client drops what comes beyond
-QUEUED_BYTES = 256 << 20
-SPACES = " \t\r\n\v\f"
+UNSENT_BYTES = 64 << 20  # more is not kept for a broker that does not read
+
+Deliver = Callable[[str, str, bytes, dict[str, str]], None]  # subject, reply, data, headers
 
 log = logging.getLogger(__name__)
-
-# A client may publish to any bytes but the four that the server ends words with. The NATS client's own patterns end
-# words also at a vertical tab or a form feed, and it drops the connection over a line that they do not match.
-_WORD, _GAP = rb"[^ \t\r\n]+", rb"[ \t]+"
-_TO = rb"(" + _WORD + rb")" + _GAP + rb"(\d+)" + _GAP + rb"((" + _WORD + rb")" + _GAP + rb")?"
-parser.MSG_RE = re.compile(rb"\AMSG" + _GAP + _TO + rb"(\d+)\r\n")
-parser.HMSG_RE = re.compile(rb"\AHMSG" + _GAP + _TO + rb"(\d+)" + _GAP + rb"(\d+)\r\n")
 
 
 class Line(Client):
@@ -54,7 +44,10 @@ class Line(Client):
         self.opened = False
         self.others: tuple[str, ...] = ()  # URLs of all servers of the cluster, as this one told last
         self._ended = ended
-        self.gone = asyncio.Event()
+        self.gone = Event()
+        self._deliveries: dict[int, Deliver] = {}  # by the number of the subscription
+        self._writing = False  # what is pending leaves in the next turn of the loop
+        self._ps = wire.Reader(self, self._take)
 
     @classmethod
     async def open(
@@ -67,8 +60,8 @@ class Line(Client):
         """Return a line that has just been connected and authenticated.
 
         The URLs of `address` are tried in any order, then those of `others`, which a server told of before.
-        `failed` hears of every later fault that has no caller: refused permissions, dropped messages. What a handler
-        raises is logged with its traceback, and the next message comes all the same.
+        `failed` hears of every later fault that has no caller, such as refused permissions. What a handler raises is
+        logged with its traceback, and the next message comes all the same.
         Raises: BrokerUnavailable if no server at `address` answers or takes the credential.
         """
         line = cls(ended)
@@ -77,12 +70,10 @@ class Line(Client):
         async def note(error: Exception) -> None:
             if not line.opened:
                 reasons.append(error)
-            elif isinstance(error, (errors.UnexpectedEOF, OSError)):  # handlers touch no socket and no file
+            elif isinstance(error, (errors.UnexpectedEOF, OSError)):
                 pass  # the end, which `gone` and `last_error` tell
-            elif isinstance(error, errors.Error):
-                failed(error)
             else:
-                log.error("%s: a handler failed", address.name, exc_info=error)
+                failed(error)
 
         try:
             await line._dial(address, others, note)
@@ -136,6 +127,8 @@ class Line(Client):
             signature_cb=sign if credential else None,
         )
         self._demand_tls(address)
+        self._flush_queue = None  # `_write` needs none, and nobody asks for the client's own inboxes: 5 KB
+        del self._nuid
 
     def _note_tls(self, address: Address) -> None:
         # The client turns a plain stream into one of TLS, which asyncio's protocol then does not know of: it would log
@@ -165,61 +158,91 @@ class Line(Client):
             self.others = tuple(f"{scheme}://{place}" for place in told)
         await super()._process_info(info, initial_connection)
 
-    async def _process_msg(self, sid: int, subject: bytes, reply: bytes, data: bytes, headers: bytes) -> None:
-        # What it raises here ends the client's reader without a word, and the connection is deaf until its pings stay
-        # unanswered: whoever may publish to us could silence us with one malformed byte.
+    def _take(self, number: int, subject: bytes, reply: bytes, headers: bytes, data: bytes) -> None:
+        # The client would queue each message and let a task of each subscription hand it on: half of what it costs.
+        deliver = self._deliveries.get(number)
+        if deliver is None:
+            return
         try:
-            await super()._process_msg(sid, subject, reply, data, headers)
-        except (ValueError, IndexError) as error:  # no UTF-8 in a subject or a header, or headers without a line
-            log.warning("a malformed message on %s is dropped: %s", ascii(bytes(subject[:100])), type(error).__name__)
-
-    @staticmethod
-    def _parse_header_lines(raw: bytes) -> dict[str, str]:
-        # The same as the client's, which asks of each character of each name whether it is a space: with the eight
-        # headers of a stored message that was a sixth of what reading a page costs.
-        found = {}
-        for line in raw.decode("utf-8", "replace").split("\r\n"):
-            name, colon, value = line.partition(":")
-            key = name.strip(SPACES)
-            if colon and key.isascii() and key.split() == [key]:
-                found[key] = value.strip(SPACES)
-        return found
+            come = subject.decode(), reply.decode(), data, wire.headers_in(headers) if headers else {}
+        except UnicodeDecodeError:  # a client may publish to whatever bytes it likes
+            log.warning("a malformed message on %s is dropped", ascii(subject[:100]))
+            return
+        try:
+            deliver(*come)
+        except Exception:  # the last line of defence: one message must not make the connection deaf
+            log.exception("%s: a handler failed", self.options["name"])
 
     async def settle(self) -> None:
         """Return when the server has seen everything sent so far. Raises: BrokerUnavailable; then abandon the line.
 
-        A `flush` that is given up leaves the client deaf (the late answer ends its reader), so nothing else flushes.
+        Given up, it leaves the client deaf (the late answer ends its reader), so nothing else asks for a pong.
         """
+        seen = asyncio.get_running_loop().create_future()
+        await self._send_ping(seen)
         try:
-            await self.flush(timeout=CONNECT_SECONDS)
-        except (errors.Error, OSError) as error:
-            raise BrokerUnavailable(f"the broker closed the connection: {error}") from error
+            async with asyncio.timeout(CONNECT_SECONDS):
+                await seen
+        except TimeoutError as error:
+            raise BrokerUnavailable(f"the broker is silent: {self.last_error or 'no answer to a ping'}") from error
 
-    async def send(self, subject: str, data: bytes, reply: str, headers: dict[str, str] | None) -> None:
-        """Publish a message. Raises: BrokerUnavailable, InvalidArgument for a malformed subject or header name."""
-        try:
-            await self.publish(subject, data, reply, headers)
-        except (errors.BadSubjectError, errors.BadHeaderError) as error:
-            raise InvalidArgument(f"cannot publish to {subject!r}: {error}") from error
-        except (errors.Error, OSError) as error:
-            raise BrokerUnavailable(f"connection lost: {error}") from error
+    def send(self, subject: str, data: bytes, reply: str, headers: dict[str, str] | None) -> None:
+        """Publish a message; all of one turn of the loop leave together.
 
-    async def listen(self, subject: str, queue: str, deliver: Callable[[Msg], Awaitable[None]]) -> Listening:
-        """Subscribe, with room for everything that may come. Raises: BrokerUnavailable."""
-        try:
-            return await self.subscribe(
-                subject, queue, cb=deliver, pending_msgs_limit=QUEUED_MESSAGES, pending_bytes_limit=QUEUED_BYTES
-            )
-        except (errors.Error, OSError) as error:
-            raise BrokerUnavailable(f"connection lost: {error}") from error
+        Raises: BrokerUnavailable, InvalidArgument for a malformed subject or header name.
+        """
+        if self._unsent() > UNSENT_BYTES:
+            raise BrokerUnavailable(f"the broker has not taken the last {UNSENT_BYTES} bytes")
+        self._say(wire.message(subject, data, reply, headers))
 
-    async def hush(self, listening: Listening) -> None:
+    def listen(self, subject: str, queue: str, deliver: Deliver) -> int:
+        """Subscribe and return the subscription's number. `deliver` is called as a message is read, and must be quick.
+
+        Raises: BrokerUnavailable.
+        """
+        self._sid += 1
+        self._deliveries[self._sid] = deliver
+        self._say(f"SUB {subject} {queue} {self._sid}\r\n".encode())
+        return self._sid
+
+    def hush(self, number: int) -> None:
         """Unsubscribe; a line that has ended needs none."""
-        try:
-            await listening.unsubscribe()
-        except (errors.Error, OSError):
-            if not self.gone.is_set():
-                raise
+        if self._deliveries.pop(number, None) is not None and self.is_connected:
+            self._say(f"UNSUB {number}\r\n".encode())
+
+    def _say(self, command: bytes) -> None:
+        if not self.is_connected:
+            raise BrokerUnavailable("connection lost")
+        self._pending.append(command)
+        self._pending_data_size += len(command)
+        self._write_soon()
+
+    def _write_soon(self) -> None:
+        if not self._writing:
+            self._writing = True
+            asyncio.get_running_loop().call_soon(self._write)
+
+    def _write(self) -> None:
+        self._writing = False
+        if self._pending and self._transport is not None and not self.gone.is_set():
+            said, self._pending, self._pending_data_size = self._pending, [], 0
+            self._transport.write(b"".join(said))
+
+    async def _send_command(self, cmd: bytes, priority: bool = False) -> None:  # noqa: ARG002 - the client's
+        self._pending.append(cmd)
+        self._pending_data_size += len(cmd)
+        self._write_soon()
+
+    async def _flush_pending(self, force_flush: bool = False) -> None:  # noqa: ARG002 - the client's
+        self._write_soon()
+
+    async def _send_ping(self, future: asyncio.Future[Any] | None = None) -> None:
+        # The client's overtakes what was said before it. Any: the client's.
+        self._pongs.append(future or asyncio.get_running_loop().create_future())
+        await self._send_command(b"PING\r\n")
+
+    async def _flusher(self) -> None:
+        """Nothing: `_write` does it without a task."""
 
     async def abandon(self) -> None:
         """End the line within CLOSE_SECONDS, sending what is unsent if the server still reads."""
@@ -229,7 +252,7 @@ class Line(Client):
         except (errors.Error, OSError, TimeoutError):
             pass  # it is gone either way
         finally:
-            self._end_handlers()
+            self._deliveries.clear()
             if isinstance(self._transport, TcpTransport):
                 # Closed politely, a socket with unsent data stays until the server takes it; nothing public aborts.
                 writer = self._transport._io_writer  # noqa: SLF001
@@ -242,13 +265,10 @@ class Line(Client):
         """Whether the server is one of a cluster."""
         return bool(self._server_info.get("cluster"))
 
-    def _end_handlers(self) -> None:
-        # The client leaves them behind if it fails to send its last bytes, and nothing public ends them then.
-        tasks: list[asyncio.Task[None] | None] = [each._wait_for_msgs_task for each in self._subs.values()]  # noqa: SLF001
-        for task in tasks:
-            if task is not None:
-                task.cancel()
-        self._subs.clear()
+    def _unsent(self) -> int:
+        # What is said in this turn is not counted. Nothing public tells.
+        writer = self._transport._io_writer if isinstance(self._transport, TcpTransport) else None  # noqa: SLF001
+        return writer.transport.get_write_buffer_size() if writer is not None else 0
 
     @property
     def version(self) -> str:

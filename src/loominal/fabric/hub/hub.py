@@ -11,6 +11,7 @@ from contextlib import AsyncExitStack, suppress
 
 from loominal.broker import subjects
 from loominal.broker.connection import Received
+from loominal.broker.event import Event
 from loominal.fabric.hub import streams
 from loominal.fabric.hub.agents import heartbeats
 from loominal.fabric.hub.dispatch import Dispatcher
@@ -43,9 +44,9 @@ class Hub:
 
     def __init__(self, project: Project, *, new_life: bool = False) -> None:
         self.project = project
-        self.ready = asyncio.Event()  # it leads and answers
-        self.loaded = asyncio.Event()
-        self.settled = asyncio.Event()  # it is ready, reads only, or follows another weft's lead
+        self.ready = Event()  # it leads and answers
+        self.loaded = Event()
+        self.settled = Event()  # it is ready, reads only, or follows another weft's lead
         self.reads_only: UpgradeNeeded | None = None  # why everything else is refused
         self.went_back = False  # the streams are others now, or lost records that were read
         self._new_life = new_life  # that happened to the hub before this one

@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 from loominal.broker import subjects
 from loominal.broker.bucket import Deleted, Entry
+from loominal.broker.event import Event
 from loominal.broker.follower import Follower
 from loominal.broker.log import Log, Record
 from loominal.fabric.hub.agents import records as agents_records
@@ -27,7 +28,7 @@ class Loading:
     """The followers of one project, as tasks of `group`; `replaced` is set when the project must be read anew."""
 
     def __init__(self, project: Project, group: asyncio.TaskGroup) -> None:
-        self.replaced = asyncio.Event()
+        self.replaced = Event()
         self._project = project
         self._group = group
         self._submitted: set[str] = set()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from collections.abc import Awaitable, Callable
 from typing import Any
@@ -10,6 +9,7 @@ from typing import Any
 from loominal.broker import subjects
 from loominal.broker.bucket import Bucket
 from loominal.broker.connection import Broker
+from loominal.broker.event import Event
 from loominal.broker.log import Log
 from loominal.fabric.hub.agents.presence import Presence
 from loominal.fabric.hub.agents.registry import Agents
@@ -78,7 +78,7 @@ class Project:
         self.progress: dict[str, Progress] = {}  # item -> what its holder said last
         self.told: dict[str, float] = {}  # ended item, told of and not yet marked so -> since when (monotonic)
         self.fullness = fullness or Fullness()  # of the store, which the projects of a weft share
-        self.ended = asyncio.Event()  # some item ended: its children and its offerer have to hear of it
+        self.ended = Event()  # some item ended: its children and its offerer have to hear of it
         self.registered: dict[str, tuple[AgentRecord, Candidate]] = {}
         self.online: tuple[float, list[Candidate]] | None = None  # those online, since when; None: something changed
         self.events_lost = 0  # events of agents that could not be written

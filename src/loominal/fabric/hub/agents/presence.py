@@ -5,10 +5,10 @@ The dispatcher reports what it hears, the judging round asks who went silent. Al
 
 from __future__ import annotations
 
-import asyncio
 import time
 from dataclasses import dataclass
 
+from loominal.broker.event import Event
 from loominal.fabric.hub.timings import Timings
 from loominal.fabric.operations.identity import Hello
 
@@ -46,7 +46,7 @@ class Presence:
         self._since = time.monotonic() if since is None else since  # nothing was heard before
         self._processes: dict[str, Process] = {}
         self._online: set[str] = set()  # those whose going offline has not been reported
-        self.someone = asyncio.Event()  # set while there are any
+        self.someone = Event()  # set while there are any
 
     def clear(self, since: float) -> None:
         """Forget everybody: the project was loaded anew at `since`."""

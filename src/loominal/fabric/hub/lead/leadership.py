@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Protocol
 import msgspec
 
 from loominal.broker import subjects
+from loominal.broker.event import Event
 from loominal.broker.log import Entry, Record
 from loominal.model import record as records
 from loominal.model.errors import CorruptRecord
@@ -61,7 +62,7 @@ class Leadership:
 
     def __init__(self, members: Members) -> None:
         self.members = members
-        self.news = asyncio.Event()
+        self.news = Event()
         self.epoch = 0
         self.holder = NOBODY
         self.sequence = 0  # of the last record known

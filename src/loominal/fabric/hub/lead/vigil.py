@@ -11,6 +11,7 @@ import logging
 from collections.abc import Callable
 
 from loominal.broker.connection import Received
+from loominal.broker.event import Event
 from loominal.fabric.hub.lead.rest import at_rest
 from loominal.fabric.hub.project import Project
 from loominal.model.errors import LoominalError
@@ -30,7 +31,7 @@ class Vigil:
     def __init__(self, project: Project) -> None:
         self._project = project
         self._awake_at = project.clock.monotonic()
-        self._doubtful = asyncio.Event()
+        self._doubtful = Event()
         self._kept: list[tuple[Taker, Received]] = []
 
     def before(self, taker: Taker) -> Taker:
