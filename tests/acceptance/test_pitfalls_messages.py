@@ -342,7 +342,7 @@ async def test_reading_what_is_empty_is_immediate_unless_the_caller_waits(ann: W
         assert (await ann.tool(tool))[entries] == []
     assert (await ann.tool("read_messages", channel="general"))["messages"] == []
     assert (await ann.tool("wait_for_events", waitSeconds=0))["events"] == []
-    assert time.monotonic() - began < 10  # on whatever machine: one such read once took 30 s
+    assert time.monotonic() - began < 25  # on whatever machine: one such read once took 30 s
 
     began = time.monotonic()
     assert (await ann.tool("read_direct_messages", waitSeconds=1))["messages"] == []

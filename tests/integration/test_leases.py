@@ -235,6 +235,7 @@ async def test_what_an_agent_held_that_deregisters_goes_back_at_once(workshop: W
     await workshop.check()
 
 
+@pytest.mark.pitfall(20)
 async def test_claims_of_live_holders_survive_a_weft_that_is_killed_and_one_that_freezes(
     private_fabric: Fabric, project_id: str
 ) -> None:

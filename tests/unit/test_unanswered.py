@@ -4,21 +4,28 @@ from __future__ import annotations
 
 from loominal.fabric.client.unanswered import Unanswered
 from loominal.fabric.operations import OPERATIONS
+from loominal.fabric.operations.channels import SendMessage
+from loominal.fabric.operations.registry import UpdatePresence
+from loominal.fabric.protocol import arguments
+from loominal.model.agent import AgentStatus
 
-SEND, OFFER, PRESENCE = (OPERATIONS[name] for name in ("send_message", "broadcast_work_offer", "update_presence"))
+SEND, DIRECT, PRESENCE = (OPERATIONS[name] for name in ("send_message", "send_direct_message", "update_presence"))
 
 
 def test_each_unanswered_deed_is_found_once_by_what_was_asked() -> None:
     unanswered = Unanswered()
+    hi, other = (SendMessage(channel="general", message=text) for text in ("hi", "other"))
+    spelled_out = arguments(SendMessage, b'{"channel": "general", "message": "hi", "importance": "normal"}')
     for op in ("first", "second"):
-        unanswered.keep(SEND, b"hi", op)
+        unanswered.keep(SEND, hi, op)
 
-    assert unanswered.take(SEND, b"other") == unanswered.take(OFFER, b"hi") == ""
-    assert [unanswered.take(SEND, b"hi") for _ in range(3)] == ["first", "second", ""]
+    assert unanswered.take(SEND, other) == unanswered.take(DIRECT, hi) == ""
+    assert [unanswered.take(SEND, each) for each in (hi, spelled_out, hi)] == ["first", "second", ""]
 
 
 def test_what_may_be_meant_anew_each_time_is_never_the_deed_before() -> None:
     unanswered = Unanswered()
-    unanswered.keep(PRESENCE, b'{"status":"busy"}', "op")
+    busy = UpdatePresence(status=AgentStatus.BUSY)
+    unanswered.keep(PRESENCE, busy, "op")
 
-    assert unanswered.take(PRESENCE, b'{"status":"busy"}') == ""
+    assert unanswered.take(PRESENCE, busy) == ""

@@ -226,7 +226,7 @@ class Agent(
         if isinstance(args, _Ending):
             ends = args.work_id
             op = op or _ending_op(operation.name, ends, lease_token, data)
-        op = op or self._unanswered.take(operation, data) or self._session.new_op(operation)
+        op = op or self._unanswered.take(operation, args) or self._session.new_op(operation)
         life = self._generation
         while True:
             try:
@@ -247,7 +247,7 @@ class Agent(
                 life = self._generation  # the project was made anew, and the hello has registered this agent again
                 continue
             except (BrokerUnavailable, HubUnavailable, asyncio.CancelledError):
-                self._unanswered.keep(operation, data, op)
+                self._unanswered.keep(operation, args, op)
                 raise
             except LeaseLost:
                 if isinstance(args, _UnderLease):

@@ -7,7 +7,8 @@ import time
 from collections import deque
 
 from loominal.fabric.operations import Operation
-from loominal.fabric.protocol import GIVE_UP_SECONDS
+from loominal.fabric.operations.types import Arguments
+from loominal.fabric.protocol import GIVE_UP_SECONDS, content
 
 MAKING = frozenset({"send_message", "send_direct_message", "broadcast_work_offer"})  # each op makes another thing
 KEPT = 256
@@ -19,16 +20,16 @@ class Unanswered:
     def __init__(self) -> None:
         self._ops: deque[tuple[bytes, str, float]] = deque(maxlen=KEPT)  # what was asked, its op, until when it counts
 
-    def keep(self, operation: Operation, data: bytes, op: str) -> None:
+    def keep(self, operation: Operation, args: Arguments, op: str) -> None:
         """Note that `op` was not answered; deeds that change nothing when they are repeated are not noted."""
         if operation.name in MAKING:
-            self._ops.append((_asked(operation, data), op, time.monotonic() + GIVE_UP_SECONDS))
+            self._ops.append((_asked(operation, args), op, time.monotonic() + GIVE_UP_SECONDS))
 
-    def take(self, operation: Operation, data: bytes) -> str:
+    def take(self, operation: Operation, args: Arguments) -> str:
         """Return the op of the oldest such deed, once; "" if there is none."""
         if operation.name not in MAKING or not self._ops:
             return ""
-        asked, now = _asked(operation, data), time.monotonic()
+        asked, now = _asked(operation, args), time.monotonic()
         found = next((each for each in self._ops if each[0] == asked and each[2] > now), None)
         if found is None:
             return ""
@@ -36,5 +37,5 @@ class Unanswered:
         return found[1]
 
 
-def _asked(operation: Operation, data: bytes) -> bytes:
-    return hashlib.sha256(operation.name.encode() + b"\0" + data).digest()
+def _asked(operation: Operation, args: Arguments) -> bytes:
+    return hashlib.sha256(operation.name.encode() + b"\0" + content(args)).digest()

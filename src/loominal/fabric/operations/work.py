@@ -29,7 +29,7 @@ class BroadcastWorkOffer(Arguments, frozen=True, kw_only=True):
     depends_on: tuple[str, ...] = ()
     context_data: JsonObject = {}
     max_attempts: Annotated[int, msgspec.Meta(ge=1, le=20)] = 3
-    timeout_seconds: Annotated[float, msgspec.Meta(gt=0, le=30 * 86400)] = 14400
+    timeout_seconds: Annotated[float, msgspec.Meta(gt=0, le=30 * 86400)] = 14400.0
     preferred_agent_type: str | None = None
     required_agent_type: str | None = None
     assign_to: str | None = None

@@ -17,6 +17,7 @@ from loominal.fabric.hub.work.finding import resolve
 from loominal.fabric.hub.work.moving import first
 from loominal.fabric.hub.work.settling import settle
 from loominal.fabric.operations.work import BroadcastWorkOffer, Offered
+from loominal.fabric.protocol import content
 from loominal.model import names, times
 from loominal.model import record as records
 from loominal.model.errors import (
@@ -151,10 +152,10 @@ def _own_name(op: str) -> str:
 
 def _digest(args: BroadcastWorkOffer, capabilities: tuple[str, ...], boundary: str) -> str:
     """Return what tells the same content from other content; times count as they were written ("2h")."""
-    content = msgspec.structs.replace(
+    asked = msgspec.structs.replace(
         args, task_id=None, required_capability=None, capabilities=capabilities, boundary=boundary
     )
-    return hashlib.sha256(msgspec.json.encode(content, order="sorted")).hexdigest()[:32]
+    return hashlib.sha256(content(asked)).hexdigest()[:32]
 
 
 def _later(text: str | None, now: datetime) -> datetime | None:
