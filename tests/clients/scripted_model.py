@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 from tests.clients.dialects import Offered, Reply, dialect
 
 SECONDS = 60.0  # for a client to come as far as the test waits for
-WAIT_TOOL = "WaitForMcpServers"  # Claude Code offers it while servers still connect
+SEARCH = "ToolSearch"  # with it Claude Code's model asks for tools of which it knows only the names
 Json = Any  # Any: what clients send
 
 
@@ -47,6 +47,7 @@ class ScriptedModel:
         self.url = url
         self.requests: list[Json] = []
         self._steps: deque[Step] = deque()
+        self._looked_for: set[str] = set()
         self._lock = threading.Lock()
         self._released = threading.Semaphore(0)
         self._held = threading.Event()
@@ -104,8 +105,9 @@ class ScriptedModel:
             if not step.tool:
                 return Reply(text=self._steps.popleft().text)
             tool = _named(step.tool, offered)
-            if tool is None and (tool := _named(WAIT_TOOL, offered)) is not None:
-                return Reply(tool=tool, arguments={})
+            if tool is None and step.tool not in self._looked_for and (search := _named(SEARCH, offered)) is not None:
+                self._looked_for.add(step.tool)
+                return Reply(tool=search, arguments={"query": f"select:mcp__loominal__{step.tool}"})
             self._steps.popleft()
             if tool is None:
                 return Reply(text=f"there is no {step.tool} among {[each.name for each in offered]}")

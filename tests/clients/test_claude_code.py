@@ -22,12 +22,11 @@ MORE_MAIL = "2 unread direct messages"
 
 
 def environment(model: ScriptedModel) -> dict[str, str]:
-    """Return what leads Claude Code to our model, and shows the model all tools at once."""
+    """Return what leads Claude Code to our model, and lets the first turn wait for servers."""
     return {
         "ANTHROPIC_BASE_URL": model.url,
         "ANTHROPIC_API_KEY": KEY,
         "DISABLE_AUTOUPDATER": "1",
-        "ENABLE_TOOL_SEARCH": "false",
         "MCP_CONNECTION_NONBLOCKING": "0",
     }
 

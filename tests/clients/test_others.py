@@ -112,5 +112,6 @@ def test_a_client_lists_the_server_that_connect_wrote_and_after_undo_no_more(
 
     assert "loominal" in said
     assert shown in said
+    assert "deprecated" not in said
     user.run("loominal", "connect", name, "--undo")
     assert str(OURS) not in user.run("sh", "-c", f"{' '.join(command)} || true")

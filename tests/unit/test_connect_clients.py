@@ -24,7 +24,7 @@ FILES = {
     ("claude-code", Scope.PROJECT): {"shop/.mcp.json", "shop/.claude/settings.json"},
     ("codex", Scope.USER): {".codex/config.toml", ".codex/hooks.json"},
     ("codex", Scope.PROJECT): {"shop/.codex/config.toml", "shop/.codex/hooks.json"},
-    ("gemini", Scope.USER): {".gemini/settings.json"},
+    ("gemini", Scope.USER): {".gemini/settings.json", ".gemini/policies/loominal.toml"},
     ("gemini", Scope.PROJECT): {"shop/.gemini/settings.json"},
     ("copilot-cli", Scope.USER): {".copilot/mcp-config.json", ".copilot/hooks/loominal.json"},
     ("copilot-cli", Scope.PROJECT): {"shop/.github/mcp.json", "shop/.github/hooks/loominal.json"},
@@ -272,7 +272,7 @@ def test_rules_name_each_tool_in_full(client: Client, place: Place, home: Path) 
     text = b"".join(contents(place).values()).decode()
     names = {
         "claude-code": '"mcp__loominal__{}"', "codex": '{} = {{ approval_mode = "approve" }}',
-        "gemini": '"mcp_loominal_{}"', "cursor": '"loominal:{}"', "opencode": '"loominal_{}": "allow"',
+        "gemini": '"{}"', "cursor": '"loominal:{}"', "opencode": '"loominal_{}": "allow"',
     }  # fmt: skip
     if client.name in names:
         assert all(names[client.name].format(tool) in text for tool in ALLOWED_TOOLS)

@@ -47,7 +47,7 @@ class Toml:
         if not isinstance(value, dict) or len(path) > HEADER_DEPTH:
             place = _end_of_table(statements, path[:-1])
             if place is not None:
-                glue = "" if text[:place].endswith("\n") else newline
+                glue = "" if not place or text[:place].endswith("\n") else newline
                 return text[:place] + glue + written + text[place:]
             if not isinstance(value, dict):
                 raise ValueError(f"[{'.'.join(path[:-1])}] is written in a way that cannot be added to")
@@ -118,14 +118,14 @@ def _path(data: object) -> tuple[str, ...]:
 
 
 def _end_of_table(statements: list[Statement], path: tuple[str, ...]) -> int | None:
-    """Return where a line can be added to a table that has a header, None if it has none."""
+    """Return where a line can be added to a table that has a header, or to the outermost; None if it has none."""
     ends = [place for place, one in enumerate(statements) if one.header and one.keys == path]
-    if not ends:
+    if not ends and path:
         return None
-    place = ends[-1]
+    place = ends[-1] if path else -1
     while place + 1 < len(statements) and not statements[place + 1].header:
         place += 1
-    return statements[place].end
+    return statements[place].end if place >= 0 else 0
 
 
 def _tables(path: tuple[str, ...], value: object) -> list[str]:
