@@ -12,6 +12,7 @@ from bench.suites.idle import idling
 from bench.suites.large import crowding, returning
 from bench.suites.messages import reading, sending, telling
 from bench.suites.startup import starting
+from bench.suites.warp import calling, waking_up
 from bench.suites.work import claiming, pairing
 
 Suite = Callable[[Place, Settings], Awaitable[list[Figure]]]
@@ -25,6 +26,8 @@ SUITES: dict[str, Suite] = {
     "read": reading,
     "discover": discovering,
     "start": starting,
+    "tools": calling,
+    "warp": waking_up,
     "items": returning,
     "projects": crowding,
 }
