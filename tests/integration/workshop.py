@@ -97,8 +97,8 @@ async def open_workshop(fabric: Fabric, project: str) -> AsyncIterator[Workshop]
 class Line:
     """A TCP line to the broker that can be cut without either end hearing of it."""
 
-    def __init__(self, port: int) -> None:
-        self._port = port
+    def __init__(self, port: int, host: str = "127.0.0.1") -> None:
+        self._port, self._host = port, host
         self._open = asyncio.Event()
         self._open.set()
         self._server: asyncio.Server | None = None
@@ -133,7 +133,7 @@ class Line:
                 writer.transport.abort()
 
     async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        far_reader, far_writer = await asyncio.open_connection("127.0.0.1", self._port)
+        far_reader, far_writer = await asyncio.open_connection(self._host, self._port)
         self._writers |= {writer, far_writer}
         for source, sink in ((reader, far_writer), (far_reader, writer)):
             task = asyncio.ensure_future(self._carry(source, sink))

@@ -42,7 +42,8 @@ class Asking:
         It is asked again for `seconds`, beside the `hold_seconds` for which the hub may keep it. Raises: the error that
         was answered; HubUnavailable; BrokerUnavailable, and then nobody knows whether the deed was done.
         """
-        give_up_at = time.monotonic() + seconds + hold_seconds
+        began = time.monotonic()
+        give_up_at = began + seconds + hold_seconds
         alone_since: float | None = None
         while True:
             left = max(give_up_at - time.monotonic(), PAUSE_SECONDS[0])
@@ -56,8 +57,10 @@ class Asking:
                     alone_since = time.monotonic()
                 if time.monotonic() >= min(alone_since + HUB_SECONDS, give_up_at):
                     raise
-            except (BrokerUnavailable, Busy):
+            except (BrokerUnavailable, Busy) as error:
                 if time.monotonic() >= give_up_at:
+                    if isinstance(error, BrokerUnavailable) and self._broker.up:
+                        raise _unheard(time.monotonic() - began) from error
                     raise
             await self._pause(give_up_at)
 
@@ -87,6 +90,12 @@ class Asking:
                 yield
             finally:
                 self._waits.discard(wait)
+
+
+def _unheard(seconds: float) -> BrokerUnavailable:
+    return BrokerUnavailable(
+        f"the fabric has not answered for {seconds:.0f} s: the link to it may be cut, or it is overloaded"
+    )
 
 
 def _unwrapped(data: bytes) -> msgspec.Raw:
