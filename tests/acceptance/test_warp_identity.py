@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import uuid
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -118,3 +121,48 @@ async def test_a_program_attaches_where_warp_does_and_is_itself_where_it_names_a
                 pass
         async with loominal.connect(home=fabric.home, project="beside") as own:
             assert own.guid != me
+
+
+async def test_two_warps_of_one_session_that_start_at_once_are_two_agents_and_so_again_after_a_restart(
+    fabric: Fabric,
+) -> None:
+    async def both() -> list[str]:
+        async with contextlib.AsyncExitStack() as stack:
+            started = await asyncio.gather(
+                *(
+                    stack.enter_async_context(warp(fabric.home, project="twins", CLAUDE_CODE_SESSION_ID="s1"))
+                    for _ in range(2)
+                )
+            )
+            return sorted(await asyncio.gather(*map(guid, started)))
+
+    first = await both()
+    assert len(set(first)) == 2
+    assert await both() == first
+
+
+async def test_another_homes_agent_is_nobody_elses_by_its_id(fabric: Fabric, tmp_path: Path) -> None:
+    async with warp(fabric.home, project="theirs") as ann:
+        me = await guid(ann)
+    for name in ("fabric.json", "machine.creds"):  # another home on the same machine, with agents of its own
+        (tmp_path / name).write_bytes((fabric.home / name).read_bytes())
+
+    async with warp(tmp_path, project="theirs", LOOMINAL_AGENT_ID=me) as thief:
+        error = (await thief.tool("get_my_handle"))["error"]
+
+    assert (error["code"], "belongs to another key" in error["message"]) == ("forbidden", True)
+
+
+async def test_a_state_directory_that_cannot_be_written_is_named_at_the_first_call(
+    fabric: Fabric, tmp_path: Path
+) -> None:
+    for name in ("fabric.json", "machine.creds"):
+        (tmp_path / name).write_bytes((fabric.home / name).read_bytes())
+    (tmp_path / "agents").write_text("")  # like a disk that is full or read-only, also to root
+
+    async with warp(tmp_path, project="readonly") as agent:
+        for _ in range(2):
+            error = (await agent.tool("get_my_handle"))["error"]
+            assert (error["code"], str(tmp_path) in error["message"]) == ("invalid_argument", True)
+        (tmp_path / "agents").unlink()
+        assert await guid(agent)

@@ -8,7 +8,7 @@ import re
 import shutil
 import threading
 from concurrent.futures import ThreadPoolExecutor
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 import pytest
@@ -164,6 +164,13 @@ def test_a_stock_credential_file_is_read(tmp_path: Path, line_end: str) -> None:
 
     assert again == credential
     assert again.expires_at is None
+
+
+def test_a_credentials_life_is_told_by_the_clock_of_who_made_it() -> None:
+    ends = datetime.now(UTC) + timedelta(hours=24)
+
+    assert abs((a_credential(expires_at=ends).life_seconds or 0) - 86_400) <= 2
+    assert a_credential().life_seconds is None
 
 
 def test_a_file_that_holds_no_credential_is_refused_with_its_name(tmp_path: Path) -> None:

@@ -236,3 +236,55 @@ def test_slots_of_launches_that_ended_long_ago_are_removed(tmp_path: Path) -> No
         os.utime(running.folder / "lock", (0, 0))
         with launched() as new, held:
             assert {folder.name for folder in new.folder.parent.iterdir()} == {lately.id, running.id, new.id}
+
+
+@pytest.mark.parametrize("file", ["id", "seed", "handle", "session", "lock"])
+@pytest.mark.parametrize("harm", ["empty", "garbage", "folder"])
+def test_a_slot_that_was_harmed_keeps_nobody_from_starting(tmp_path: Path, file: str, harm: str) -> None:
+    with take(tmp_path) as harmed:
+        harmed.key()
+        harmed.remember_handle("ann")
+    place = harmed.folder / file
+    place.unlink(missing_ok=True)
+    if harm == "folder":
+        place.mkdir()
+    else:
+        place.write_bytes(b"" if harm == "empty" else b"\xff\x00garbage")
+
+    with take(tmp_path, handle="ann") as first, take(tmp_path) as second:
+        assert first.id != second.id
+        for slot in (first, second):
+            slot.key()
+            slot.remember_handle("bob")
+
+
+def test_a_named_agent_whose_key_is_damaged_is_said_to_be_so(tmp_path: Path) -> None:
+    named = str(uuid.uuid4())
+    with take(tmp_path, agent_id=named) as slot:
+        slot.key()
+    (slot.folder / "seed").write_text("SU")
+
+    with pytest.raises(InvalidArgument, match="damaged"):
+        take(tmp_path, agent_id=named)
+
+
+def test_a_clock_that_was_set_back_or_forward_makes_no_agent_anothers(tmp_path: Path) -> None:
+    with take(tmp_path) as ann:
+        ann.remember_handle("ann")
+    for at in (0.0, time.time() + 1e6):  # as it looks after the clock was set forward, and back
+        os.utime(ann.folder / "lock", (at, at))
+        with take(tmp_path, handle="ann") as again:
+            assert again.id == ann.id
+
+
+def test_a_slot_that_cannot_be_kept_is_free_again(tmp_path: Path) -> None:
+    with take(tmp_path) as slot:
+        pass
+    (slot.folder / "session").mkdir()
+
+    for _ in range(2):
+        os.utime(slot.folder / "lock", (0, 0))
+        with pytest.raises(InvalidArgument, match="cannot write"):
+            take_slot(tmp_path, "shop", "python", session="s1")
+    with take(tmp_path) as again:
+        assert again.id == slot.id

@@ -103,10 +103,11 @@ class NatsClaims(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class UserClaims(msgspec.Struct, frozen=True, kw_only=True):
-    """What Loominal reads of a user's JWT: public key, name, tags, and when it ends (Unix seconds; 0 is never)."""
+    """What Loominal reads of a user's JWT: public key, name, tags, and its times (Unix seconds; `exp` 0: never)."""
 
     sub: str
     name: str = ""
+    iat: Annotated[int, msgspec.Meta(ge=0, le=YEAR_9999)] = 0
     exp: Annotated[int, msgspec.Meta(ge=0, le=YEAR_9999)] = 0
     nats: NatsClaims = NatsClaims()
 

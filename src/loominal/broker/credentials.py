@@ -61,6 +61,12 @@ class Credential(msgspec.Struct, frozen=True, kw_only=True):
         seconds = user_claims(self.jwt).exp
         return datetime.fromtimestamp(seconds, UTC) if seconds else None
 
+    @property
+    def life_seconds(self) -> float | None:
+        """How long it was made for, by the clock of who made it; None is for ever."""
+        claims = user_claims(self.jwt)
+        return float(claims.exp - claims.iat) if claims.exp else None
+
     def sign(self, nonce: bytes) -> bytes:
         """Return the signature that proves to the broker that the key is here, 64 bytes."""
         return self.key.sign(nonce)

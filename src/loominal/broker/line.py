@@ -85,7 +85,8 @@ class Line(Client):
             if "authorization violation" in str(reason).lower():  # the protocol's word, which has no code
                 told = "refuses this credential: it was cut off, has ended, or is another fabric's"
                 raise BrokerUnavailable(f"the broker at {address.shown} {told}") from error
-            raise BrokerUnavailable(f"no broker at {address.shown}: {reason}") from error
+            words = str(reason) or "no answer"  # a time-out says nothing
+            raise BrokerUnavailable(f"no broker at {address.shown}: {words}") from error
         except BaseException:
             await line.abandon()
             raise

@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import itertools
+import logging
 import os
 import shutil
 import tempfile
@@ -29,6 +30,8 @@ NAMED = "_named"  # beside the clients' folders (none is called so): slots whose
 LAUNCHED = "_launched"  # the same of agents that were launched: nobody asks for these ids again when their time is over
 SPARE_SECONDS = 86400.0  # after which a slot that never had a handle, and so neither mail nor claims, is anybody's
 LAPSED_SECONDS = 31 * 86400.0  # after which its handle and its mail are gone by the hub's rules, too
+
+log = logging.getLogger(__name__)
 
 
 class Slot:
@@ -51,9 +54,12 @@ class Slot:
         return _text(self.folder / "handle")
 
     def remember_handle(self, handle: str) -> None:
-        """Keep the handle, by which a later process may ask for this slot."""
-        if handle != self.handle:
-            replace_secret(self.folder / "handle", handle)
+        """Keep the handle, by which a later process may ask for this slot; that a full disk cannot is logged."""
+        try:
+            if handle != self.handle:
+                replace_secret(self.folder / "handle", handle)
+        except InvalidArgument as error:  # the agent has its handle all the same
+            log.warning("the handle %s is not kept for the next process: %s", handle, error.message)
 
     def enrols_as(self, machine: str) -> None:
         """Keep as which machine the agent enrols, "" for none: its id is that one's then, for ever."""
@@ -78,7 +84,8 @@ class Slot:
         """Let another process take the slot. In a forked child nothing happens: the slot is its parent's."""
         lock, self._lock = self._lock, -1
         if lock >= 0 and os.getpid() == self._owner:
-            os.utime(lock)  # idle from now on
+            with contextlib.suppress(OSError):  # on a disk that can only be read by now
+                os.utime(lock)  # idle from now on
             fcntl.flock(lock, fcntl.LOCK_UN)  # also for what a forked child still holds open
             os.close(lock)
 
@@ -134,13 +141,20 @@ def _take_any(folder: Path, handle: str, session: str, machine: str) -> Slot:
     ranked = [(rank, slot) for slot in slots if (rank := _rank(slot, handle, session)) is not None]
     for _, slot in sorted(ranked, key=lambda each: each[0]):  # stable: the lowest number first
         if taken := _take(slot):
-            taken.keep_for(session)
-            return taken
+            return _kept(taken, session)
     for number in itertools.count(1):  # a number that another starter has just made is simply not ours
         if made := _make(folder / str(number), str(uuid.uuid4())):
-            made.keep_for(session)
-            return made
+            return _kept(made, session)
     raise AssertionError("count never ends")
+
+
+def _kept(slot: Slot, session: str) -> Slot:
+    try:
+        slot.keep_for(session)
+    except InvalidArgument:
+        slot.release()
+        raise
+    return slot
 
 
 def _rank(slot: Path, handle: str, session: str) -> int | None:
@@ -160,7 +174,7 @@ def _idle_seconds(slot: Path) -> float:
     """Return for how long the slot has not been taken or released; 0 if that cannot be told."""
     try:
         return time.time() - (slot / "lock").stat().st_mtime
-    except FileNotFoundError:
+    except OSError:
         return 0.0
 
 
@@ -169,6 +183,8 @@ def _take_named(agents: Path, agent_id: str) -> Slot:
     place = known[0] if known else agents / NAMED / agent_id
     if taken := _make(place, agent_id) or _take(place):
         return taken
+    if _is_damaged(place):
+        raise InvalidArgument(f"the files of agent {agent_id} in {place} are damaged", "start it under another id")
     raise Busy(f"agent {agent_id} is in use by another process", "end that one, or start without LOOMINAL_AGENT_ID")
 
 
@@ -185,18 +201,23 @@ def _take_launched(launched: Path, agent_id: str) -> Slot:
 
 
 def _take(folder: Path) -> Slot | None:
-    """Return the slot in `folder`, or None if a live process has it or its id is damaged."""
+    """Return the slot in `folder`, or None if a live process has it, it is damaged or cannot be used.
+
+    One that is damaged, or another user's by mistake, keeps nobody from the others.
+    """
+    if _is_damaged(folder):
+        return None
     try:
         lock = os.open(folder / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    except FileNotFoundError:
-        return None  # the folder is gone
+    except OSError:
+        return None
     with contextlib.ExitStack() as undo:
         undo.callback(os.close, lock)
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             slot = Slot(folder, _uuid(_text(folder / "id")), lock)
             os.utime(lock)
-        except (BlockingIOError, InvalidArgument):
+        except (OSError, InvalidArgument):
             return None
         undo.pop_all()
         return slot
@@ -240,8 +261,24 @@ def _folders(folder: Path) -> Iterator[Path]:
         yield from (path for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))  # no drafts
 
 
+def _is_damaged(folder: Path) -> bool:
+    """Return whether the slot has lost its id or its key, without which the id is nobody's any more."""
+    try:
+        _uuid(_text(folder / "id"))
+        seed = read_secret(folder / "seed")
+        if seed is not None:
+            KeyPair.from_seed(seed.strip())
+    except InvalidArgument:
+        return True
+    return False
+
+
 def _text(file: Path) -> str:
-    return (read_secret(file) or "").strip()
+    """Return what the file holds, "" if that cannot be read: what is kept there is only ever a convenience."""
+    try:
+        return (read_secret(file) or "").strip()
+    except InvalidArgument:
+        return ""
 
 
 def _uuid(text: str) -> str:

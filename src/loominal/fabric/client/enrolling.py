@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from contextlib import suppress
-from datetime import UTC, datetime
 
 import msgspec
 
@@ -35,7 +35,7 @@ class Enrolling:
         self._request = request
         self._key = key
         self._newest: Credential | None = None
-        self._renewed_at = datetime.now(UTC)
+        self._renewed_at = time.monotonic()
         self._tries = 0
         self._suspect = asyncio.Event()
 
@@ -72,7 +72,7 @@ class Enrolling:
         except msgspec.DecodeError as error:
             raise Internal(f"the enrolment cannot be read: {error}") from error
         self._newest = Credential(jwt=enrolled.jwt, key=self._key)
-        self._renewed_at = datetime.now(UTC)
+        self._renewed_at = time.monotonic()
         self._tries = 0
 
     async def keep_fresh(self) -> None:
@@ -89,9 +89,8 @@ class Enrolling:
                 await asyncio.sleep(RETRY_SECONDS)
 
     def _fresh_seconds(self) -> float | None:
-        """Return the seconds until half of the credential's life is over; None if it never ends."""
-        ends = self._newest.expires_at if self._newest else self._renewed_at
-        if ends is None:
+        """Return the seconds until half of the credential's life is over, whatever the clock says; None: no end."""
+        life = self._newest.life_seconds if self._newest else 0.0
+        if life is None:
             return None
-        middle = self._renewed_at + (ends - self._renewed_at) / 2
-        return max((middle - datetime.now(UTC)).total_seconds(), 1.0)
+        return max(life / 2 - (time.monotonic() - self._renewed_at), 1.0)
