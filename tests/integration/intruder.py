@@ -223,9 +223,10 @@ async def _is_known(fabric: Fabric, machine: Credential, project: str = "nobody-
 
 
 async def stored(fabric: Fabric, project: str) -> dict[str, int]:
-    """Return the last sequence of every stream of the project and of the fabric's own account.
+    """Return the last sequence of every stream of the project and of the fabric's own account, and the registry's keys.
 
-    All but the one in which wefts say twice a second that they live.
+    All but where wefts say twice a second that they live, and where it is noted that an agent came or went: on a
+    starved machine one may seem to.
     """
     found = {}
     for account in (project, subjects.FABRIC):
@@ -233,8 +234,12 @@ async def stored(fabric: Fabric, project: str) -> dict[str, int]:
             answer = await broker.request(subjects.api("STREAM", "LIST"), b"", seconds=PATIENCE_SECONDS)
             for stream in json.loads(answer.data)["streams"]:
                 found[stream["config"]["name"]] = stream["state"]["last_seq"]
-    found.pop(subjects.bucket_stream(subjects.WEFTS), None)
-    return found
+    registry = subjects.registry_bucket(project)
+    for presence in (subjects.WEFTS, registry):
+        found.pop(subjects.bucket_stream(presence), None)
+    found.pop(subjects.events_stream(project), None)
+    async with as_hub(fabric, project) as broker:
+        return found | {entry.key: 1 for entry in await Bucket(broker, registry).entries()}
 
 
 def log_since(fabric: Fabric, offset: int) -> str:
