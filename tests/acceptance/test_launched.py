@@ -168,6 +168,9 @@ async def test_what_lets_a_machine_in_lets_no_agent_in_and_the_other_way_round(f
     with pytest.raises(InvalidArgument, match="LOOMINAL_ENROLMENT takes it"):
         Token.from_text(text)
     key = KeyPair.generate(Kind.USER)
+    for name in ("*", "a.b", ">", " "):
+        with pytest.raises(InvalidArgument):
+            await chief.invite(key.public, launch=name)
     with pytest.raises(InvalidArgument, match="one project"):
         await chief.invite(key.public, launch="l_2", projects=["a", "b"])
     with pytest.raises(InvalidArgument, match="no operator"):
