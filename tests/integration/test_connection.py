@@ -7,6 +7,7 @@ import logging
 import ssl
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -45,6 +46,17 @@ async def test_nobody_listening_and_nobody_answering_are_told_apart(broker: Brok
         await broker.request("deserted.a", b"", seconds=5)
     with pytest.raises(BrokerUnavailable, match=r"no answer on silent\.a within 0\.05 s"):
         await broker.request("silent.a", b"", seconds=0.05)
+
+
+async def test_a_connection_ends_at_whatever_moment_it_is_given_up(nats_server: NatsServer) -> None:
+    async def give_up_after(seconds: float) -> None:
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds), Broker.connect(nats_server.url, name="test", inbox=INBOX):
+                await asyncio.Event().wait()
+
+    async with asyncio.timeout(30):
+        for number in range(100):
+            await give_up_after(number * 0.0002)
 
 
 async def test_a_failing_handler_is_reported_and_called_again(broker: Broker, caplog: pytest.LogCaptureFixture) -> None:

@@ -79,6 +79,8 @@ class Line(Client):
             await line._dial(address, others, note)
             if not line.is_connected:  # the client takes an end of file here for a success
                 raise errors.UnexpectedEOF
+            if (task := asyncio.current_task()) is not None and task.cancelling():
+                raise asyncio.CancelledError  # which `wait_for`, in the client, may lose before Python 3.12
         except (errors.Error, OSError, TimeoutError, ValueError) as error:
             await line.abandon()
             reason = reasons[-1] if reasons and isinstance(error, errors.NoServersError) else error
