@@ -179,7 +179,7 @@ def _refused(work: Checked, notes: dict[What, list[Note]]) -> Iterator[str]:
         states = work.items.get(note.id, [])
         if not note.verb or note.code in UNKNOWN or tried[note.id, note.token, note.verb] > 1:
             continue
-        if any(_is_end(note, before, after) for before, after in pairwise(states)):
+        if any(_is_end(note, before, after) and _is_asked(before, after) for before, after in pairwise(states)):
             yield f"{note.agent}'s {note.verb} of {note.id} was refused ({note.code}), and is there"
         late = any((kept.by, kept.token) == (note.agent, note.token) for state in states for kept in state.review)
         if (note.verb, note.code) == ("complete", LeaseLost.code) and not late:
@@ -189,6 +189,11 @@ def _refused(work: Checked, notes: dict[What, list[Note]]) -> Iterator[str]:
 def _is_end(note: Note, before: WorkItem, after: WorkItem) -> bool:
     holder = before.claimed_by or before.last_holder
     return after.last.move in VERBS[note.verb] and (holder, before.token) == (note.agent, note.token)
+
+
+def _is_asked(before: WorkItem, after: WorkItem) -> bool:
+    """Return whether the move was somebody's deed, and not the leader's judgement."""
+    return after.ops != before.ops and after.ops[-1].op != ""
 
 
 def _listed(work: Checked, notes: dict[What, list[Note]]) -> Iterator[str]:

@@ -60,9 +60,9 @@ WEIGHTS: dict[tuple[Way, Target], int] = {
     (Way.CUT, Target.WEFT): 2,
     (Way.CUT, Target.ALL): 2,
     (Way.STALL, Target.AGENTS): 2,
-    (Way.STALL, Target.WEFT): 2,
+    (Way.STALL, Target.WEFT): 3,
     (Way.SWALLOW, Target.AGENTS): 2,
-    (Way.SWALLOW, Target.WEFT): 2,
+    (Way.SWALLOW, Target.WEFT): 3,
     (Way.SLOW, Target.AGENTS): 1,
     (Way.SLOW, Target.WEFT): 1,
     (Way.JUMP, Target.WEFT): 2,
@@ -103,6 +103,8 @@ def _drawn(chance: random.Random, after: tuple[float, float], crews: int, wefts:
     after_seconds = chance.uniform(*after)
     if (way, target) == (Way.KILL, Target.CREWS):
         seconds = chance.uniform(*AWAY_SECONDS)
+    elif (way, target) == (Way.KILL, Target.BROKER):
+        seconds = chance.uniform(*chance.choice((DOWN_SECONDS, LONG_SECONDS)))
     elif way in (Way.KILL, Way.CRASH, Way.STOP):
         seconds = chance.uniform(*DOWN_SECONDS)
     elif way in (Way.CUT, Way.JUMP):

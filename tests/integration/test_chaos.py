@@ -8,7 +8,7 @@ import pytest
 
 from chaos.run import Settings, run
 
-SEED = 9496  # ten kinds of faults: agents, both wefts, the broker and all of them at once die, every agent is away
+SEED = 52037  # ten kinds of faults: agents, both wefts, the broker and all of them at once die, every agent is away
 
 
 @pytest.mark.timeout(400)
