@@ -99,7 +99,7 @@ async def _crowd(state: str, projects: int, scale: float, settings: Settings) ->
             for name, process, then, used in zip(("weft", "nats-server"), (weft, broker), before, spent, strict=True):
                 kilobytes = 1000 * (resident_megabytes(process.pid) - then) / projects
                 minute = 60_000 * (cpu_seconds(process.pid) - used) / settings.idle_seconds
-                target = 100 if (name, state) == ("weft", "left") else None
+                target = 100 if name == "weft" else None
                 figures.append(Figure(name=f"a {state} project, {name}", value=kilobytes, unit="KB", at_most=target))
                 figures.append(
                     Figure(name=f"{name}, {projects} {state} projects, CPU in 60 s", value=minute, unit="ms")

@@ -21,8 +21,8 @@ from loominal.broker.log import Record
 from loominal.model.errors import BrokerUnavailable
 
 PULL = 512  # records asked for at a time; the next pull is sent when half of them are here
-PULL_SECONDS = 30.0  # how long one pull stands
-HEARTBEAT_SECONDS = 12.0  # of the server while it has nothing for us; less than half of a pull. Each costs weft 0.1 ms
+PULL_SECONDS = 60.0  # how long one pull stands
+HEARTBEAT_SECONDS = 25.0  # of the server while it has nothing for us; less than half of a pull. Each costs weft 0.1 ms
 CLUSTER_HEARTBEAT_SECONDS = 2.0  # there a consumer is lost with its server while our connection stands
 MISSED_HEARTBEATS = 2.4  # so many heartbeats of silence: the consumer may be gone
 FORGOTTEN_SECONDS = 30.0  # the server removes a consumer nobody pulled from for so long
