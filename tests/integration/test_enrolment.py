@@ -25,8 +25,9 @@ from loominal.broker.server_config import ServerSettings
 from loominal.fabric.enrolment import CREDENTIAL_SECONDS, Enrol, Enrolled
 from loominal.fabric.hub.access.authority import FabricRegistry
 from loominal.fabric.hub.access.enrolment import Enrolments
-from loominal.fabric.hub.access.fabric_records import Machine
+from loominal.fabric.hub.access.fabric_records import Invitation, Machine
 from loominal.fabric.hub.access.open_authority import OpenAuthority
+from loominal.fabric.invitation import Join
 from loominal.fabric.protocol import PROTO, Answer, encode
 from loominal.model.errors import (
     BrokerUnavailable,
@@ -354,3 +355,37 @@ async def test_open_mode_trusts_everybody_and_grants_nothing() -> None:
     ):
         with pytest.raises(Forbidden):
             await refused
+
+
+async def test_an_invited_agent_is_that_one_in_that_project_with_the_first_key_that_came(fabric: Fabric) -> None:
+    agent, secret, key = str(uuid4()), KeyPair.generate(Kind.USER), KeyPair.generate(Kind.USER)
+    made = datetime.now(UTC)
+    invitation = Invitation(
+        id="0123456789abcdef", key=secret.public, agent=agent, launch="l_1", projects=("shop",),
+        boundaries=("personal",), by=OWNER, created_at=made, expires_at=made + timedelta(minutes=5),
+    )  # fmt: skip
+    jwt = await fabric.registry.invite(invitation)
+    name = invitation.user_name
+    async with fabric.connect(Credential(jwt=jwt, key=secret), name) as connection:
+        fabric.machines[name] = connection
+        with pytest.raises(Forbidden, match="alone"):
+            await fabric.ask(name, enrol(key=key))
+        with pytest.raises(InvalidArgument):
+            await fabric.ask(name, Join(proto=PROTO, key=key.public, hostname="host", user="ada"))
+        for _ in range(2):
+            await fabric.ask(name, enrol(agent, key, role=Role.OPERATOR))
+        with pytest.raises(Forbidden, match="another process"):
+            await fabric.ask(name, enrol(agent))
+        with pytest.raises(Forbidden, match="no grant"):
+            await fabric.ask(name, enrol(agent, key, project="other"))
+
+        standing = fabric.registry.standing("shop", agent)
+        assert standing is not None
+        assert (standing.role, standing.launch, standing.machine) == (Role.AGENT, "l_1", name)
+        assert [(grant.boundaries, grant.every_boundary) for grant in standing.grants] == [(("personal",), False)]
+
+        await fabric.registry.revoke_machine(name)
+        assert fabric.registry.standing("shop", agent) is None
+        assert fabric.registry.is_cut_off(agent)
+        with pytest.raises(LoominalError):
+            await fabric.ask(name, enrol(agent, key))
