@@ -56,9 +56,7 @@ class ClientSettings(msgspec.Struct, frozen=True, kw_only=True):
     session: str = ""  # of the client, where that tells; its agent is the same again in the same session
     adopts: bool = False  # hold from the beginning what the agent held in its process before
     attach: Path | None = None  # LOOMINAL_ATTACH: the socket of the process that is this agent already
-    enrolment: Token | None = (
-        None  # enrolment, LOOMINAL_ENROLMENT: of a launched agent; tells broker, project, agent id
-    )
+    enrolment: Token | None = None  # enrolment, LOOMINAL_ENROLMENT: tells broker, project and agent id of a launch
     timeout_seconds: float = CALL_SECONDS  # of each call, beside its own waiting
     limit_bytes: int = 0  # the longest answer wanted; 0: whatever the broker carries
 
