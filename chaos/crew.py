@@ -23,7 +23,7 @@ CALL_SECONDS = 40.0  # how long a call is repeated: no fault lasts so long
 PAUSE_SECONDS = 0.3  # between two tries to connect
 ADOPTING_SHARE = 0.5  # of the agents that come back: they go on with what they held
 TICK_SECONDS = 0.1
-LATE_SECONDS = 0.4  # a loop that was late by more says so: its claims may lapse
+LATE_SECONDS = 1.0  # a loop that was late by more says so: its claims may lapse
 
 
 class Deed(StrEnum):

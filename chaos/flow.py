@@ -17,10 +17,15 @@ from loominal.model.errors import LoominalError
 from loominal.model.work import Notify, Status
 
 FLOW_SECONDS = 15.0  # a leader is replaced after 2.5 s, what died serves 1 to 2 s later; the rest is reserve
-BUSY_LOAD = 2.0  # for each core; where more waits to run, the limit is longer in proportion
+BUSY_LOAD = 2.0  # for each core; where more waits to run, everything takes longer in proportion
 PAUSE_SECONDS = 0.1  # after an error
 POLL_SECONDS = 5.0
 PROBE = "probe"
+
+
+def busy() -> float:
+    """Return how many times longer things may take because of what else runs on this machine; 1 if that is little."""
+    return max(os.getloadavg()[0] / (os.cpu_count() or 1) / BUSY_LOAD, 1)
 
 
 class Flow:
@@ -42,7 +47,7 @@ class Flow:
         self._probes += 1
         notebook = Notebook(self.record, len(self._place.crews), self._probes)
         notebook.write(What.BEGUN)
-        limit_seconds = FLOW_SECONDS * max(os.getloadavg()[0] / (os.cpu_count() or 1) / BUSY_LOAD, 1)
+        limit_seconds = FLOW_SECONDS * busy()
         began, trouble = time.monotonic(), "nothing was answered"
         try:
             async with asyncio.timeout(limit_seconds):

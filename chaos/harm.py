@@ -13,13 +13,15 @@ from chaos.notes import Note, What
 from loominal.model.work import Move, Status
 from tests.checker import Checked
 
-LEASE_SECONDS = 3.0  # shortened tenfold
 NAMED_SECONDS = 2.0  # after which a claim that its holder knows has been named: heartbeats come every 0.5 s
 TAKEN = (Move.LAPSE, Move.RELEASE)
 
 
 class Harm(msgspec.Struct, frozen=True):
-    """Something that was done to `target` (crew `number`), from `began` to `ended` in seconds since the epoch."""
+    """Something that was done to `target` (crew `number`), from `began` to `ended` in seconds since the epoch.
+
+    It has ended when heartbeats come through again.
+    """
 
     target: Target
     number: int
@@ -55,13 +57,13 @@ def robbed(work: Checked, notes: list[Note], harms: Iterable[Harm]) -> Iterator[
 
 
 def _touches(harm: Harm, crew: int, taken_at: float) -> bool:
-    """Return whether `harm` can be why the crew lost a claim at `taken_at`: a lease before that it was not over.
+    """Return whether `harm` can be why the crew lost a claim at `taken_at`: it was not over then.
 
     What befalls a weft or the broker costs nobody a claim: whoever leads next, or can hear again, grants every lease
     anew.
     """
     of_it = harm.target in (Target.CREWS, Target.ALL) or (harm.target, harm.number) == (Target.AGENTS, crew)
-    return of_it and harm.began <= taken_at <= harm.ended + LEASE_SECONDS
+    return of_it and harm.began <= taken_at <= harm.ended
 
 
 def _seconds(at: datetime) -> float:

@@ -28,7 +28,7 @@ class Does(StrEnum):
 
 WEIGHTS = {
     Does.DONE: 50,
-    Does.LONG: 12,
+    Does.LONG: 16,
     Does.FAIL_ONCE: 10,
     Does.FAIL: 5,
     Does.FATAL: 5,

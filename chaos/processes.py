@@ -80,8 +80,7 @@ class CrewProcess:
         self._listener: asyncio.Task[None] | None = None
         self._starting = asyncio.Lock()
         self._done = asyncio.Condition()
-        self._last_done = 0
-        self._told = 0
+        self._orders: list[Order] = []  # not carried out yet
 
     @property
     def process(self) -> asyncio.subprocess.Process:
@@ -95,7 +94,7 @@ class CrewProcess:
         return self._process is not None and self._process.returncode is None
 
     async def start(self) -> None:
-        """Start it, unless it runs, with a new life; nothing is asked of it any more that it was told before."""
+        """Start it, unless it runs, with a new life that begins with what the one before did not come to the end of."""
         async with self._starting:
             if self.alive:
                 return
@@ -110,19 +109,24 @@ class CrewProcess:
                     stderr=log,
                 )
             self.crew = msgspec.structs.replace(self.crew, life=self.crew.life + 1)
-            self._last_done = self._told
             self._listener = asyncio.create_task(self._listen(self._process), name=f"crew {self.crew.number}")
+            for order in self._orders:
+                self._say(order)
 
     def tell(self, order: Order) -> None:
         """Give an order, to be carried out after those before."""
-        if self.alive and self.process.stdin is not None:
-            self._told = order.number
-            self.process.stdin.write(msgspec.json.encode(order) + b"\n")
+        self._orders.append(order)
+        if self.alive:
+            self._say(order)
+
+    def _say(self, order: Order) -> None:
+        assert self.process.stdin is not None
+        self.process.stdin.write(msgspec.json.encode(order) + b"\n")
 
     async def done(self) -> None:
         """Return when all orders are carried out."""
         async with self._done:
-            await self._done.wait_for(lambda: self._last_done >= self._told)
+            await self._done.wait_for(lambda: not self._orders)
 
     async def kill(self) -> None:
         """End it at once."""
@@ -140,7 +144,7 @@ class CrewProcess:
         assert process.stdout is not None
         while line := await process.stdout.readline():
             async with self._done:
-                self._last_done = int(line)
+                self._orders = [order for order in self._orders if order.number > int(line)]
                 self._done.notify_all()
 
 

@@ -14,7 +14,7 @@ from chaos.books import quiet, read_books
 from chaos.checker import violations
 from chaos.crew import Deed, Order
 from chaos.faults import Fault, Target, Way, faults
-from chaos.flow import Flow
+from chaos.flow import Flow, busy
 from chaos.harm import Harm
 from chaos.notes import What, read_notes
 from chaos.place import Place, open_place
@@ -22,9 +22,9 @@ from chaos.place import Place, open_place
 ROUND_SECONDS = 5.0  # the longest; what is not done by then goes on in the next
 QUIET_SECONDS = 90.0
 DRAIN_SECONDS = 60.0
-RECOVERY_SECONDS = 2.0  # after a fault is over, until what it hit is back: connections, hubs
+RECOVERY_SECONDS = 3.0  # after a fault is over, until what it hit has connected again
 TICK_SECONDS = 0.1
-LATE_SECONDS = 0.3
+LATE_SECONDS = 1.0  # heartbeats come every 0.5 s, and a lease is 3 s
 DELAYS = (Way.CUT, Way.STALL, Way.SWALLOW, Way.SLOW)
 
 ITEMS, MESSAGES = 24, 108  # of a round, over all agents
@@ -108,7 +108,7 @@ async def _harm(place: Place, fault: Fault, harms: list[Harm]) -> None:
         delays = fault.target in (Target.BROKER, Target.ALL) or (
             fault.way in DELAYS and fault.target is not Target.AGENTS
         )
-        harms.append(Harm(fault.target, fault.number, harmed_at, time.time() + RECOVERY_SECONDS, delays))
+        harms.append(Harm(fault.target, fault.number, harmed_at, time.time() + RECOVERY_SECONDS * busy(), delays))
 
 
 async def _settle(place: Place, rounds: int) -> list[str]:
