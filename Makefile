@@ -42,7 +42,7 @@ fmt: $(VENV)/.dev
 
 # Needs npm, and downloads about 2 GB into .clients, once; `make test` does without.
 clients: $(VENV)/.dev .clients/.installed
-	$(BIN)/python -m pytest --timeout 300 tests/clients
+	$(BIN)/python -m pytest --timeout 600 tests/clients
 
 .clients/.installed: tests/clients/package.json
 	mkdir -p .clients

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 from tests.clients.dialects import Offered, Reply, dialect
 
-SECONDS = 60.0  # for a client to come as far as the test waits for
+SECONDS = 150.0  # for a client to come as far as the test waits for
 SEARCH = "ToolSearch"  # with it Claude Code's model asks for tools of which it knows only the names
 Json = Any  # Any: what clients send
 
@@ -69,7 +69,9 @@ class ScriptedModel:
         return self._held.is_set()
 
     def release(self) -> None:
-        """Let the model go on at the HOLD where it is, or that it comes to next."""
+        """Let the model go on at the HOLD where it is."""
+        assert self.holds
+        self._held.clear()
         self._released.release()
 
     @property
@@ -95,7 +97,6 @@ class ScriptedModel:
         if held:
             self._held.set()
             self._released.acquire(timeout=SECONDS)
-            self._held.clear()
         with self._lock:
             if held:
                 self._steps.popleft()

@@ -14,7 +14,7 @@ from contextlib import asynccontextmanager, suppress
 
 from tests.clients.user import User
 
-SECONDS = 60.0
+SECONDS = 150.0
 LINES, COLUMNS = 50, 160
 CONTROLS = re.compile(r"\x1b\[[0-9;?<>=]*[a-zA-Z]|\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)|\x1b.|\s+")
 

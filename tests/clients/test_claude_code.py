@@ -16,7 +16,7 @@ from tests.integration.conftest import eventually
 
 KEY = "sk-ant-of-nobody-0123456789abcdef"
 CHANNELS = "tengu_harbor"  # the switch by which the vendor gives channels to an account; cached in the state file
-SECONDS = 60.0
+SECONDS = 150.0
 TEXT = "greetings of bob's"
 MORE_MAIL = "2 unread direct messages"
 

@@ -15,7 +15,7 @@ from tests.acceptance.walk import walk
 from tests.clients.user import OURS, PROGRAMS, User, need
 
 SCRIPT = Path(__file__).with_name("typescript.mjs")
-SECONDS = 60.0
+SECONDS = 150.0
 Json = Any  # Any: JSON
 
 
