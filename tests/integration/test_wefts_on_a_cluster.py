@@ -7,26 +7,23 @@ import functools
 import re
 import time
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
 from loominal.broker import subjects
-from loominal.fabric.client.agent import Agent
 from loominal.fabric.runtime_file import Mode, Runtime, update_runtime
 from loominal.model.errors import LoominalError
 from tests.integration.cluster import ClusterFabric
 from tests.integration.conftest import eventually
 from tests.integration.test_cluster import whole
-from tests.integration.test_many_wefts import Crew, all_done_once
+from tests.integration.test_many_wefts import Crew, all_done_once, offering
 from tests.integration.test_many_wefts import start as start_wefts
 from tests.integration.workshop import Workshop, open_workshop
 
 NAMES = ("one", "two", "three")
 MORE = 40  # items to be ended before the next fault
-OFFERING, PAUSE_SECONDS = 4, 0.1
 WEFTS = subjects.bucket_stream(subjects.WEFTS)
 SOON = 30.0  # the servers wait 4 to 9 s before they elect
 
@@ -92,24 +89,6 @@ async def all_there(fabric: ClusterFabric) -> None:
         return all(f"wefts: {', '.join(sorted(NAMES))}" in log for log in logs)
 
     await eventually(seen, SOON)
-
-
-@asynccontextmanager
-async def offering(boss: Agent) -> AsyncIterator[set[str]]:
-    """Yield the ids of the items that are offered meanwhile, so that at any time some are in flight."""
-    items: set[str] = set()
-
-    async def some() -> None:
-        while not over.is_set():
-            items.add((await boss.broadcast_work_offer("goes on", capabilities=["race"], notify="none")).id)
-            await asyncio.sleep(PAUSE_SECONDS)
-
-    over = asyncio.Event()
-    async with asyncio.TaskGroup() as group:
-        for _ in range(OFFERING):
-            group.create_task(some())
-        yield items
-        over.set()
 
 
 async def test_a_lost_server_changes_no_leader_and_a_weft_may_be_lost_with_the_next(
