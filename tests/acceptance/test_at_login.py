@@ -12,7 +12,7 @@ import pytest
 from loominal.local.processes import running
 
 SYSTEMCTL = f"""#!{sys.executable}
-import contextlib, os, re, shlex, signal, subprocess, sys
+import os, re, shlex, signal, subprocess, sys
 from pathlib import Path
 unit = Path(os.environ["HOME"], ".config/systemd/user/loominal.service")
 pid = Path(os.environ["HOME"], "pid")
@@ -20,15 +20,14 @@ with open(os.environ["HOME"] + "/told", "a") as told:
     print(*sys.argv[1:], file=told)
 text = unit.read_text() if unit.exists() else ""
 words = lambda name: [shlex.split(each.replace("%%", "%")) for each in re.findall(rf"(?m)^{{name}}=(.*)$", text)]
-if "enable" in sys.argv:
+if "enable" in sys.argv and not pid.exists():
     environ = dict(word.split("=", 1) for [word] in words("Environment"))
     environ["HOME"] = os.environ["HOME"]
     started = subprocess.Popen(words("ExecStart")[0], env=environ, cwd="/", stdin=-3, stdout=-3, stderr=-3,
                                start_new_session=True)
     pid.write_text(str(started.pid))
 if "disable" in sys.argv:
-    with contextlib.suppress(ProcessLookupError):
-        os.kill(int(pid.read_text()), signal.SIGTERM)
+    os.kill(int(pid.read_text()), signal.SIGTERM)
 """
 
 
