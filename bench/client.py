@@ -7,7 +7,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -41,24 +41,38 @@ class Client:
     def __init__(self, process: subprocess.Popen[bytes]) -> None:
         self.process = process
         self._number = 0
-        self._ask(hello(0))
+        self._ask({0: hello(0)})
 
     def tool(self, name: str, **arguments: Json) -> Json:
         """Return what a tool answers. Raises: RuntimeError if it is an error."""
-        self._number += 1
-        result = self._ask(request(self._number, "tools/call", name=name, arguments=arguments))
-        if result["isError"]:
-            raise RuntimeError(f"{name}: {result['structuredContent']}")
-        return result["structuredContent"]
+        [answer] = self.calls([(name, arguments)])
+        if answer["result"]["isError"]:
+            raise RuntimeError(f"{name}: {answer['result']['structuredContent']}")
+        return answer["result"]["structuredContent"]
 
-    def _ask(self, line: bytes) -> Json:
+    def calls(self, calls: Sequence[tuple[str, Json]]) -> list[Json]:
+        """Return the answers to calls of tools that are all asked at once."""
+        numbers = range(self._number + 1, self._number + 1 + len(calls))
+        self._number = numbers.stop
+        return self._ask(
+            {
+                number: request(number, "tools/call", name=name, arguments=arguments)
+                for number, (name, arguments) in zip(numbers, calls, strict=True)
+            }
+        )
+
+    def _ask(self, lines: dict[int, bytes]) -> list[Json]:
         assert self.process.stdin is not None
         assert self.process.stdout is not None
-        self.process.stdin.write(line)
+        self.process.stdin.write(b"".join(lines.values()))
         self.process.stdin.flush()
-        while "id" not in (answer := json.loads(self.process.stdout.readline())):
-            pass  # it is a notification
-        return answer["result"]
+        found: dict[Json, Json] = {}
+        while found.keys() != lines.keys():
+            answer = json.loads(self.process.stdout.readline())
+            if "id" in answer:  # else it is a notification
+                assert answer["id"] in lines, answer
+                found[answer["id"]] = answer
+        return [found[number] for number in lines]
 
 
 @contextlib.contextmanager

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import codecs
+import re
 from collections.abc import Awaitable, Callable
 from typing import Any, TypeAlias
 
@@ -13,6 +15,8 @@ from loominal.warp.stdio import LINE_BYTES, Stdio
 PARSE_ERROR, INVALID_REQUEST, METHOD_NOT_FOUND, INVALID_PARAMS, INTERNAL_ERROR = -32700, -32600, -32601, -32602, -32603
 LAST_SECONDS = 1.0  # for what still runs when stdin is closed; what waits for others is given up at once
 MOST_IN_BATCH = 1000
+ESCAPES = re.compile(rb"\\(?:u(?i:d[89ab][0-9a-f]{2})\\u(?i:d[c-f][0-9a-f]{2})|(u(?i:d[89a-f][0-9a-f]{2}))|.)")
+HALF = rb"\ufffd"  # for group 1, half of a character
 
 Id: TypeAlias = str | int | None
 Json: TypeAlias = dict[str, Any]  # Any: JSON of the client's own; each method reads what it knows
@@ -96,7 +100,7 @@ class Rpc:
             self._write(_refusal(None, RpcError(INVALID_REQUEST, f"a message has more than {LINE_BYTES} bytes")))
             return
         try:
-            given = msgspec.json.decode(line)
+            given = _decoded(line)
         except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
             self._write(_refusal(None, RpcError(PARSE_ERROR, f"this is no JSON: {error}")))
             return
@@ -178,6 +182,21 @@ class Rpc:
 
     def _write(self, message: object) -> None:
         self._stdio.write(self._encoder.encode(message))
+
+
+def _decoded(line: bytes) -> object:
+    """Return a line's JSON. A mark that some systems begin with is passed over; half a character becomes U+FFFD.
+
+    Clients in JavaScript send halves of a text that was cut within a character; refused, they would wait for an answer.
+    Raises: DecodeError, UnicodeDecodeError, RecursionError.
+    """
+    try:
+        return msgspec.json.decode(line)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        mended = ESCAPES.sub(lambda found: HALF if found[1] else found[0], line.removeprefix(codecs.BOM_UTF8))
+        if mended == line:
+            raise
+    return msgspec.json.decode(mended)
 
 
 def _number(given: Json) -> Id:
