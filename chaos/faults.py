@@ -40,7 +40,7 @@ class Target(StrEnum):
     LEADER = "leader"  # of several wefts the one that leads then
     BROKER = "broker"
     CREWS = "crews"  # every process of agents
-    ALL = "all"  # processes, or lines
+    ALL = "all"  # processes, or lines; the steady crew only where everything ends
 
 
 WEIGHTS: dict[tuple[Way, Target], int] = {
@@ -85,7 +85,7 @@ class Fault(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def faults(seed: int, rounds: int, *, crews: int, wefts: int) -> list[list[Fault]]:
-    """Return the faults of each round: one, or two of different processes."""
+    """Return the faults of each round: one, or two of different processes. `crews` does not count the steady one."""
     chance = random.Random(f"faults {seed}")
     found = []
     for _ in range(rounds):

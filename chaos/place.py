@@ -27,6 +27,7 @@ from tests.integration.fabric import Fabric
 
 REPEATED_SHARE = 0.3  # of requests, while they are sent twice
 SLOW_SECONDS = 0.15
+STEADY_SECONDS = 0.06  # on the steady crew's line: a new leader hears its heartbeats later than it begins to judge
 CRASH_SECONDS = 0.5  # for which a line is slow before the process behind it is killed
 LEAVE_SECONDS = 10.0
 LOOK_SECONDS = 1.0  # for who leads
@@ -51,8 +52,12 @@ class Place:
 
     @property
     def lines(self) -> list[Line]:
-        """The lines of all processes."""
-        return [weft.line for weft in self.wefts] + [crew.line for crew in self.crews]
+        """The lines of all processes that faults befall."""
+        return [weft.line for weft in self.wefts] + self._crew_lines
+
+    @property
+    def _crew_lines(self) -> list[Line]:
+        return [crew.line for crew in self.crews[:-1]]
 
     async def start(self) -> None:
         """Start everything; return when work can begin."""
@@ -97,6 +102,14 @@ class Place:
                 for line in lines:
                     line.mend()
 
+    def harmed_by(self, fault: Fault) -> frozenset[int]:
+        """Return the crews whose heartbeats the fault keeps away."""
+        if fault.way in (Way.REPEAT, Way.SLOW) or fault.target not in (Target.AGENTS, Target.CREWS, Target.ALL):
+            return frozenset()
+        if fault.target is Target.AGENTS:
+            return frozenset({fault.number})
+        return frozenset(range(len(self.crews) if fault.way in (Way.KILL, Way.CRASH) else len(self.crews) - 1))
+
     async def _leader(self) -> str:
         """Return the id of the weft that leads; "" if that is not to be had while something else goes wrong."""
         with contextlib.suppress(TimeoutError, LoominalError):
@@ -109,11 +122,11 @@ class Place:
     def _lines(self, fault: Fault) -> list[Line]:
         match fault.target:
             case Target.AGENTS:
-                return [self.crews[fault.number].line]
+                return self._crew_lines[fault.number : fault.number + 1]
             case Target.WEFT:
                 return [self.wefts[fault.number].line]
             case _ if fault.way is Way.REPEAT:
-                return [crew.line for crew in self.crews]
+                return self._crew_lines
             case _:
                 return self.lines
 
@@ -164,7 +177,7 @@ class Place:
                 frozen = [broker.pid]
             case _:
                 frozen = [broker.pid, *(weft.process.pid for weft in self.wefts)]
-                frozen += [crew.process.pid for crew in self.crews]
+                frozen += [crew.process.pid for crew in self.crews[:-1]]
         _signal(frozen, signal.SIGSTOP)
         try:
             yield
@@ -217,7 +230,7 @@ async def open_place(
 ) -> AsyncIterator[Place]:
     """Yield a fabric of its own in `directory`, started; all of it ends with the block.
 
-    `without_keys`: on a broker that knows no operator, where everything is on trust.
+    The last crew is the steady one. `without_keys`: the broker knows no operator, everything is on trust.
     """
     fabric = Fabric(directory / "fabric")
     if without_keys:
@@ -255,6 +268,7 @@ async def open_place(
         ]
         probe_home = directory / "probe"
         make_home(fabric, probe_home, fabric.url)
+        processes[-1].line.delay_seconds = STEADY_SECONDS
         place = Place(fabric, project, coordinators, processes, probe_home)
         try:
             await place.start()

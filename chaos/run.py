@@ -37,7 +37,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     rounds: int
     wefts: int = 1
     without_keys: bool = False  # open mode
-    crews: int = 3
+    crews: int = 3  # the last one is steady, on a slow line: only what ends all agents befalls it
     agents: int = 4  # of a crew
 
 
@@ -65,18 +65,18 @@ async def run(settings: Settings, directory: Path, tell: Callable[[str], None]) 
             agents=settings.agents,
             without_keys=settings.without_keys,
         ) as place,
-        _watched(harms),
+        _watched(harms, frozenset(range(settings.crews - 1))),
     ):
-        plan = faults(settings.seed, settings.rounds, crews=settings.crews, wefts=settings.wefts)
+        plan = faults(settings.seed, settings.rounds, crews=settings.crews - 1, wefts=settings.wefts)
         flow = Flow(place)
         for number, together in enumerate(plan, start=1):
             seconds = await _round(settings, place, number, together, harms, flow)
             tell(f"round {number}/{settings.rounds}: {', '.join(map(str, together))} ({seconds:.1f} s)")
         found = await _settle(place, settings.rounds)
         tell("reading the logs")
-        books = await read_books(place)
-        await place.leave()
         notes = read_notes([*(Path(crew.crew.record) for crew in place.crews), flow.record])
+        books = await read_books(place)  # after the notes: what they tell of is there by then
+        await place.leave()
         found += flow.failures + place.complaints()
         left = place.left()
     found += violations(books, notes, harms)
@@ -108,7 +108,7 @@ async def _harm(place: Place, fault: Fault, harms: list[Harm]) -> None:
         delays = fault.target in (Target.BROKER, Target.ALL) or (
             fault.way in DELAYS and fault.target is not Target.AGENTS
         )
-        harms.append(Harm(fault.target, fault.number, harmed_at, time.time() + RECOVERY_SECONDS * busy(), delays))
+        harms.append(Harm(place.harmed_by(fault), harmed_at, time.time() + RECOVERY_SECONDS * busy(), delays))
 
 
 async def _settle(place: Place, rounds: int) -> list[str]:
@@ -136,15 +136,15 @@ async def _settle(place: Place, rounds: int) -> list[str]:
 
 
 @contextlib.asynccontextmanager
-async def _watched(harms: list[Harm]) -> AsyncIterator[None]:
-    """Note as harm to all when this very process, which carries every line, stood still."""
+async def _watched(harms: list[Harm], crews: frozenset[int]) -> AsyncIterator[None]:
+    """Note as harm to all `crews` behind a line when this very process, which carries the lines, stood still."""
 
     async def watch() -> None:
         while True:
             asked = time.time()
             await asyncio.sleep(TICK_SECONDS)
             if time.time() - asked > TICK_SECONDS + LATE_SECONDS:
-                harms.append(Harm(Target.ALL, 0, asked, time.time(), delays=True))
+                harms.append(Harm(crews, asked, time.time(), delays=True))
 
     watching = asyncio.create_task(watch(), name="watch")
     try:
