@@ -233,6 +233,27 @@ async def test_a_frozen_server_is_given_up_and_taken_again(
         await eventually(lambda: seen == [b"1"])
 
 
+async def test_an_answer_that_comes_after_it_was_given_up_ends_no_line(
+    private_server: NatsServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    private_server.start()
+    seen: list[bytes] = []
+    async with Broker.connect(private_server.url, name="test", inbox=INBOX) as broker:
+        await broker.subscribe("late.a", lambda received: seen.append(received.data))
+        line = broker._line
+        assert line is not None
+        monkeypatch.setattr(lines, "CONNECT_SECONDS", 0.2)
+        private_server.freeze()
+        with pytest.raises(BrokerUnavailable, match="silent"):
+            await line.settle()
+        private_server.thaw()
+
+        await broker.publish("late.a", b"1")
+        await eventually(lambda: seen == [b"1"])
+        assert broker._line is line
+        assert not line.gone.is_set()
+
+
 async def test_closing_is_quick_when_the_server_is_frozen(private_server: NatsServer) -> None:
     private_server.start()
     async with Broker.connect(private_server.url, name="test", inbox=INBOX) as broker:

@@ -177,15 +177,12 @@ class Line(Client):
             log.exception("%s: a handler failed", self.options["name"])
 
     async def settle(self) -> None:
-        """Return when the server has seen everything sent so far. Raises: BrokerUnavailable; then abandon the line.
-
-        Given up, it leaves the client deaf (the late answer ends its reader), so nothing else asks for a pong.
-        """
+        """Return when the server has seen everything sent so far. Raises: BrokerUnavailable; then abandon the line."""
         seen = asyncio.get_running_loop().create_future()
         await self._send_ping(seen)
         try:
             async with asyncio.timeout(CONNECT_SECONDS):
-                await seen
+                await asyncio.shield(seen)  # cancelled, it would end the client's reader when the answer comes late
         except TimeoutError as error:
             raise BrokerUnavailable(f"the broker is silent: {self.last_error or 'no answer to a ping'}") from error
 
