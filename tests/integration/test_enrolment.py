@@ -310,6 +310,16 @@ async def test_a_weft_that_has_not_heard_of_a_revocation_yet_does_not_undo_it(fa
     assert await is_kept_out(fabric, enrolled, key)
 
 
+async def test_who_was_enrolled_by_another_weft_is_known_after_catching_up(fabric: Fabric) -> None:
+    async with AsyncExitStack() as stack:
+        other = await fabric.another_registry(stack)
+        for _ in range(20):
+            enrolled = enrol()
+            await fabric.ask("laptop", enrolled)
+            await other.catch_up()
+            assert other.standing("shop", enrolled.agent) is not None
+
+
 async def test_a_grant_that_was_taken_back_holds_no_more_anywhere(fabric: Fabric) -> None:
     await fabric.registry.grant(Grant(id="g1", user=GUEST, boundaries=("internal",)))
     async with AsyncExitStack() as stack:

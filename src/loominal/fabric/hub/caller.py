@@ -32,6 +32,9 @@ class Authority(Protocol):
     def standing(self, project: str, agent: str) -> Standing | None:
         """Return the standing of `agent` in `project`; None if it never enrolled or was revoked."""
 
+    async def catch_up(self) -> None:
+        """Know what was written elsewhere until now. Raises: BrokerUnavailable."""
+
     def is_cut_off(self, agent: str) -> bool:
         """Return whether `agent`, or its machine, was cut off for good."""
 

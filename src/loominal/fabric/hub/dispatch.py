@@ -127,7 +127,7 @@ class Dispatcher:
 
     async def _answer(self, operation: Operation, agent: str, request: Request) -> bytes:
         try:
-            caller = self._caller(agent, request)
+            caller = await self._caller(agent, request)
             self._admit(operation, caller)
             key = (operation.name, agent, request.op, hashlib.sha256(request.args).digest())
             if known := self._answers.get(key) or self._waited.get(key):
@@ -155,10 +155,13 @@ class Dispatcher:
             raise InvalidArgument(f"there is no operation {shown(name)}", f"did you mean {likely!r}?")
         return OPERATIONS[name]
 
-    def _caller(self, agent: str, request: Request) -> Caller:
+    async def _caller(self, agent: str, request: Request) -> Caller:
         if not SUBJECT_TOKEN.fullmatch(request.op) or not SUBJECT_TOKEN.fullmatch(request.incarnation):
             raise InvalidArgument("op and incarnation must be 1-64 letters, digits, '_' or '-'", "give each a UUID")
-        standing = self._project.authority.standing(self._project.id, agent)
+        authority = self._project.authority
+        if (standing := authority.standing(self._project.id, agent)) is None:
+            await authority.catch_up()  # another weft may have enrolled it just now
+            standing = authority.standing(self._project.id, agent)
         if standing is None:
             raise Forbidden(f"{agent} is not enrolled in this project", ENROL_AGAIN)
         return Caller(

@@ -77,6 +77,11 @@ class FabricRegistry:
         self._following = self._bucket.follow(self.apply, on_reset=forget)
         return self._following
 
+    async def catch_up(self) -> None:
+        """Take into memory what other wefts have written until now. Raises: BrokerUnavailable."""
+        if self._following is not None:
+            await self._following.up_to_date(CATCH_UP_SECONDS)
+
     def clear(self) -> None:
         """Forget everything: the bucket was replaced."""
         for memory in (self._records, self._extras, self._revisions, self._standings, self.corrupt):
@@ -339,8 +344,7 @@ class FabricRegistry:
         while (cut_off := self.revocations(project)) != pushed:
             await self._accounts.push(self._keyring.account_jwt(project, cut_off))
             pushed = cut_off
-            if self._following is not None:
-                await self._following.up_to_date(CATCH_UP_SECONDS)
+            await self.catch_up()
 
     def _standing(self, bound: Enrolment) -> Standing | None:
         machine = self.machine(bound.machine)

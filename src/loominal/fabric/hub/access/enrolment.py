@@ -97,6 +97,8 @@ class Enrolments:
                 return await admit(self._registry, self._keyring, machine.removeprefix(INVITED), join)
         asked = _checked(arguments(Enrol, data))
         if invitation is None:
+            if self._registry.machine(machine) is None:
+                await self._registry.catch_up()  # it may have joined by another weft just now
             known, launch = self._registry.machine(machine), ""
         else:
             known, launch = await admit_agent(self._registry, invitation, asked), invitation.launch

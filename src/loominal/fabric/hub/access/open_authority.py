@@ -28,6 +28,9 @@ class OpenAuthority:
         """Return False: nobody is cut off here."""
         return False
 
+    async def catch_up(self) -> None:
+        """Return: nothing is written down here."""
+
     async def grant(self, grant: Grant) -> None:
         """Refuse. Raises: Forbidden."""
         raise Forbidden(f"nothing can be granted to {grant.user!r} in open mode", OPEN_HINT)
