@@ -41,11 +41,14 @@ class Client:
     def __init__(self, process: subprocess.Popen[bytes]) -> None:
         self.process = process
         self._number = 0
-        self._ask({0: hello(0)})
+        self._send(hello(0))
+        self._answer()
 
     def tool(self, name: str, **arguments: Json) -> Json:
         """Return what a tool answers. Raises: RuntimeError if it is an error."""
-        [answer] = self.calls([(name, arguments)])
+        self._number += 1
+        self._send(request(self._number, "tools/call", name=name, arguments=arguments))
+        answer = self._answer()
         if answer["result"]["isError"]:
             raise RuntimeError(f"{name}: {answer['result']['structuredContent']}")
         return answer["result"]["structuredContent"]
@@ -53,26 +56,22 @@ class Client:
     def calls(self, calls: Sequence[tuple[str, Json]]) -> list[Json]:
         """Return the answers to calls of tools that are all asked at once."""
         numbers = range(self._number + 1, self._number + 1 + len(calls))
-        self._number = numbers.stop
-        return self._ask(
-            {
-                number: request(number, "tools/call", name=name, arguments=arguments)
-                for number, (name, arguments) in zip(numbers, calls, strict=True)
-            }
-        )
+        self._number += len(calls)
+        for number, (name, arguments) in zip(numbers, calls, strict=True):
+            self._send(request(number, "tools/call", name=name, arguments=arguments))
+        answers = {answer["id"]: answer for answer in (self._answer() for _ in calls)}
+        return [answers[number] for number in numbers]
 
-    def _ask(self, lines: dict[int, bytes]) -> list[Json]:
+    def _send(self, line: bytes) -> None:
         assert self.process.stdin is not None
-        assert self.process.stdout is not None
-        self.process.stdin.write(b"".join(lines.values()))
+        self.process.stdin.write(line)
         self.process.stdin.flush()
-        found: dict[Json, Json] = {}
-        while found.keys() != lines.keys():
-            answer = json.loads(self.process.stdout.readline())
-            if "id" in answer:  # else it is a notification
-                assert answer["id"] in lines, answer
-                found[answer["id"]] = answer
-        return [found[number] for number in lines]
+
+    def _answer(self) -> Json:
+        assert self.process.stdout is not None
+        while "id" not in (answer := json.loads(self.process.stdout.readline())):
+            pass  # it is a notification
+        return answer
 
 
 @contextlib.contextmanager

@@ -88,6 +88,7 @@ class Control(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_de
 
 
 _encoder = msgspec.json.Encoder()
+_PLAIN = frozenset({str, int, float, bool})  # what `plain` returns as it is
 
 
 def decode_request(data: bytes) -> Request:
@@ -190,7 +191,7 @@ def plain(value: object, *, entry: bool) -> object:
             item = getattr(value, field.name)
             if item is None or (entry and _is_default(item, field)):
                 continue
-            out[field.encode_name] = plain(item, entry=entry)
+            out[field.encode_name] = item if type(item) in _PLAIN else plain(item, entry=entry)
         return out
     if isinstance(value, (list, tuple)):
         return [plain(item, entry=True) for item in value]

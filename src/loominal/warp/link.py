@@ -87,11 +87,13 @@ class Link:
 
         Only an agent that holds nothing, and no other call needs, is left for another. Raises: as `agent`.
         """
+        agent, settings = await self.agent(), self._settings.client
+        if not handle:
+            return agent
         from loominal.fabric.client.attached import Attached
         from loominal.fabric.slots import is_free_slot
 
-        agent, settings = await self.agent(), self._settings.client
-        if not handle or isinstance(agent, Attached) or settings.agent_id or agent.holds or self._users > 1:
+        if isinstance(agent, Attached) or settings.agent_id or agent.holds or self._users > 1:
             return agent
         if handle == agent.handle:
             return agent
