@@ -138,7 +138,8 @@ class Place:
         crews = [self.crews[fault.number]] if fault.target is Target.AGENTS else crews
         broker = whole or fault.target is Target.BROKER
         if broker:
-            self.fabric.kill_broker()
+            async with self._starting:  # one that another fault is starting comes up first
+                self.fabric.kill_broker()
         for weft in wefts:
             weft.kill()
         await asyncio.gather(*(crew.kill() for crew in crews))
