@@ -46,7 +46,6 @@ class Line(Client):
         self._ended = ended
         self.gone = Event()
         self._deliveries: dict[int, Deliver] = {}  # by the number of the subscription
-        self._writing = False  # what is pending leaves in the next turn of the loop
         self._ps = wire.Reader(self, self._take)
 
     @classmethod
@@ -187,7 +186,7 @@ class Line(Client):
             raise BrokerUnavailable(f"the broker is silent: {self.last_error or 'no answer to a ping'}") from error
 
     def send(self, subject: str, data: bytes, reply: str, headers: dict[str, str] | None) -> None:
-        """Publish a message; all of one turn of the loop leave together.
+        """Publish a message. It leaves at once: the server stores it while this process goes on with the next.
 
         Raises: BrokerUnavailable, InvalidArgument for a malformed subject or header name.
         """
@@ -215,15 +214,9 @@ class Line(Client):
             raise BrokerUnavailable("connection lost")
         self._pending.append(command)
         self._pending_data_size += len(command)
-        self._write_soon()
-
-    def _write_soon(self) -> None:
-        if not self._writing:
-            self._writing = True
-            asyncio.get_running_loop().call_soon(self._write)
+        self._write()
 
     def _write(self) -> None:
-        self._writing = False
         if self._pending and self._transport is not None and not self.gone.is_set():
             said, self._pending, self._pending_data_size = self._pending, [], 0
             self._transport.write(b"".join(said))
@@ -231,10 +224,10 @@ class Line(Client):
     async def _send_command(self, cmd: bytes, priority: bool = False) -> None:  # noqa: ARG002 - the client's
         self._pending.append(cmd)
         self._pending_data_size += len(cmd)
-        self._write_soon()
+        self._write()
 
     async def _flush_pending(self, force_flush: bool = False) -> None:  # noqa: ARG002 - the client's
-        self._write_soon()
+        self._write()
 
     async def _send_ping(self, future: asyncio.Future[Any] | None = None) -> None:
         # The client's overtakes what was said before it. Any: the client's.
