@@ -278,6 +278,16 @@ async def test_open_mode_says_what_it_is_and_serves(home: Home, tmp_path: Path) 
         assert home.run("down").returncode == 0
 
 
+def test_an_address_that_cannot_be_one_is_refused_at_once(home: Home) -> None:
+    home.environ["NATS_URL"] = "http://:nonsense@x"
+    for options in ([], ["--detach"]):
+        done = home.run("up", *options)
+        assert done.returncode == 2, done.stderr
+        assert "NATS_URL" in done.stderr
+        assert "nonsense" not in done.stderr
+    assert running(home.path) == []
+
+
 async def test_a_weft_of_its_own_waits_for_the_broker_and_tidies_up(home: Home, tmp_path: Path) -> None:
     settings = ServerSettings(directory=tmp_path / "foreign", port=free_port())
     settings.directory.mkdir()

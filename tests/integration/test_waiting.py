@@ -18,6 +18,7 @@ from loominal.fabric.operations.work import BroadcastWorkOffer, CancelWork, Clai
 from loominal.model.errors import BadCursor
 from loominal.model.message import Message, Sender
 from tests.integration.conftest import NatsServer
+from tests.integration.fabric import Fabric
 from tests.integration.talk import Speaker, loaded, texts
 
 EVERYTHING = ["message", "work", "cancel", "channel", "receipt"]
@@ -257,3 +258,9 @@ async def test_a_request_to_stop_ends_the_holders_wait_once(ada: Speaker, bob: S
 
     assert [(event.kind, event.id) for event in found.events] == [(EventKind.CANCEL, item)]
     assert (await ada.wait(waitSeconds=0, cursor=found.cursor)).events == ()
+
+
+async def test_several_waits_at_once_are_over_when_their_time_is(fabric: Fabric, project_id: str) -> None:
+    async with fabric.connect("ann", project=project_id, agent_type="tester") as ann:
+        waits = await asyncio.gather(*(ann.wait_for_events(wait_seconds=2) for _ in range(6)))
+    assert max(wait.waited_seconds for wait in waits) < 8, "one after the other they take twelve"

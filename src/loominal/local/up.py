@@ -205,8 +205,14 @@ def _detach(home: Path, start: Start) -> None:
 
 
 def _foreign_url(home: Path) -> str:
-    """Return the URL of somebody else's broker, "" if this fabric brings its own."""
+    """Return the URL of somebody else's broker, "" if this fabric brings its own. Raises: InvalidArgument."""
+    from loominal.fabric.client.settings import servers_in
+
     url, config = os.environ.get("NATS_URL", ""), read_config(home)
+    try:
+        servers_in(url, os.environ)
+    except InvalidArgument as error:
+        raise InvalidArgument(f"NATS_URL: {error.message}", error.hint) from error
     return "" if config and url and urlsplit(url).netloc == urlsplit(broker_url(home, config)).netloc else url
 
 

@@ -6,7 +6,7 @@ import asyncio
 import hashlib
 import time
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from pathlib import Path
 from typing import TypeAlias
 
@@ -188,16 +188,17 @@ class Agent(
         began = time.monotonic()
         until = began + args.wait_seconds
         while True:
-            asked = time.monotonic()
-            hold = min(max(until - asked, 0), POLL_SECONDS)
-            part = msgspec.structs.replace(args, wait_seconds=hold)
-            op = op or self._session.new_op(operation)
-            try:
-                view = await self._deed(operation, part, op, seconds, limit, hold)
-            except asyncio.CancelledError:
-                if isinstance(args, ClaimWork):
-                    await self._abandon(op)
-                raise
+            async with self._alone[operation.name]:  # the time that others hold it is time waited, too
+                asked = time.monotonic()
+                hold = min(max(until - asked, 0), POLL_SECONDS)
+                part = msgspec.structs.replace(args, wait_seconds=hold)
+                op = op or self._session.new_op(operation)
+                try:
+                    view = await self._deed(operation, part, op, seconds, limit, hold)
+                except asyncio.CancelledError:
+                    if isinstance(args, ClaimWork):
+                        await self._abandon(op)
+                    raise
             now = time.monotonic()
             if _settled(view) or now >= until or now < asked + hold - EARLY_SECONDS:
                 break
@@ -230,7 +231,8 @@ class Agent(
         life = self._generation
         while True:
             try:
-                async with self._alone.get(operation.name, self._in_flight), self._session.holds.ending(ends):
+                alone = operation.name in self._alone  # then `_wait` sees to it
+                async with nullcontext() if alone else self._in_flight, self._session.holds.ending(ends):
                     view = await self._session.ask(
                         operation,
                         data,

@@ -89,7 +89,7 @@ class ClientSettings(msgspec.Struct, frozen=True, kw_only=True):
         launched = problems.of(ENROLMENT, None, lambda: _enrolment(told))
         place = Path(directory or environ.get("MCP_PROJECT_PATH") or Path.cwd())
         found = problems.of("project", None, lambda: _project(place, project, environ.get(VARIABLE, ""), launched))
-        servers = problems.of("NATS_URL", None, lambda: _servers(url or environ.get("NATS_URL", ""), environ))
+        servers = problems.of("NATS_URL", None, lambda: servers_in(url or environ.get("NATS_URL", ""), environ))
         wanted = problems.of("handle", "", lambda: _handle(handle or environ.get("LOOMINAL_HANDLE", "")))
         given = problems.of("agent id", "", lambda: _uuid(agent_id or environ.get("LOOMINAL_AGENT_ID", "")))
         with problems.noted("timeout_seconds"):
@@ -152,7 +152,7 @@ class _Problems:
             raise InvalidArgument("; ".join(error.message for error in self._found), "; ".join(hints))
 
 
-def _servers(text: str, environ: Mapping[str, str]) -> Servers:
+def servers_in(text: str, environ: Mapping[str, str]) -> Servers:
     """Return the brokers that `text` lists. Raises: InvalidArgument; no password is repeated in it."""
     user, password = environ.get("NATS_USER", ""), environ.get("NATS_PASS", "")
     urls: list[str] = []
