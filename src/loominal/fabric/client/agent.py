@@ -188,7 +188,7 @@ class Agent(
         began = time.monotonic()
         until = began + args.wait_seconds
         while True:
-            async with self._alone[operation.name]:  # the time that others hold it is time waited, too
+            async with self._alone.get(operation.name, nullcontext()):  # the time that others hold it is waited, too
                 asked = time.monotonic()
                 hold = min(max(until - asked, 0), POLL_SECONDS)
                 part = msgspec.structs.replace(args, wait_seconds=hold)
@@ -255,6 +255,7 @@ class Agent(
                 if isinstance(args, _UnderLease):
                     self._session.holds.lose(args.work_id, lease_token)
                 raise
+            self._unanswered.forget(op)
             self._learn(args, view)
             return view
 
