@@ -23,6 +23,17 @@ def test_each_unanswered_deed_is_found_once_by_what_was_asked() -> None:
     assert [unanswered.take(SEND, each) for each in (hi, spelled_out, hi)] == ["first", "second", ""]
 
 
+def test_a_deed_that_its_caller_has_named_and_asked_for_again_is_over_once_it_is_answered() -> None:
+    unanswered = Unanswered()
+    hi = SendMessage(channel="general", message="hi")
+    for op in ("named", "other", "named"):
+        unanswered.keep(SEND, hi, op)
+
+    unanswered.forget("named")
+
+    assert [unanswered.take(SEND, hi) for _ in range(2)] == ["other", ""]
+
+
 def test_what_may_be_meant_anew_each_time_is_never_the_deed_before() -> None:
     unanswered = Unanswered()
     busy = UpdatePresence(status=AgentStatus.BUSY)

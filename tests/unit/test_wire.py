@@ -6,8 +6,11 @@ import asyncio
 import re
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as some
 from nats import errors
 from nats.aio.client import Client
+from nats.protocol.parser import Parser
 
 from loominal.broker import wire
 from loominal.model.errors import InvalidArgument
@@ -38,13 +41,36 @@ MESSAGES: list[Message] = [
 ]
 
 
-class Heard(Client):
-    """A client that counts the server's pings in place of answering them."""
+WORD = some.binary(min_size=1, max_size=5).filter(lambda text: text.split() == [text])
+BODY = some.lists(some.sampled_from([b"\r\n", b"x", b"\r", b"\n", b"PING\r\n", b"MSG a 1 2\r\n", HEADERS])).map(
+    b"".join
+)
+PLAIN = some.sampled_from([b"PING\r\n", b"PONG\r\n", b"+OK\r\n", b"-ERR 'Permissions Violation'\r\n", b"INFO {}\r\n"])
 
-    pings = 0
+
+class Heard(Client):
+    """A client that counts the server's pings in place of answering them, and notes what the library's reader reads."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.pings = 0
+        self.came: list[Message | str] = []
 
     async def _process_ping(self) -> None:
         self.pings += 1
+        self.came.append("PING")
+
+    async def _process_pong(self) -> None:
+        self.came.append("PONG")
+
+    async def _process_info(self, info: dict[str, object], initial_connection: bool = False) -> None:
+        self.came.append(f"INFO {info}")
+
+    async def _process_err(self, err_msg: str) -> None:
+        self.came.append(err_msg)
+
+    async def _process_msg(self, sid: int, subject: bytes, reply: bytes, data: bytes, headers: bytes | None) -> None:
+        self.came.append((sid, subject, reply, headers or b"", data))
 
 
 @pytest.mark.parametrize("size", [1, 2, 3, 7, 50, 1000])
@@ -63,7 +89,52 @@ def test_messages_are_whole_in_whatever_pieces_they_come(size: int) -> None:
     assert client.pings == 1
 
 
-@pytest.mark.parametrize("line", [b"MSG s.a x 5\r\n", b"MSG s.a 1 y\r\n", b"HMSG s 1\r\n", b"WHAT\r\n"])
+@some.composite
+def a_message(draw: some.DrawFn) -> bytes:
+    """A message as a server writes it, about anything."""
+    words = [draw(WORD), b"%d" % draw(some.integers(0, 10**6)), *draw(some.lists(WORD, max_size=1))]
+    head, body = draw(some.sampled_from([b"", HEADERS])), draw(BODY)
+    sizes = [b"%d" % len(head)] * bool(head) + [b"%d" % len(head + body)]
+    return b" ".join([b"HMSG" if head else b"MSG", *words, *sizes]) + b"\r\n" + head + body + b"\r\n"
+
+
+@settings(deadline=None, max_examples=60)
+@given(lines=some.lists(some.one_of(a_message(), PLAIN), max_size=8), cuts=some.lists(some.integers(1, 20), min_size=1))
+def test_what_is_read_is_what_the_librarys_own_reader_reads(lines: list[bytes], cuts: list[int]) -> None:
+    stream, ours, theirs = b"".join(lines), Heard(), Heard()
+    reader, library = wire.Reader(ours, lambda *message: ours.came.append(message)), Parser(theirs)
+
+    async def read() -> None:
+        at = turn = 0
+        while at < len(stream):
+            size = cuts[turn % len(cuts)]
+            await reader.parse(stream[at : at + size])
+            at, turn = at + size, turn + 1
+        await library.parse(stream)
+
+    asyncio.run(read())
+
+    assert ours.came == theirs.came
+    assert len(ours.came) == len(lines) - lines.count(b"+OK\r\n")
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        b"MSG s.a x 5\r\n",
+        b"MSG s.a 1 y\r\n",
+        b"MSG s.a 1 -16\r\n\r\n",
+        b"MSG s.a 1 _IB.x more 0\r\n\r\n",
+        b"MSG\ts.a 1 5\r\n",
+        b"HMSG s 1\r\n",
+        b"HMSG s 1 9 4\r\nNATS\r\n",
+        b"HMSG s 1 -1 4\r\nNATS\r\n",
+        b"WHAT\r\n",
+        b"INFO {\r\n",
+        b"-ERR '\xff'\r\n",
+        b"WHAT" * 2000 + b"\r\n",
+    ],
+)
 def test_a_line_that_is_none_of_the_protocols_ends_the_reading(line: bytes) -> None:
     reader = wire.Reader(Heard(), lambda *_: None)
 

@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 from nats import errors
 from nats.aio.client import Client
-from nats.protocol.parser import Parser
+from nats.protocol.parser import AWAITING_CONTROL_LINE, Parser
 
 from loominal.model.errors import InvalidArgument
 
@@ -47,7 +47,12 @@ class Reader(Parser):
         at, self._came, self._missing = 0, [], 1
         while (end := text.find(END, at)) >= 0:
             if not text.startswith((b"MSG ", b"HMSG "), at):
-                await super().parse(text[at : end + 2])
+                try:
+                    await super().parse(text[at : end + 2])
+                except ValueError as error:  # of JSON, or of UTF-8; the client would read on no more and not say so
+                    raise errors.ProtocolError from error
+                if self.buf or self.state != AWAITING_CONTROL_LINE:  # it waits for the rest of a whole line
+                    raise errors.ProtocolError
                 at = end + 2
                 continue
             stop = self._message(text, text[at:end].split(b" "), end + 2)
@@ -68,6 +73,8 @@ class Reader(Parser):
             number = int(words[2])
         except (ValueError, IndexError) as error:
             raise errors.ProtocolError from error
+        if not start <= body <= stop or len(words) > 5 + headed:
+            raise errors.ProtocolError
         if stop + 2 <= len(text):
             self._take(number, words[1], reply, text[start:body], text[body:stop])
         return stop + 2

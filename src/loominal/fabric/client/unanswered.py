@@ -23,7 +23,13 @@ class Unanswered:
     def keep(self, operation: Operation, args: Arguments, op: str) -> None:
         """Note that `op` was not answered; deeds that change nothing when they are repeated are not noted."""
         if operation.name in MAKING:
+            self.forget(op)  # once only, if its caller has named it
             self._ops.append((_asked(operation, args), op, time.monotonic() + GIVE_UP_SECONDS))
+
+    def forget(self, op: str) -> None:
+        """Forget a deed: it was answered after all, since its caller asked again under its name."""
+        if self._ops:
+            self._ops = deque((each for each in self._ops if each[1] != op), maxlen=KEPT)
 
     def take(self, operation: Operation, args: Arguments) -> str:
         """Return the op of the oldest such deed, once; "" if there is none."""
