@@ -394,8 +394,12 @@ async def test_an_invited_agent_is_that_one_in_that_project_with_the_first_key_t
         assert (standing.role, standing.launch, standing.machine) == (Role.AGENT, "l_1", name)
         assert [(grant.boundaries, grant.every_boundary) for grant in standing.grants] == [(("personal",), False)]
 
-        await fabric.registry.revoke_machine(name)
+        await fabric.registry.revoke_grant("join_0123456789abcdef")
+        with pytest.raises(Forbidden, match="no grant"):  # renewing its credential gives nothing back
+            await fabric.ask(name, enrol(agent, key))
         assert fabric.registry.standing("shop", agent) is None
+
+        await fabric.registry.revoke_machine(name)
         assert fabric.registry.is_cut_off(agent)
         with pytest.raises(LoominalError):
             await fabric.ask(name, enrol(agent, key))

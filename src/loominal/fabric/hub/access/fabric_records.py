@@ -20,6 +20,7 @@ class Machine(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     user: str
     key: str = ""  # public key of its credential
     role: Role = Role.AGENT
+    let_in_by: str = ""  # the invitation whose grant it was given last
     created_at: Instant
     revoked_at: Instant | None = None
 

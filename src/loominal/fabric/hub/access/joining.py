@@ -90,19 +90,18 @@ def _spent(invitation: Invitation, *, key: str, machine: str, now: datetime) -> 
 
 
 async def _let_in(registry: FabricRegistry, spent: Invitation, *, user: str, key: str) -> Machine:
-    """Store what a spent invitation brings, as often as asked for, and return the machine; `key` is its JWT's."""
+    """Store what a spent invitation brings, and return the machine; `key` is its JWT's.
+
+    That is repeated until the machine's record, the last to be written, names the invitation, and never after: a grant
+    that was taken back since stays so.
+    """
     wanted = Machine(
-        name=spent.machine,
-        user=user,
-        key=key,
-        role=spent.role,
-        created_at=spent.spent_at or spent.created_at,
+        name=spent.machine, user=user, key=key, role=spent.role, created_at=spent.spent_at or spent.created_at
     )
     await registry.add_machine(wanted)
-    stored = await registry.change(
-        f"machine.{wanted.name}", Machine, lambda it: msgspec.structs.replace(it, role=spent.role)
-    )
-    machine = stored or wanted
+    machine = registry.machine(wanted.name) or wanted
+    if machine.let_in_by == spent.id:
+        return machine
     await registry.grant(
         Grant(
             id=GRANTED + spent.id,
@@ -121,4 +120,9 @@ async def _let_in(registry: FabricRegistry, spent: Invitation, *, user: str, key
     for earlier in registry.grants_of_machine(machine.name):
         if earlier.id.startswith(GRANTED) and earlier.id != GRANTED + spent.id:
             await registry.revoke_grant(earlier.id)
-    return machine
+    stored = await registry.change(
+        f"machine.{wanted.name}",
+        Machine,
+        lambda it: msgspec.structs.replace(it, role=spent.role, let_in_by=spent.id),
+    )
+    return stored or machine
