@@ -58,6 +58,19 @@ def test_somebody_elses_broker_is_not_started_at_login(tmp_path: Path, name: str
         service(environment(tmp_path, **{name: "external"}), "linux")
 
 
-def test_a_path_that_would_make_another_line_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(InvalidArgument, match="control characters"):
-        service(environment(tmp_path, LOOMINAL_HOME="/a\nExecStartPre=/bin/false"), "linux")
+@pytest.mark.parametrize("platform", ["linux", "darwin"])
+@pytest.mark.parametrize("path", ["/a\nExecStartPre=/bin/false", "/a\x01", "/a\udcff"])
+def test_a_path_that_would_make_another_line_is_refused(tmp_path: Path, platform: str, path: str) -> None:
+    for name in ("LOOMINAL_HOME", "PATH"):
+        with pytest.raises(InvalidArgument, match="control characters"):
+            service(environment(tmp_path, **{name: path}), platform)
+
+
+def test_a_program_is_named_as_it_is_whatever_its_folder_is_called(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "executable", '/opt/my $HOME %h "x"/python')
+
+    text = service(environment(tmp_path), "linux").text
+
+    assert r'ExecStart="/opt/my $HOME %%h \"x\"/python" -m loominal up' in text  # no `$$` in the first word

@@ -42,6 +42,8 @@ def service(environ: Mapping[str, str], platform: str = sys.platform) -> Service
         )
     home = home_directory(environ)
     kept = {"LOOMINAL_HOME": str(home)} | {name: environ[name] for name in KEPT if environ.get(name)}
+    for text in (sys.executable, *kept.values()):
+        _check_printable(text)
     user = Path(environ.get("HOME") or Path.home())
     if platform == "darwin":
         return _launchd(user, home, kept)
@@ -89,7 +91,7 @@ def _systemd(configuration: Path, home: Path, kept: Mapping[str, str]) -> Servic
 Description=Loominal, the fabric between this user's coding agents ({_escaped(str(home))})
 
 [Service]
-ExecStart={_quoted(sys.executable, command=True)} -m loominal up
+ExecStart={_quoted(sys.executable)} -m loominal up
 {environment}Restart=on-failure
 RestartSec=5
 TimeoutStopSec=30
@@ -159,13 +161,20 @@ def _tell(program: str, arguments: tuple[str, ...]) -> None:
         )
 
 
-def _quoted(text: str, *, command: bool = False) -> str:
-    """Return `text` as one word of a unit: quotes, backslashes, `%`, and in commands `$`, stand for themselves."""
+def _quoted(text: str) -> str:
+    """Return `text` as one word of a unit: quotes, backslashes and `%` stand for themselves.
+
+    `$` does anyway, in what is assigned and in a command's first word, which is all that we write.
+    """
     safe = _escaped(text).replace("\\", "\\\\").replace('"', '\\"')
-    return f'"{safe.replace("$", "$$") if command else safe}"'
+    return f'"{safe}"'
 
 
 def _escaped(text: str) -> str:
-    if any(not char.isprintable() for char in text):
-        raise InvalidArgument(f"{text!r} cannot stand in a unit", "use a path without control characters")
     return text.replace("%", "%%")
+
+
+def _check_printable(text: str) -> None:
+    """Raises: InvalidArgument for what would end a line of a unit, or cannot stand in a plist."""
+    if not text.isprintable():
+        raise InvalidArgument(f"{text!r} cannot stand in a unit", "use a path without control characters")
