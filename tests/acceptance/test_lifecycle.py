@@ -319,8 +319,22 @@ def test_corporate_is_granted_only_when_it_is_confirmed(home: Home) -> None:
     assert granted.returncode == 0, granted.stderr
     listed = home.run("grant")
 
-    assert granted.stdout.split()[0] in listed.stdout
+    grant = granted.stdout.split()[0]
+    assert grant in listed.stdout
     assert "all but corporate" in listed.stdout
+
+    assert home.run("grant", "--revoke", grant).returncode == 0
+    assert grant not in home.run("grant").stdout
+    assert home.run("grant", "--revoke", grant).returncode == 3
+
+
+def test_a_boundary_that_the_project_does_not_have_is_not_granted(home: Home) -> None:
+    home.up()
+
+    refused = home.run("grant", "--boundary", "corporat")
+
+    assert refused.returncode == 4
+    assert "corporate-adjacent" in refused.stderr
 
 
 def test_a_directory_can_be_named(home: Home) -> None:

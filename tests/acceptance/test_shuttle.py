@@ -69,7 +69,8 @@ def test_what_cannot_be_is_told_with_an_exit_code_and_what_to_do(shell: Shell) -
 
     assert (empty.returncode, early.returncode) == (2, 1)
     assert "it is empty" in empty.stderr
-    assert "cancel_work" in early.stderr
+    assert "`shuttle work cancel`" in early.stderr
+    assert "`shuttle work list`" in shell.shuttle("work", "show", "nothing").stderr
 
 
 def test_work_is_read_from_a_file_with_its_context_and_only_for_one_type_of_agent(shell: Shell) -> None:

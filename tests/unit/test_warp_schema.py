@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from loominal.fabric.operations import OPERATIONS
-from loominal.fabric.operations.inbox import ReadDirectMessages
+from loominal.fabric.operations.inbox import ReadDirectMessages, SendDirectMessage
 from loominal.fabric.operations.registry import DiscoverAgents, RegisterAgent
 from loominal.fabric.operations.types import Arguments
 from loominal.fabric.operations.work import BroadcastWorkOffer, ClaimWork, CompleteWork, ListWork, ReportProgress
@@ -160,3 +160,13 @@ def test_every_argument_is_described_as_it_is_read(name: str) -> None:
     assert set(schema) <= {"type", "properties", "required"}
     for each in schema["properties"].values():  # type: ignore[attr-defined]  # JSON of ours
         assert each["type"] in ("string", "integer", "number", "boolean", "array", "object")
+
+
+@pytest.mark.parametrize(
+    ("name", "hint"), [("recipient", "did you mean 'recipientGuid'?"), ("to", "the arguments are: rec")]
+)
+def test_an_unknown_argument_is_taken_for_another_only_if_it_is_much_like_it(name: str, hint: str) -> None:
+    with pytest.raises(InvalidArgument) as refused:
+        read(SendDirectMessage, {name: "bob", "message": "hello"})
+
+    assert refused.value.hint.startswith(hint)

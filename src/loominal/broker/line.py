@@ -250,7 +250,8 @@ class Line(Client):
                 # Closed politely, a socket with unsent data stays until the server takes it; nothing public aborts.
                 writer = self._transport._io_writer  # noqa: SLF001
                 if writer is not None:
-                    writer.transport.abort()
+                    with suppress(AttributeError):  # early 3.11 (Debian 12's) has it abort what has ended
+                        writer.transport.abort()
             await asyncio.sleep(0)  # the loop then lets go of the socket
 
     @property

@@ -1,4 +1,4 @@
-"""`loominal grant`: which grants there are, or a new one. Asks the fabric as an operator of this user's."""
+"""`loominal grant`: which grants there are, a new one, one taken back. Asks the fabric as this user's operator."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import click
 
 from loominal.fabric.operations.access import GrantView
-from loominal.model.errors import InvalidArgument
+from loominal.model.errors import InvalidArgument, NotFound
 from loominal.model.grant import CORPORATE
 from loominal.model.names import label
 
@@ -20,7 +20,7 @@ CORPORATE_MEANS = (
 
 
 @click.command(
-    help="List grants, or grant boundaries, projects and agent types.\n\n"
+    help="List grants, grant boundaries, projects and agent types, or take a grant back.\n\n"
     "Example: loominal grant --boundary corporate --agent-type claude-code"
 )
 @click.option("--project", "projects", multiple=True, metavar="P", help="A project to grant it in; default: this one.")
@@ -30,6 +30,7 @@ CORPORATE_MEANS = (
 )
 @click.option("--user", help="Whose agents get it; default: yours.")
 @click.option("--expires", help="When it ends: a duration such as 8h, or a time.")
+@click.option("--revoke", metavar="ID", help="Take this grant back: claims made under it go on, new ones are refused.")
 @click.option("--yes", is_flag=True, help="Do not ask before `corporate` is granted.")
 def grant(
     *,
@@ -38,9 +39,15 @@ def grant(
     agent_types: tuple[str, ...],
     user: str | None,
     expires: str | None,
+    revoke: str | None,
     yes: bool,
 ) -> None:
-    """List or grant."""
+    """List, grant or take back."""
+    if revoke is not None:
+        if boundaries or projects or agent_types or user or expires:
+            raise InvalidArgument("--revoke takes a whole grant back", "give it alone; `loominal grant` lists the ids")
+        asyncio.run(_revoke(revoke))
+        return
     if not boundaries:
         if projects or agent_types or user or expires:
             raise InvalidArgument(
@@ -84,6 +91,17 @@ async def _grant(
                 user=user, projects=projects, boundaries=boundaries, agent_types=agent_types, expires=expires
             )
         )
+
+
+async def _revoke(grant_id: str) -> None:
+    from loominal.fabric.client.connect import connect
+
+    async with connect(client="loominal", person=True, operator=True) as operator:
+        try:
+            gone = await operator.revoke_grant(grant_id)
+        except NotFound as error:
+            raise NotFound(error.message, "`loominal grant` lists them") from error
+    click.echo(f"taken back: {gone.id}")
 
 
 def _show(found: GrantView) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import sys
 from importlib import import_module
 
@@ -36,6 +37,11 @@ EXIT_CODES: tuple[tuple[type[LoominalError], int], ...] = (
     (HubUnavailable, 5),
     (LoominalError, 1),
 )
+IN_A_SHELL = {
+    "list_work": "`shuttle work list`",
+    "cancel_work": "`shuttle work cancel`",
+    "discover_agents": "`shuttle agents list`",
+}  # operation that a hint names -> the command for it
 INTERRUPTED = 130
 
 
@@ -88,10 +94,15 @@ def main() -> None:
     except (click.Abort, KeyboardInterrupt):
         sys.exit(INTERRUPTED)
     except LoominalError as error:
-        click.echo(f"shuttle: {error.message}" + (f"\n  {error.hint}" if error.hint else ""), err=True)
+        click.echo(f"shuttle: {error.message}" + (f"\n  {_hint(error)}" if error.hint else ""), err=True)
         sys.exit(next(code for kind, code in EXIT_CODES if isinstance(error, kind)))
     except BrokenPipeError:
         os._exit(1)  # whoever read us is gone; there is nobody left to tell
+
+
+def _hint(error: LoominalError) -> str:
+    """Return what to do next, in commands: hints come from the hub, which speaks of operations."""
+    return re.sub(r"\w+", lambda word: IN_A_SHELL.get(word[0], word[0]), error.hint)
 
 
 if __name__ == "__main__":

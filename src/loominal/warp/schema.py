@@ -10,9 +10,8 @@ from msgspec import inspect
 
 from loominal.fabric.operations import OPERATIONS
 from loominal.fabric.operations.types import Arguments, View
-from loominal.fabric.protocol import arguments
+from loominal.fabric.protocol import arguments, meant
 from loominal.model.errors import InvalidArgument
-from loominal.model.names import nearest
 from loominal.model.times import duration_seconds
 
 Json = dict[str, object]
@@ -51,13 +50,13 @@ def read(kind: type[Arguments], given: Json) -> Arguments:
     """Return what a model sent as arguments of `kind`.
 
     Digits count as numbers, JSON text as objects and lists, one text as a list of one, enums in any case; null is
-    absent. Raises: InvalidArgument, naming the nearest argument to one that is unknown.
+    absent. Raises: InvalidArgument, naming what may be meant by one that is unknown.
     """
     fields = {field.encode_name: field for field in _known()[kind]}
     found: Json = {}
     for name, value in given.items():
         if name not in fields:
-            raise InvalidArgument(f"there is no argument {name!r}", f"did you mean {nearest(name, fields)!r}?")
+            raise InvalidArgument(f"there is no argument {name!r}", meant(name, fields))
         if value is not None:
             if value == "" and fields[name].default is None:
                 continue  # how some models say null

@@ -23,9 +23,16 @@ from loominal.model.grant import Grant, Role
 
 
 async def grant_access(project: Project, caller: Caller, args: GrantAccess) -> GrantView:
-    """Let a user's agents do more; without `projects` it holds for this project only."""
+    """Let a user's agents do more; without `projects` it holds for this one, whose policy must name the boundaries.
+
+    Raises: InvalidArgument; BoundaryRefused.
+    """
     if not args.boundaries:
         raise InvalidArgument("a grant names at least one boundary", "for example boundaries: ['corporate']")
+    boundaries = tuple(names.label(each, "boundary") for each in args.boundaries)
+    if not args.projects:
+        for each in boundaries:
+            project.policy.rule(each)
     now = project.clock.now()
     grant = Grant(
         id="g_" + hashlib.sha256(f"{caller.agent}:{caller.op}".encode()).hexdigest()[:16],
@@ -33,7 +40,7 @@ async def grant_access(project: Project, caller: Caller, args: GrantAccess) -> G
         role=Role.AGENT,
         projects=tuple(names.subject_token(each, "project") for each in args.projects) or (project.id,),
         agent_types=tuple(names.label(each, "agent type") for each in args.agent_types),
-        boundaries=tuple(names.label(each, "boundary") for each in args.boundaries),
+        boundaries=boundaries,
         capabilities=tuple(names.label(each, "capability") for each in args.capabilities),
         granted_at=now,
         expires_at=times.instant(args.expires, now, past=False) if args.expires else None,

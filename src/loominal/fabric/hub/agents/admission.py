@@ -31,7 +31,10 @@ class Bounds(msgspec.Struct, frozen=True, kw_only=True):
         """Return the agent type as it is kept and compared. Raises: InvalidArgument, Forbidden."""
         plain = names.label(text, "agentType")
         if plain == PERSON and not self.may_be_person:
-            raise Forbidden("only a person's own programs register as a person", "use your client's name as agentType")
+            raise Forbidden(
+                "only a person's own programs on an operator's machine register as a person",
+                "an agent names its client as agentType; `loominal invite --role operator` lets in such a machine",
+            )
         if not self._admitting(plain):
             granted = sorted({each for grant in self.grants for each in grant.agent_types})
             known = f"granted: {', '.join(granted)}" if granted else "an operator grants it with `loominal grant`"

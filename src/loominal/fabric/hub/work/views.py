@@ -128,7 +128,8 @@ def why_nothing(project: Project, agent: str, capability: str | None) -> str:
     if not waiting:
         return "Nothing is ready. Wait with waitSeconds or wait_for_events instead of asking again."
     wanted = f" that needs {capability!r}" if capability else ""
-    return f"{waiting} items are ready, but none{wanted} that you may take: list_work says what each waits for."
+    ready = "1 item is ready" if waiting == 1 else f"{waiting} items are ready"
+    return f"{ready}, but none{wanted} that you may take: list_work says what each waits for."
 
 
 async def adopted(project: Project, caller: Caller) -> AsyncIterator[WorkItem]:
