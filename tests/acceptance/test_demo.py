@@ -20,7 +20,7 @@ SEEN_SECONDS = 30.0
 class Demo:
     """A demo in a session of its own, which finds an empty home and an empty place for temporary files."""
 
-    def __init__(self, place: Path, *options: str) -> None:
+    def __init__(self, place: Path, *options: str, piped: bool = False) -> None:
         self.place = place
         self._said = place / "said.txt"
         for name in ("home", "tmp"):
@@ -29,7 +29,7 @@ class Demo:
             self._process = subprocess.Popen(
                 [sys.executable, "-m", "loominal", "demo", *options],
                 stdin=subprocess.DEVNULL,
-                stdout=output,
+                stdout=subprocess.PIPE if piped else output,
                 stderr=subprocess.STDOUT,
                 env=os.environ | {"HOME": str(place / "home"), "TMPDIR": str(place / "tmp")},
                 start_new_session=True,
@@ -45,6 +45,12 @@ class Demo:
             assert self._process.poll() is None, self.said
             assert time.monotonic() < until, self.said
             time.sleep(0.02)
+
+    def close_after(self, text: str) -> None:
+        """Read its output up to a line with `text`, and no further."""
+        assert self._process.stdout is not None
+        with self._process.stdout as lines:
+            assert any(text.encode() in line for line in lines)
 
     def signal(self, number: signal.Signals) -> None:
         """Send a signal to its whole process group, as a terminal does."""
@@ -122,6 +128,17 @@ def test_an_interrupted_demo_leaves_nothing(place: Path, number: signal.Signals,
         demo.signal(number)
 
         assert demo.ended() == 130, demo.said
+        assert demo.left() == []
+    finally:
+        demo.end()
+
+
+def test_a_demo_that_nobody_reads_any_more_leaves_nothing(place: Path) -> None:
+    demo = Demo(place, piped=True)
+    try:
+        demo.close_after("starting a fabric")
+
+        assert demo.ended() == 130
         assert demo.left() == []
     finally:
         demo.end()

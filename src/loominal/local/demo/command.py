@@ -36,15 +36,14 @@ def demo(*, plain: bool, sabotage: tuple[str, ...]) -> int:
 async def _run(*, plain: bool, sabotage: tuple[str, ...]) -> int:
     stop = _stop_on_signals()  # before anything that takes its time
 
-    from rich.console import Console  # rich, NATS and all: loaded here, so that `loominal --help` stays quick
-
+    # rich, NATS and all: loaded here, so that `loominal --help` stays quick
     from loominal.local.demo.check import checks
     from loominal.local.demo.place import Place
     from loominal.local.demo.seen import Seen
-    from loominal.local.demo.show import PACE, Lines, Screen, verdict
+    from loominal.local.demo.show import PACE, Lines, Output, Screen, verdict
     from loominal.local.demo.story import Sabotage, Story
 
-    console, seen, began = Console(highlight=False), Seen(), time.monotonic()
+    console, seen, began = Output(stop.set), Seen(), time.monotonic()
     console.print(PACE, soft_wrap=True)
     place = Place()
     try:

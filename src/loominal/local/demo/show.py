@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import sys
 import time
 from collections import deque
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from types import TracebackType
 from typing import Protocol, Self
 
@@ -33,6 +35,20 @@ SIGNS = {
     Status.CANCELLED: ("-", "white"),
     Status.DISCARDED: ("-", "white"),
 }
+
+
+class Output(Console):
+    """Standard output. Once nobody reads it, `gone` is called and nothing more is written."""
+
+    def __init__(self, gone: Callable[[], None]) -> None:
+        super().__init__(highlight=False)
+        self._gone = gone
+
+    def on_broken_pipe(self) -> None:
+        """Let the demo end in order; rich would end the process, and leave the fabric behind."""
+        self.quiet = True
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        self._gone()
 
 
 class View(Protocol):
