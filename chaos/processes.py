@@ -93,6 +93,12 @@ class CrewProcess:
         """Whether it runs."""
         return self._process is not None and self._process.returncode is None
 
+    @property
+    def noted(self) -> int:
+        """The bytes of its record: it grows with whatever its agents do."""
+        record = Path(self.crew.record)
+        return record.stat().st_size if record.exists() else 0
+
     async def start(self) -> None:
         """Start it, unless it runs, with a new life that begins with what the one before did not come to the end of."""
         async with self._starting:

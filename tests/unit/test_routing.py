@@ -197,6 +197,12 @@ class TestReadyIndex:
         assert index.best(ANYONE, after(300)) == "w_low"
         assert filled(("w_low", 1, 0), ("w_high", 5, 200)).best(ANYONE, after(200)) == "w_high"
 
+    def test_a_clock_that_was_wrong_when_it_came_keeps_no_item_back(self) -> None:
+        index = filled(("w_a", 5, 50))
+
+        assert index.best(ANYONE, NOW) == "w_a"
+        assert index.best(after_seconds(30.0), NOW) is None
+
     def test_the_order_of_arrival_does_not_matter(self) -> None:
         assert drained(filled(("w_b", 5, 2), ("w_a", 5, 1), ("w_c", 5, 3)), 5) == ["w_a", "w_b", "w_c"]
 

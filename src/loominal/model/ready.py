@@ -95,7 +95,8 @@ class ReadyIndex:
                 continue
             for (priority, submitter), line in lines.items():
                 rank = self._rank(priority, submitter, line, at)
-                if at - rank.ready_at >= after_seconds and (best is None or rank < best):
+                waited = max(at - rank.ready_at, 0.0)  # a clock that was set may have let it wait since later than now
+                if waited >= after_seconds and (best is None or rank < best):
                     best = rank
         return best.item_id if best else None
 
