@@ -99,6 +99,7 @@ async def test_three_commands_make_one_fabric_of_two_machines(first: Path, secon
 
 async def test_a_machine_that_joined_starts_nothing_of_its_own_and_says_so(first: Path, second: Path) -> None:
     run(second, *invited(first))
+    assert "takes this machine's credential" in await asyncio.to_thread(run, second, "doctor")
 
     status = json.loads(run(second, "status", "--json"))
     assert (status["running"], status["mode"], status["projects"]) == (True, "joined", [])
@@ -267,6 +268,7 @@ async def test_a_revoked_machine_is_cut_off_at_once_and_for_good(first: Path, se
     with pytest.raises(LoominalError):
         async with loominal.connect(project=PROJECT, home=second, timeout_seconds=2):
             pass
+    assert "ask for a new invitation" in await asyncio.to_thread(run, second, "doctor", code=FAILED)
     own = Credential.read(machine_credential_path(first)).name
     run(first, "machines", "--revoke", own, code=REFUSED)
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import shutil
+import ssl
 import stat
 import sys
 from collections.abc import Iterator
@@ -13,6 +15,7 @@ import click
 import msgspec
 
 import loominal
+from loominal.broker import subjects
 from loominal.broker.credentials import Credential
 from loominal.broker.greeting import greeting, reach
 from loominal.broker.server_program import find_server
@@ -75,7 +78,7 @@ def checks_of(home: Path) -> Iterator[Check]:
     if runtime is None:
         yield Check(name="running", ok=False, detail="no fabric runs here", fix=START)
         return
-    yield from _joined(runtime) if runtime.mode is Mode.JOINED else _processes(home, runtime)
+    yield from _joined(home, runtime) if runtime.mode is Mode.JOINED else _processes(home, runtime)
     if runtime.mode is not Mode.OPEN:
         yield _credential(home)
     yield Check(name="trust", ok=True, detail=TRUST[runtime.mode])
@@ -114,16 +117,41 @@ def _processes(home: Path, runtime: Runtime) -> Iterator[Check]:
     )
 
 
-def _joined(runtime: Runtime) -> Iterator[Check]:
-    """Yield what this machine needs of the fabric it has joined: its broker, with that fabric's certificate."""
+def _joined(home: Path, runtime: Runtime) -> Iterator[Check]:
+    """Yield what this machine needs of the fabric it has joined: its broker, by its certificate, and entry."""
     try:
-        place = reach(runtime.url.split(","), Path(runtime.ca).read_text())
+        certificate = Path(runtime.ca).read_text()
+        place = reach(runtime.url.split(","), certificate)
     except LoominalError as error:
         yield Check(name="broker", ok=False, detail=error.message, fix=error.hint)
     except OSError as error:
         yield Check(name="broker", ok=False, detail=f"{runtime.ca}: {error.strerror}", fix="`loominal join` again")
     else:
         yield Check(name="broker", ok=True, detail=f"{place[0]}, joined, TLS with the fabric's own certificates")
+        yield _let_in(home, place, certificate)
+
+
+def _let_in(home: Path, urls: list[str], certificate: str) -> Check:
+    """Return whether the fabric takes this machine's credential: it may have been cut off."""
+    from loominal.broker.connection import Broker
+
+    async def log_in() -> None:
+        machine = Credential.read(machine_credential_path(home))
+        async with Broker.connect(
+            urls,
+            name="doctor",
+            inbox=subjects.reply_prefix(machine.name),
+            credential=lambda: machine,
+            tls=ssl.create_default_context(cadata=certificate),
+        ):
+            pass
+
+    try:
+        asyncio.run(log_in())
+    except LoominalError as error:
+        fix = "if it was cut off: ask for a new invitation, and `loominal join` it"
+        return Check(name="let in", ok=False, detail=error.message, fix=fix)
+    return Check(name="let in", ok=True, detail="the fabric takes this machine's credential")
 
 
 def _broker_program() -> Check:
