@@ -249,7 +249,10 @@ class Supervisor:
         def changed(runtime: Runtime | None) -> Runtime:
             if runtime is None or runtime.supervisor_pid != os.getpid():
                 return fresh
-            return msgspec.structs.replace(runtime, url=url, nats_pid=nats_pid, ca=ca)
+            told = msgspec.structs.replace(runtime, url=url, nats_pid=nats_pid, ca=ca)
+            if runtime.url == url:
+                return told
+            return msgspec.structs.replace(told, api_url="", token_file="")  # weft is about to be restarted
 
         update_runtime(self._home, changed)
         if self._url not in ("", url):
