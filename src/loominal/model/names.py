@@ -6,7 +6,7 @@ import difflib
 import hashlib
 import re
 import unicodedata
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 
 from loominal.model.errors import InvalidArgument
 
@@ -15,9 +15,30 @@ PROJECT_NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
 HANDLE = re.compile(r"[a-z0-9-]{1,64}")
 HUB = "hub"  # who made a move that no agent made
 AGENT_ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")  # no handle: it would be found as another agent
+API = "api_"  # before the role and name of a bearer token: whom a weft asks for over REST; no agent's id begins so
+TOKEN_NAME = re.compile(r"[a-z0-9-]{1,40}")
+API_CALLER = re.compile(rf"{API}(agent|operator|observer)_({TOKEN_NAME.pattern})")
 LABEL_CHARACTERS = 100  # capabilities, boundaries, agent types
 LONGEST_NORMALIZED = 4 * LABEL_CHARACTERS  # it takes time by the square of the marks: seconds for a long text
 TASK_ID_CHARACTERS = 256
+SAME_MEANING = {
+    word: meaning
+    for meaning, words in {
+        "see": "list get find show read discover look fetch search view query check",
+        "send": "post write tell say",
+        "offer": "create submit add broadcast assign",
+        "claim": "take grab pick accept",
+        "complete": "finish end close",
+        "cancel": "abort stop kill",
+        "leave": "deregister unregister quit",
+        "join": "connect login",
+        "work": "task job item ticket",
+        "agent": "peer worker",
+        "direct": "dm private",
+        "message": "msg mail text",
+    }.items()
+    for word in words.split()
+}  # what models and people say -> the word that stands for all of these
 PLAIN_NAME = "give a short plain name, such as 'python' or 'build-2'"
 
 
@@ -38,6 +59,35 @@ def project_name(text: str) -> str:
 def project_of_path(real_path: str) -> str:
     """Return the project id of a directory: the first 16 hex digits of its path's SHA-256."""
     return hashlib.sha256(real_path.encode()).hexdigest()[:16]
+
+
+def token_name(text: str) -> str:
+    """Return `text` if a bearer token may be called so. Raises: InvalidArgument."""
+    if not TOKEN_NAME.fullmatch(text):
+        raise InvalidArgument(
+            f"token name {shown(text)} must be 1-40 of a-z, 0-9 and '-'", f"try {handle_like(text)[:40]!r}"
+        )
+    return text
+
+
+def api_caller(role: str, name: str) -> str:
+    """Return the id under which a weft asks for the holder of the bearer token `name`, who is `role`."""
+    caller = f"{API}{role}_{name}"
+    if not API_CALLER.fullmatch(caller):
+        raise InvalidArgument(f"{shown(caller)} is nobody who asks over REST")
+    return caller
+
+
+def api_role(agent_id: str) -> str:
+    """Return the role of who asks over REST: agent, operator or observer; "" if `agent_id` is another's."""
+    found = API_CALLER.fullmatch(agent_id)
+    return found[1] if found else ""
+
+
+def api_name(agent_id: str) -> str:
+    """Return the name of the bearer token of who asks over REST; "" if `agent_id` is another's."""
+    found = API_CALLER.fullmatch(agent_id)
+    return found[2] if found else ""
 
 
 def handle(text: str) -> str:
@@ -106,5 +156,31 @@ def work_id(project: str, submitter: str, task: str) -> str:
 
 
 def nearest(text: str, known: Iterable[str]) -> str:
-    """Return the name in `known` that is most like `text`."""
-    return max(known, key=lambda name: difflib.SequenceMatcher(None, text.lower(), name.lower()).ratio(), default="")
+    """Return the name in `known` that `text` is likely to mean: of those that share most words the one most alike.
+
+    "" if none shares half of its words or most of its letters.
+    """
+    likely = max(known, key=lambda name: (_shared(text, name), _alike(text, name)), default="")
+    return likely if _shared(text, likely) >= 0.5 or _alike(text, likely) >= 0.6 else ""
+
+
+def meant(text: str, known: Collection[str], what: str) -> str:
+    """Return in words which of the `known` names may be meant by `text`, else which `what` there are."""
+    likely = nearest(text[:LABEL_CHARACTERS], known)
+    return f"did you mean {likely!r}?" if likely else f"the {what} are: {', '.join(known)}"
+
+
+def _shared(text: str, name: str) -> float:
+    """Return how many of the words in either are in both."""
+    mine, others = _words(text), _words(name)
+    return len(mine & others) / (len(mine | others) or 1)
+
+
+def _alike(text: str, name: str) -> float:
+    return difflib.SequenceMatcher(None, text.lower(), name.lower()).ratio()
+
+
+def _words(name: str) -> set[str]:
+    """Return the words of a name, each in the singular, and one for all that mean the same."""
+    singular = (re.sub(r"(?<=\w\w[^s])s$", "", word.lower()) for word in re.findall(r"[A-Z]?[^\W_A-Z]+|[A-Z]+", name))
+    return {SAME_MEANING.get(word, word) for word in singular}
