@@ -237,7 +237,8 @@ async def test_a_request_that_is_none_is_answered_in_words(fabric: Fabric, proje
     for name in ("nothing", "send-message", "__init__", "SEND_MESSAGE", "x" * 64):
         answer = await intruder.ask(name)
         assert answer["error"]["code"] == "invalid_argument"
-        assert "did you mean" in answer["error"]["hint"]
+        hint = answer["error"]["hint"]
+        assert "did you mean" in hint or "the operations are: " in hint
     for limit in (1, 10, 2**62):
         assert "ok" in await intruder.ask("read_messages", {"channel": "general"}, limitBytes=limit)
 

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import difflib
 import re
-from collections.abc import Collection, Iterable
+from collections.abc import Iterable
 from datetime import datetime
 from enum import StrEnum
 from functools import cache
@@ -13,7 +12,7 @@ from typing import Annotated, Any, TypeVar
 import msgspec
 
 from loominal.model.errors import InvalidArgument, Problem, TooLarge, UpgradeNeeded
-from loominal.model.names import one_line
+from loominal.model.names import meant, one_line
 from loominal.model.times import rfc3339
 
 PROTO = 1  # what this build speaks
@@ -128,14 +127,8 @@ def _hint(problem: str, kind: type[msgspec.Struct]) -> str:
     known = kind.__struct_encode_fields__
     unknown = re.search(r"unknown field `(.{1,100}?)`", problem)
     if unknown and known:
-        return meant(unknown[1], known)
+        return meant(unknown[1], known, "arguments")
     return f"the arguments are: {', '.join(known)}" if known else "it takes no arguments"
-
-
-def meant(unknown: str, known: Collection[str]) -> str:
-    """Return in words which of the arguments `known` may be meant by `unknown`: one that is much like it, else all."""
-    like = difflib.get_close_matches(unknown, known, n=1)
-    return f"did you mean {like[0]!r}?" if like else f"the arguments are: {', '.join(known)}"
 
 
 def checked_size(name: str, value: object) -> int:

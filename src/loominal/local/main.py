@@ -18,6 +18,7 @@ from loominal.model.errors import (
     LoominalError,
     NotFound,
 )
+from loominal.model.names import meant
 
 COMMANDS = {
     "up": "Start this user's fabric and keep it running.",
@@ -56,12 +57,13 @@ class Commands(click.Group):
         """Return the names in the order of `--help`."""
         return [*COMMANDS, *PROGRAMS]
 
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002 - click's
-        """Return the command of that name, None if there is none."""
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command:
+        """Return the command of that name. Raises: UsageError, naming what may be meant."""
         if cmd_name in PROGRAMS:
             return _program(cmd_name)
         if cmd_name not in COMMANDS:
-            return None
+            likely = meant(cmd_name, COMMANDS | PROGRAMS, "commands")
+            raise click.UsageError(f"there is no command {cmd_name!r}; {likely}", ctx)
         command: click.Command = getattr(import_module(f"loominal.local.{cmd_name}"), cmd_name)
         return command
 

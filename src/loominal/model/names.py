@@ -25,8 +25,8 @@ SAME_MEANING = {
     word: meaning
     for meaning, words in {
         "see": "list get find show read discover look fetch search view query check",
-        "send": "post write tell say",
-        "offer": "create submit add broadcast assign",
+        "send": "post write tell say broadcast",
+        "offer": "create submit add assign",
         "claim": "take grab pick accept",
         "complete": "finish end close",
         "cancel": "abort stop kill",
@@ -34,7 +34,7 @@ SAME_MEANING = {
         "join": "connect login",
         "work": "task job item ticket",
         "agent": "peer worker",
-        "direct": "dm private",
+        "direct message": "inbox dm",
         "message": "msg mail text",
     }.items()
     for word in words.split()
@@ -158,10 +158,10 @@ def work_id(project: str, submitter: str, task: str) -> str:
 def nearest(text: str, known: Iterable[str]) -> str:
     """Return the name in `known` that `text` is likely to mean: of those that share most words the one most alike.
 
-    "" if none shares half of its words or most of its letters.
+    "" if none shares most of its words or of its letters.
     """
     likely = max(known, key=lambda name: (_shared(text, name), _alike(text, name)), default="")
-    return likely if _shared(text, likely) >= 0.5 or _alike(text, likely) >= 0.6 else ""
+    return likely if _shared(text, likely) > 0.5 or _alike(text, likely) >= 0.6 else ""
 
 
 def meant(text: str, known: Collection[str], what: str) -> str:
@@ -182,5 +182,6 @@ def _alike(text: str, name: str) -> float:
 
 def _words(name: str) -> set[str]:
     """Return the words of a name, each in the singular, and one for all that mean the same."""
-    singular = (re.sub(r"(?<=\w\w[^s])s$", "", word.lower()) for word in re.findall(r"[A-Z]?[^\W_A-Z]+|[A-Z]+", name))
-    return {SAME_MEANING.get(word, word) for word in singular}
+    words = (word.lower() for word in re.findall(r"[A-Z]?[^\W_A-Z]+|[A-Z]+", name))
+    singular = (re.sub(r"(?<=\w\w[^s])s$", "", word) for word in words)
+    return {part for word in singular for part in SAME_MEANING.get(word, word).split()}

@@ -20,6 +20,7 @@ from loominal.model.errors import (
     NotFound,
     QuotaExceeded,
 )
+from loominal.model.names import meant
 
 COMMANDS = {
     "submit": ("submit", "Offer work to whoever can do it."),
@@ -52,10 +53,10 @@ class Commands(click.Group):
         """Return the names in the order of `--help`."""
         return list(COMMANDS)
 
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002 - click's
-        """Return the command of that name, None if there is none."""
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command:
+        """Return the command of that name. Raises: UsageError, naming what may be meant."""
         if cmd_name not in COMMANDS:
-            return None
+            raise click.UsageError(f"there is no command {cmd_name!r}; {meant(cmd_name, COMMANDS, 'commands')}", ctx)
         module = import_module(f"loominal.shuttle.commands.{COMMANDS[cmd_name][0]}")
         command: click.Command = getattr(module, cmd_name)
         return command

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from loominal.model.names import nearest
+from loominal.model.names import meant
 from loominal.warp.rpc import INVALID_PARAMS, Call, Json, RpcError
 
 START = """Join the other agents of this project with Loominal:
@@ -38,6 +38,6 @@ def get(call: Call) -> Json:
     task = given.get("task") if isinstance(given, dict) else None
     texts = {"start": START, "handoff": HANDOFF.format(task=task or "what you are doing now")}
     if name not in texts:
-        raise RpcError(INVALID_PARAMS, f"there is no prompt {name!r}; did you mean {nearest(name, texts)!r}?")
+        raise RpcError(INVALID_PARAMS, f"there is no prompt {name!r}; {meant(name, texts, 'prompts')}")
     message = {"role": "user", "content": {"type": "text", "text": texts[name]}}
     return {"description": next(each["description"] for each in PROMPTS if each["name"] == name), "messages": [message]}

@@ -10,8 +10,9 @@ from msgspec import inspect
 
 from loominal.fabric.operations import OPERATIONS
 from loominal.fabric.operations.types import Arguments, View
-from loominal.fabric.protocol import arguments, meant
+from loominal.fabric.protocol import arguments
 from loominal.model.errors import InvalidArgument
+from loominal.model.names import meant
 from loominal.model.times import duration_seconds
 
 Json = dict[str, object]
@@ -56,7 +57,7 @@ def read(kind: type[Arguments], given: Json) -> Arguments:
     found: Json = {}
     for name, value in given.items():
         if name not in fields:
-            raise InvalidArgument(f"there is no argument {name!r}", meant(name, fields))
+            raise InvalidArgument(f"there is no argument {name!r}", meant(name, fields, "arguments"))
         if value is not None:
             if value == "" and fields[name].default is None:
                 continue  # how some models say null

@@ -11,7 +11,7 @@ from loominal.fabric.operations.identity import Join, SetHandle
 from loominal.fabric.operations.registry import RegisterAgent
 from loominal.fabric.operations.types import Arguments
 from loominal.model.errors import LoominalError
-from loominal.model.names import nearest
+from loominal.model.names import meant
 from loominal.warp import era, prompts, resources, schema
 from loominal.warp.clients import agent_type
 from loominal.warp.link import Link
@@ -104,7 +104,7 @@ class Server:
 
         name, given = call.text("name"), call.params.get("arguments")
         if name not in TOOLS:
-            raise RpcError(INVALID_PARAMS, f"there is no tool {name[:100]!r}; did you mean {nearest(name, TOOLS)!r}?")
+            raise RpcError(INVALID_PARAMS, f"there is no tool {name[:100]!r}; {meant(name, TOOLS, 'tools')}")
         if not isinstance(given, dict | None):
             raise RpcError(INVALID_PARAMS, "arguments is an object")
         try:

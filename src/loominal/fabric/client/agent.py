@@ -56,7 +56,7 @@ from loominal.model.errors import (
     LoominalError,
     NotRegistered,
 )
-from loominal.model.names import nearest
+from loominal.model.names import meant
 from loominal.model.work import ENDED
 
 ABANDON_SECONDS = 2.0  # for saying that a claim was cancelled; unsaid, heartbeats say it within 15 s
@@ -172,9 +172,7 @@ class Agent(
         """
         known = OPERATIONS.get(operation)
         if known is None:
-            raise InvalidArgument(
-                f"there is no operation {operation!r}", f"did you mean {nearest(operation, OPERATIONS)!r}?"
-            )
+            raise InvalidArgument(f"there is no operation {operation!r}", meant(operation, OPERATIONS, "operations"))
         if not isinstance(args, known.arguments):
             raise InvalidArgument(f"{operation} takes {known.arguments.__name__}, not {type(args).__name__}")
         seconds = self._settings.timeout_seconds if timeout_seconds is None else timeout_seconds

@@ -39,7 +39,7 @@ from loominal.model.errors import (
     error_from,
 )
 from loominal.model.grant import Role
-from loominal.model.names import SUBJECT_TOKEN, nearest, shown
+from loominal.model.names import SUBJECT_TOKEN, meant, shown
 
 log = logging.getLogger(__name__)
 
@@ -134,6 +134,8 @@ class Dispatcher:
                 return known
             args = arguments(operation.arguments, request.args)
             view = await self._handlers[operation.name](self._project, caller, args)
+            if caller.over_rest and not operation.reads:
+                self._project.presence.stir()
             ok = encode_answer(view)
             if len(ok) > self._room():
                 raise TooLarge(f"the answer has {len(ok)} bytes, the broker carries {self._room()}", "ask for less")
@@ -151,8 +153,7 @@ class Dispatcher:
         if name in OPERATIONS and name not in self._handlers and self._refusal is not None:
             raise error_from(self._refusal)
         if name not in self._handlers:
-            likely = nearest(name[:100], OPERATIONS)
-            raise InvalidArgument(f"there is no operation {shown(name)}", f"did you mean {likely!r}?")
+            raise InvalidArgument(f"there is no operation {shown(name)}", meant(name, OPERATIONS, "operations"))
         return OPERATIONS[name]
 
     async def _caller(self, agent: str, request: Request) -> Caller:
@@ -181,6 +182,8 @@ class Dispatcher:
             raise Forbidden(f"{operation.name} is for operators")
         if role is Role.OBSERVER and not (operation.reads or operation.name == "hello"):
             raise Forbidden(f"{operation.name} changes things; an observer may only look")
+        if caller.over_rest:
+            return
         elsewhere = operation.name != "hello" and not project.presence.seen(
             caller.agent, caller.incarnation, project.clock.monotonic()
         )

@@ -28,7 +28,7 @@ from loominal.fabric.operations.channels import (
 from loominal.model import cursor as cursors
 from loominal.model import names
 from loominal.model.errors import BadCursor, Conflict, NotFound, QuotaExceeded, UnknownChannel
-from loominal.model.message import FIRST_CHANNELS, ChannelRecord, Kind, Message, MessageId, message_id
+from loominal.model.message import FIRST_CHANNELS, ChannelRecord, Kind, Message, MessageId, Sender, message_id
 from loominal.model.record import encode
 from loominal.model.times import instant
 
@@ -71,11 +71,11 @@ async def send_message(project: Project, caller: Caller, args: SendMessage) -> M
         if not args.create:
             _known(project, name)
         await checked_reply(project, caller, args.reply_to)
-    sender = await ensure_handle(project, caller)
+    sender = await _sender(project, caller)
     if not project.channels.exists(name):
         await _create(project, caller, name)
     message = Message(
-        sender=sender_of(sender),
+        sender=sender,
         text=args.message,
         reply_to=args.reply_to or "",
         importance=args.importance,
@@ -87,6 +87,13 @@ async def send_message(project: Project, caller: Caller, args: SendMessage) -> M
         messages.channel_message(project, posted.sequence, posted.at, message, caller.limit_bytes)
     place = MessageId(Kind.CHANNEL, project.generation, posted.sequence)
     return MessageSent(id=str(place), channel=name, timestamp=posted.at)
+
+
+async def _sender(project: Project, caller: Caller) -> Sender:
+    """Return as whom the caller is stored; who asks over REST is shown by an id that no handle can be."""
+    if caller.over_rest:
+        return Sender(guid=caller.agent, handle=caller.agent)
+    return sender_of(await ensure_handle(project, caller))
 
 
 async def read_messages(project: Project, caller: Caller, args: ReadMessages) -> History:
@@ -149,7 +156,8 @@ def _name(text: str) -> str:
 def _known(project: Project, name: str) -> str:
     if not project.channels.exists(name):
         near = names.nearest(name, project.channels.names())
-        raise UnknownChannel(f"there is no channel {name!r}", f"did you mean {near!r}? {UnknownChannel.hint}")
+        likely = f"did you mean {near!r}? " if near else ""
+        raise UnknownChannel(f"there is no channel {name!r}", likely + UnknownChannel.hint)
     return name
 
 
