@@ -11,7 +11,7 @@ from loominal.broker.connection import Broker, Received
 from loominal.broker.keyring import Keyring
 from loominal.fabric.hub.access.authority import FabricRegistry
 from loominal.model.errors import LoominalError
-from loominal.model.names import PROJECT_NAME
+from loominal.model.names import PROJECT_NAME, api_role
 from loominal.weft.projects import Projects
 
 HUB_NAME = "weft"
@@ -126,7 +126,9 @@ class Connections:
         return self._accounts.get(connection.account, "")
 
     def _project_of(self, connection: Connection) -> str:
-        """Return the project of an agent that enrolled; "" for everybody else."""
+        """Return the project of an agent that enrolled, or in which a weft asks over REST; "" for everybody else."""
+        if api_role(connection.name):
+            return self._account(connection)
         bound = self._registry.enrolment(connection.name)
         if bound is None or self._keyring.project_public(bound.project) != connection.account:
             return ""

@@ -9,6 +9,7 @@ import msgspec
 
 from loominal.fabric.hub.access.fabric_records import Enrolment, Invitation, Machine
 from loominal.model.grant import Grant, Role
+from loominal.model.names import api_role
 
 
 class Standing(msgspec.Struct, frozen=True, kw_only=True):
@@ -79,3 +80,8 @@ class Caller(msgspec.Struct, frozen=True, kw_only=True):
     lease_token: int = 0
     answered: tuple[str, ...] = ()  # ops of the pages of messages that the process says have come
     limit_bytes: int = 0  # the longest answer wanted, already bounded by what the broker carries
+
+    @property
+    def over_rest(self) -> bool:
+        """Whether a weft asks for the holder of a bearer token: no agent, so it is not there, has no inbox and no handle."""
+        return bool(api_role(self.agent))

@@ -46,7 +46,7 @@ class Presence:
         self._since = time.monotonic() if since is None else since  # nothing was heard before
         self._processes: dict[str, Process] = {}
         self._online: set[str] = set()  # those whose going offline has not been reported
-        self.someone = Event()  # set while there are any
+        self.someone = Event()  # set while there are any, and until a round has looked at what `stir` told of
 
     def clear(self, since: float) -> None:
         """Forget everybody: the project was loaded anew at `since`."""
@@ -119,6 +119,10 @@ class Presence:
         """Give `agent` nothing new (or, not draining, do again); a new process starts undrained."""
         if process := self._processes.get(agent):
             process.draining = draining
+
+    def stir(self) -> None:
+        """Have the next round look: somebody who is no agent has changed something."""
+        self.someone.set()
 
     def renew(self, now: float) -> None:
         """Give everybody who was online the time to be heard again: this hub could not listen."""

@@ -29,7 +29,7 @@ from loominal.model.errors import (
 )
 from loominal.model.lifecycle import submitted
 from loominal.model.routing import exclusion, why_waiting
-from loominal.model.work import Status, Submission, WorkItem, done_op, fits
+from loominal.model.work import Notify, Status, Submission, WorkItem, done_op, fits
 
 MOST_CAPABILITIES = 32
 MOST_DEPENDENCIES = 100
@@ -140,7 +140,7 @@ def _submission(project: Project, caller: Caller, args: BroadcastWorkOffer) -> S
         preferred_agent_type=_type(args.preferred_agent_type),
         required_agent_type=_type(args.required_agent_type),
         assign_to=visible(project, caller, args.assign_to).id if args.assign_to else "",
-        notify=args.notify,
+        notify=Notify.NONE if caller.over_rest else args.notify,  # it has no inbox
         submitted_at=now,
     )
 
