@@ -15,6 +15,7 @@ import socket
 import ssl
 import sys
 from collections.abc import AsyncIterator
+from contextlib import AbstractAsyncContextManager
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -40,9 +41,10 @@ from loominal.fabric.runtime_file import (
 from loominal.model.errors import InvalidArgument, LoominalError
 from loominal.model.names import handle_like
 from loominal.weft.connections import HUB_NAME
-from loominal.weft.fabric import OpenFabric, OperatorFabric
 from loominal.weft.living import Living, living
 from loominal.weft.log_limit import LogLimit
+from loominal.weft.open_fabric import OpenFabric
+from loominal.weft.operator_fabric import OperatorFabric
 from loominal.weft.settings import Settings, broker_of
 from loominal.weft.supervised import ask_broker_restart, heal
 
@@ -124,17 +126,21 @@ async def _connected(settings: Settings, here: Living) -> AsyncIterator[tuple[Op
         return
     log.warning("open mode: nobody is authenticated, boundaries and users are on trust (%s)", shown_url(url))
     creds = settings.nats_creds
-    async with Broker.connect(
-        url,
-        name=HUB_NAME,
-        inbox=subjects.reply_prefix(HUB_NAME),
-        credential=(lambda: Credential.read(creds)) if creds else None,
-        user=settings.nats_user,
-        password=settings.nats_password,
-        tls=tls,
-        wait_seconds=0,
-    ) as broker:
-        yield OpenFabric(broker, url, settings.timings, here), Mode.OPEN, url
+
+    def connect(name: str) -> AbstractAsyncContextManager[Broker]:
+        return Broker.connect(
+            url,
+            name=name,
+            inbox=subjects.reply_prefix(name),
+            credential=(lambda: Credential.read(creds)) if creds else None,
+            user=settings.nats_user,
+            password=settings.nats_password,
+            tls=tls,
+            wait_seconds=0,
+        )
+
+    async with connect(HUB_NAME) as broker:
+        yield OpenFabric(broker, url, settings.timings, here, connect), Mode.OPEN, url
 
 
 def _keyring(home: Path, mode: Mode) -> Keyring:

@@ -83,5 +83,5 @@ class Caller(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def over_rest(self) -> bool:
-        """Whether a weft asks for the holder of a bearer token: no agent, so it is not there, has no inbox and no handle."""
+        """Whether a weft asks for the holder of a bearer token: no agent, so never there, without inbox and handle."""
         return bool(api_role(self.agent))
