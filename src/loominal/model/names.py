@@ -18,6 +18,8 @@ AGENT_ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")  # no handle
 API = "api_"  # before the role and name of a bearer token: whom a weft asks for over REST; no agent's id begins so
 TOKEN_NAME = re.compile(r"[a-z0-9-]{1,40}")
 API_CALLER = re.compile(rf"{API}(agent|operator|observer)_({TOKEN_NAME.pattern})")
+OWN_TOKEN = "local"  # the name of the bearer token that a fabric makes for its own user
+API_USERS = "api"  # behind the token's name and an @, where others have their machine's
 LABEL_CHARACTERS = 100  # capabilities, boundaries, agent types
 LONGEST_NORMALIZED = 4 * LABEL_CHARACTERS  # it takes time by the square of the marks: seconds for a long text
 TASK_ID_CHARACTERS = 256
@@ -84,10 +86,11 @@ def api_role(agent_id: str) -> str:
     return found[1] if found else ""
 
 
-def api_name(agent_id: str) -> str:
-    """Return the name of the bearer token of who asks over REST; "" if `agent_id` is another's."""
+def api_user(agent_id: str, owner: str) -> str:
+    """Return the user of who asks over REST: `owner` for the fabric's own bearer token, else one of the token's own."""
     found = API_CALLER.fullmatch(agent_id)
-    return found[2] if found else ""
+    name = found[2] if found else ""
+    return owner if name == OWN_TOKEN else f"{name}@{API_USERS}"
 
 
 def handle(text: str) -> str:

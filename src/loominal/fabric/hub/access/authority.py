@@ -1,15 +1,12 @@
-"""Who may do what: the fabric's own registry in memory and in its bucket.
+"""Who may do what: the fabric's own registry, asked by the dispatcher at every request and written by enrolment.
 
-Weft makes one for all its projects; enrolment writes it, the dispatcher asks it at every request.
+Weft makes one for all its projects.
 """
 
 from __future__ import annotations
 
-import logging
-from collections import defaultdict
 from collections.abc import Callable, Iterable
 from datetime import UTC, datetime, timedelta
-from typing import TypeVar
 
 import msgspec
 
@@ -18,29 +15,15 @@ from loominal.broker.accounts import Accounts
 from loominal.broker.bucket import Bucket, Deleted, Entry
 from loominal.broker.follower import Follower
 from loominal.broker.keyring import Keyring
-from loominal.fabric.hub.access.fabric_records import (
-    KINDS,
-    DueRecord,
-    Enrolment,
-    FabricRecord,
-    Invitation,
-    Machine,
-    ProjectRecord,
-    name_of,
-)
+from loominal.fabric.hub.access.fabric_book import TRIES, FabricBook, Kind
+from loominal.fabric.hub.access.fabric_records import DueRecord, Enrolment, Invitation, Machine, ProjectRecord
 from loominal.fabric.hub.caller import Standing
-from loominal.model.errors import BrokerUnavailable, Conflict, CorruptRecord, Forbidden, NotFound
-from loominal.model.grant import Grant, in_force, narrower, own_user_grant
-from loominal.model.names import PROJECT_NAME, shown
-from loominal.model.record import decode, encode
-
-log = logging.getLogger(__name__)
+from loominal.model.errors import Conflict, CorruptRecord, Forbidden, NotFound
+from loominal.model.grant import Grant, Role, in_force, narrower, own_user_grant
+from loominal.model.names import PROJECT_NAME, api_role, api_user, shown
 
 KEPT = timedelta(days=1)  # how long after its end an invitation is still told why it is refused
 CATCH_UP_SECONDS = 5.0  # with what other wefts write: milliseconds, unless the broker is ill
-TRIES = 5  # compare-and-set writes to one key before somebody else's pace is too much
-
-Kind = TypeVar("Kind", Machine, Invitation, Enrolment, ProjectRecord, DueRecord, Grant)
 
 
 class FabricRegistry:
@@ -53,16 +36,14 @@ class FabricRegistry:
     open_mode = False
 
     def __init__(self, bucket: Bucket, keyring: Keyring, accounts: Accounts, owner: str) -> None:
-        self.corrupt: dict[str, str] = {}  # key of a record that cannot be read -> why
-        self._bucket = bucket
+        self.book = FabricBook(bucket)
+        self.corrupt = self.book.corrupt  # key of a record that cannot be read -> why
         self._keyring = keyring
         self._accounts = accounts
         self._following: Follower | None = None
         self._own = own_user_grant(owner)
-        self._records: defaultdict[type[FabricRecord], dict[str, FabricRecord]] = defaultdict(dict)  # by kind and key
-        self._extras: dict[str, dict[str, msgspec.Raw]] = {}  # fields of later versions, written back
-        self._revisions: dict[str, int] = {}
         self._standings: dict[str, Standing] = {}  # made at the first question, forgotten at every change
+        self.book.on_change(self._standings.clear)
 
     def follower(self, replaced: Callable[[], None] = lambda: None) -> Follower:
         """Return what keeps the memory like the bucket; run it, and ask nothing before it has caught up.
@@ -74,7 +55,7 @@ class FabricRegistry:
             self.clear()
             replaced()
 
-        self._following = self._bucket.follow(self.apply, on_reset=forget)
+        self._following = self.book.bucket.follow(self.apply, on_reset=forget)
         return self._following
 
     async def catch_up(self) -> None:
@@ -84,42 +65,22 @@ class FabricRegistry:
 
     def clear(self) -> None:
         """Forget everything: the bucket was replaced."""
-        for memory in (self._records, self._extras, self._revisions, self._standings, self.corrupt):
-            memory.clear()
+        self.book.clear()
 
     def apply(self, change: Entry | Deleted) -> None:
         """Take a change of the bucket into memory; an older one than memory has changes nothing."""
-        key = change.key
-        if change.revision <= self._revisions.get(key, 0):
-            return
-        self._revisions[key] = change.revision
-        self._standings.clear()
-        self.corrupt.pop(key, None)
-        self._extras.pop(key, None)
-        token, _, name = key.partition(".")
-        kind = KINDS.get(token)
-        if kind is None:
-            return  # a later version's
-        self._records[kind].pop(key, None)
-        if isinstance(change, Deleted):
-            return
-        try:
-            stored = decode(kind, change.value)
-            if name_of(stored.value) != name:
-                raise CorruptRecord(f"it is the record of {shown(name_of(stored.value))}")
-        except CorruptRecord as error:
-            self.corrupt[key] = error.message
-            log.error("%s in the fabric's registry cannot be read and is passed over: %s", key, error.message)
-            return
-        self._records[kind][key], self._extras[key] = stored.value, stored.extra
+        self.book.apply(change)
 
     # what there is
 
     def standing(self, project: str, agent: str) -> Standing | None:
         """Return the standing of `agent` in `project`.
 
-        None if it never enrolled there or was cut off, and while no grant lets its user in.
+        None if it never enrolled there or was cut off, and while no grant lets its user in. Who asks over REST has the
+        role that its id tells, and no grants: only wefts can publish under such an id, and they check the bearer token.
         """
+        if role := api_role(agent):
+            return Standing(agent=agent, user=api_user(agent, self._own.user), role=Role(role), grants=())
         bound = self.enrolment(agent)
         if bound is None or bound.project != project:
             return None
@@ -136,51 +97,51 @@ class FabricRegistry:
 
     def machine(self, name: str) -> Machine | None:
         """Return a machine, also one that was revoked."""
-        return self._get(Machine, f"machine.{name}")
+        return self.book.get(Machine, f"machine.{name}")
 
     def machines(self) -> list[Machine]:
         """Return every machine, also those that were revoked, by name."""
-        return self._all(Machine)
+        return self.book.all(Machine)
 
     def invitation(self, invitation_id: str) -> Invitation | None:
         """Return an invitation, also one that was spent or is over."""
-        return self._get(Invitation, f"invitation.{invitation_id}")
+        return self.book.get(Invitation, f"invitation.{invitation_id}")
 
     async def find_invitation(self, invitation_id: str) -> Invitation | None:
         """Return an invitation as `invitation`, also one that another weft has stored only now."""
         if self.invitation(invitation_id) is None:
-            await self._read(f"invitation.{invitation_id}")
+            await self.book.read(f"invitation.{invitation_id}")
         return self.invitation(invitation_id)
 
     def invitations(self) -> list[Invitation]:
         """Return every invitation, by id."""
-        return self._all(Invitation)
+        return self.book.all(Invitation)
 
     def enrolment(self, agent: str) -> Enrolment | None:
         """Return how `agent` enrolled, also if it was cut off since."""
-        return self._get(Enrolment, f"agent.{agent}")
+        return self.book.get(Enrolment, f"agent.{agent}")
 
     def project(self, project: str) -> ProjectRecord | None:
         """Return what is known of a project."""
-        return self._get(ProjectRecord, f"project.{project}")
+        return self.book.get(ProjectRecord, f"project.{project}")
 
     def projects(self) -> list[ProjectRecord]:
         """Return every project whose record can be read, by id."""
-        return self._all(ProjectRecord)
+        return self.book.all(ProjectRecord)
 
     def project_ids(self) -> list[str]:
         """Return the id of every project, in order; one whose own record cannot be read is known by its agents."""
         known = {record.id for record in self.projects()}
-        spoilt = {agent.project for agent in self._all(Enrolment) if f"project.{agent.project}" in self.corrupt}
+        spoilt = {agent.project for agent in self.book.all(Enrolment) if f"project.{agent.project}" in self.corrupt}
         return sorted(name for name in known | spoilt if PROJECT_NAME.fullmatch(name))
 
     def grants(self, project: str) -> list[Grant]:
         """Return the grants that concern `project`, the one of the fabric's own user first."""
-        return [self._own, *(grant for grant in self._all(Grant) if _concerns(grant, project))]
+        return [self._own, *(grant for grant in self.book.all(Grant) if _concerns(grant, project))]
 
     def grants_of_machine(self, machine: str) -> list[Grant]:
         """Return the grants that hold on this machine alone."""
-        return [grant for grant in self._all(Grant) if grant.machine == machine]
+        return [grant for grant in self.book.all(Grant) if grant.machine == machine]
 
     def revocations(self, project: str) -> dict[str, int]:
         """Return the keys that are cut off from the account of `project` (or `subjects.FABRIC`), with Unix seconds."""
@@ -188,7 +149,7 @@ class FabricRegistry:
         if project == subjects.FABRIC:
             gone = ((machine.key, machines.get(machine.name)) for machine in self.machines() if machine.key)
         else:
-            agents = (agent for agent in self._all(Enrolment) if agent.project == project)
+            agents = (agent for agent in self.book.all(Enrolment) if agent.project == project)
             gone = ((agent.key, agent.revoked_at or machines.get(agent.machine)) for agent in agents)
         return {key: int(at.timestamp()) for key, at in gone if at is not None}
 
@@ -200,12 +161,12 @@ class FabricRegistry:
         A record that cannot be read is replaced: whoever calls vouches for the machine.
         """
         if self.machine(machine.name) is None:
-            await self._create(f"machine.{machine.name}", machine)
+            await self.book.create(f"machine.{machine.name}", machine)
 
     async def add_project(self, project: str, title: str, now: datetime) -> None:
         """Remember a project; one that is known keeps its title."""
         if self.project(project) is None:
-            await self._create(f"project.{project}", ProjectRecord(id=project, title=title, created_at=now))
+            await self.book.create(f"project.{project}", ProjectRecord(id=project, title=title, created_at=now))
 
     async def enrol(self, wanted: Enrolment) -> Enrolment:
         """Return the enrolment of an agent id: `wanted` if it is the first.
@@ -219,7 +180,7 @@ class FabricRegistry:
                 "an operator of the fabric can grant it: `loominal grant`",
             )
         if (bound := self.enrolment(wanted.agent)) is None and f"agent.{wanted.agent}" not in self.corrupt:
-            await self._create(f"agent.{wanted.agent}", wanted)
+            await self.book.create(f"agent.{wanted.agent}", wanted)
             bound = self.enrolment(wanted.agent)
         if bound is None:
             raise CorruptRecord(f"the enrolment of agent {wanted.agent} cannot be read", "use another agent id")
@@ -232,14 +193,15 @@ class FabricRegistry:
         if bound.user != wanted.user:
             raise Forbidden(f"agent {bound.agent} belongs to another user")
         if bound.role is not wanted.role:
-            key = f"agent.{bound.agent}"
-            bound = msgspec.structs.replace(bound, role=wanted.role)
-            await self._write(key, encode(bound, self._extras.get(key)), self._revisions[key])
+            changed = await self.change(
+                f"agent.{bound.agent}", Enrolment, lambda it: msgspec.structs.replace(it, role=wanted.role)
+            )
+            bound = changed or bound
         return bound
 
     async def grant(self, grant: Grant) -> None:
         """Store a grant; it holds at once."""
-        await self._create(f"grant.{grant.id}", grant)
+        await self.book.create(f"grant.{grant.id}", grant)
 
     async def revoke_grant(self, grant_id: str) -> Grant:
         """Take a grant back and return it. Raises: NotFound, Forbidden for that of the fabric's own user."""
@@ -247,15 +209,14 @@ class FabricRegistry:
             raise Forbidden("the grant of the fabric's own user cannot be taken back")
         key = f"grant.{grant_id}"
         for _ in range(TRIES):
-            grant = self._get(Grant, key)
+            grant = self.book.get(Grant, key)
             if grant is None:
                 break
             try:
-                revision = await self._bucket.delete(key, revision=self._revisions[key])
+                await self.book.remove(key)
             except Conflict:
-                await self._read(key)
+                await self.book.read(key)
                 continue
-            self.apply(Deleted(key=key, revision=revision))
             return grant
         raise NotFound(f"there is no grant {grant_id!r}", "list_grants shows them")
 
@@ -272,7 +233,7 @@ class FabricRegistry:
 
     async def invite(self, invitation: Invitation) -> str:
         """Store an invitation, if it is the first of its id, and return the JWT with which its holder may join."""
-        await self._create(f"invitation.{invitation.id}", invitation)
+        await self.book.create(f"invitation.{invitation.id}", invitation)
         stored = self.invitation(invitation.id)
         if stored is None:
             raise CorruptRecord(f"invitation {invitation.id} cannot be read", "invite again")
@@ -290,36 +251,23 @@ class FabricRegistry:
         await self.change(
             f"machine.{name}", Machine, lambda it: it if it.revoked_at else msgspec.structs.replace(it, revoked_at=now)
         )
-        agents = [agent for agent in self._all(Enrolment) if agent.machine == name]
+        agents = [agent for agent in self.book.all(Enrolment) if agent.machine == name]
         for account in (subjects.FABRIC, *sorted({agent.project for agent in agents})):
             await self.push_account(account)
         return agents
 
     async def change(self, key: str, kind: type[Kind], change: Callable[[Kind], Kind]) -> Kind | None:
-        """Return the record at `key` after `change`, which is asked again when somebody wrote first; None without one.
-
-        Raises: what `change` raises, and then nothing is written.
-        """
-        for _ in range(TRIES):
-            stored = self._get(kind, key)
-            if stored is None or (changed := change(stored)) == stored:
-                return stored
-            try:
-                await self._write(key, encode(changed, self._extras.get(key)), self._revisions[key])
-            except Conflict:
-                await self._read(key)
-                continue
-            return changed
-        raise BrokerUnavailable(f"{key} changes faster than it can be written")
+        """Return the record at `key` after `change`: see `FabricBook.change`."""
+        return await self.book.change(key, kind, change)
 
     def due_at(self, project: str) -> datetime | None:
         """Return when `project` must be loaded if it is not."""
-        record = self._get(DueRecord, subjects.due_key(project))
+        record = self.book.get(DueRecord, subjects.due_key(project))
         return record.at if record else None
 
     def due(self, now: datetime) -> list[DueRecord]:
         """Return the projects whose time has come."""
-        return [record for record in self._all(DueRecord) if record.at <= now]
+        return [record for record in self.book.all(DueRecord) if record.at <= now]
 
     async def set_due(self, project: str, at: datetime | None) -> None:
         """Write down when `project` must be loaded; None: there is no such time. Raises: Conflict, BrokerUnavailable.
@@ -328,11 +276,9 @@ class FabricRegistry:
         """
         key = subjects.due_key(project)
         if at is not None:
-            value = encode(DueRecord(project=project, at=at))
-            revision = await self._bucket.put(key, value)
-            self.apply(Entry(key=key, value=value, revision=revision))
-        elif self._get(DueRecord, key) is not None:
-            self.apply(Deleted(key=key, revision=await self._bucket.delete(key, revision=self._revisions[key])))
+            await self.book.put(key, DueRecord(project=project, at=at))
+        elif self.book.get(DueRecord, key) is not None:
+            await self.book.remove(key)
 
     async def push_account(self, project: str) -> None:
         """Make the broker know the account of `project`, and who is cut off from it. Raises: BrokerUnavailable.
@@ -368,29 +314,6 @@ class FabricRegistry:
     def _let_in(self, grants: Iterable[Grant], project: str) -> bool:
         now = datetime.now(UTC)
         return any(in_force(grant, project=project, now=now) for grant in grants)
-
-    async def _create(self, key: str, record: FabricRecord) -> None:
-        """Write a record unless its key has one that can be read; memory then has what the bucket has."""
-        try:
-            await self._write(key, encode(record), self._revisions[key] if key in self.corrupt else 0)
-        except Conflict:
-            await self._read(key)
-
-    async def _write(self, key: str, value: bytes, revision: int) -> None:
-        new = await self._bucket.write(key, value, revision=revision)
-        self.apply(Entry(key=key, value=value, revision=new))
-
-    async def _read(self, key: str) -> None:
-        entry = await self._bucket.get(key)
-        if entry is not None:
-            self.apply(entry)
-
-    def _get(self, kind: type[Kind], key: str) -> Kind | None:
-        record = self._records[kind].get(key)
-        return record if isinstance(record, kind) else None
-
-    def _all(self, kind: type[Kind]) -> list[Kind]:
-        return [record for _, record in sorted(self._records[kind].items()) if isinstance(record, kind)]
 
 
 def _concerns(grant: Grant, project: str) -> bool:

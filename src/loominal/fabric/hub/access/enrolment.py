@@ -21,7 +21,7 @@ from loominal.fabric.hub.access.joining import admit, admit_agent
 from loominal.fabric.invitation import Admitted, Join
 from loominal.fabric.protocol import PROTO, PROTO_MIN, Answer, arguments, encode, encode_answer
 from loominal.model.errors import Busy, Forbidden, Internal, InvalidArgument, LoominalError, UpgradeNeeded
-from loominal.model.names import project_name, shown, subject_token
+from loominal.model.names import API, project_name, shown, subject_token
 
 IN_FLIGHT = 50  # enrolments at once; each is a few writes and, for a new project, an account
 OF_ONE_MACHINE = 20  # of them: one that floods leaves room for the others
@@ -138,6 +138,8 @@ class Enrolments:
 def _checked(asked: Enrol) -> Enrol:
     """Return a request whose every field is what it must be. Raises: InvalidArgument, UpgradeNeeded."""
     _check_proto(asked.proto)
+    if asked.agent.startswith(API):
+        raise Forbidden("agent ids of this form are those of bearer tokens: nobody enrols as one")
     try:
         canonical = str(uuid.UUID(subject_token(asked.agent, "agent")))
     except ValueError:

@@ -84,7 +84,20 @@ class DueRecord(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     at: Instant
 
 
-FabricRecord = Machine | Invitation | Enrolment | ProjectRecord | DueRecord | Grant
+class Bearer(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """A bearer token for the HTTP interface; of the token itself only the hash is kept."""
+
+    v: int = version(1)
+    name: str
+    sha256: str  # of the token's text, in hex
+    role: Role
+    projects: tuple[str, ...] = ()  # none: every one
+    created_at: Instant
+    expires_at: Instant
+    revoked_at: Instant | None = None
+
+
+FabricRecord = Machine | Invitation | Enrolment | ProjectRecord | DueRecord | Grant | Bearer
 KINDS: dict[str, type[FabricRecord]] = {
     "machine": Machine,
     "invitation": Invitation,
@@ -92,13 +105,14 @@ KINDS: dict[str, type[FabricRecord]] = {
     "project": ProjectRecord,
     "due": DueRecord,
     "grant": Grant,
+    "bearer": Bearer,
 }  # first token of the key -> what is stored there
 
 
 def name_of(record: FabricRecord) -> str:
     """Return what stands behind the kind in the record's key."""
     match record:
-        case Machine():
+        case Machine() | Bearer():
             return record.name
         case Enrolment():
             return record.agent

@@ -8,7 +8,7 @@ from loominal.fabric.hub.access.fabric_records import Enrolment, Invitation, Mac
 from loominal.fabric.hub.caller import Standing
 from loominal.model.errors import Forbidden
 from loominal.model.grant import Grant, Role
-from loominal.model.names import SUBJECT_TOKEN
+from loominal.model.names import SUBJECT_TOKEN, api_role, api_user
 
 OPEN_HINT = "in open mode the broker tells nobody apart; grants come from weft's own file alone"
 
@@ -19,9 +19,14 @@ class OpenAuthority:
     open_mode = True
 
     def standing(self, project: str, agent: str) -> Standing | None:
-        """Return the standing of `agent`; None only for what cannot be an agent id."""
+        """Return the standing of `agent`; None only for what cannot be an agent id.
+
+        Who asks over REST has the role that its id tells, and no grants, as in a fabric of ours.
+        """
         if not SUBJECT_TOKEN.fullmatch(agent):
             return None
+        if role := api_role(agent):
+            return Standing(agent=agent, user=api_user(agent, ""), role=Role(role), grants=())
         return Standing(agent=agent, user="", role=Role.AGENT, grants=tuple(self.grants(project)))
 
     def is_cut_off(self, agent: str) -> bool:  # noqa: ARG002 - the protocol's
