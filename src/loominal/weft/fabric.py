@@ -14,6 +14,7 @@ from typing import Protocol
 
 from loominal.broker.connection import Broker
 from loominal.fabric.hub.access.authority import FabricRegistry
+from loominal.fabric.hub.access.bearers import Bearers
 from loominal.fabric.hub.lead.membership import Membership
 from loominal.fabric.hub.timings import Timings
 from loominal.model.errors import LoominalError
@@ -41,6 +42,12 @@ class Fabric(Protocol):
 
     def wefts(self) -> list[str]:
         """Return the wefts that are alive and stay."""
+
+    def bearers(self) -> Bearers | None:
+        """Return the bearer tokens that the registry keeps; None in open mode.
+
+        Raises: BrokerUnavailable while it is not read.
+        """
 
     async def open_project(self, project: str, *, meant: bool) -> bool:
         """Return whether there is that project, and have it served; one that is `meant` is made if it is not there.

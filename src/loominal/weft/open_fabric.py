@@ -61,6 +61,9 @@ class OpenFabric:
         """Return the wefts that are alive and stay."""
         return self._members.weft_ids
 
+    def bearers(self) -> None:
+        """Return None: in open mode weft's own file alone names bearer tokens."""
+
     async def leave(self, seconds: float) -> None:
         """Hand every project on, for at most `seconds`."""
         await leave(self._members, self._projects, seconds)

@@ -21,6 +21,7 @@ from loominal.broker.credentials import Credential
 from loominal.broker.follower import Follower
 from loominal.broker.keyring import Keyring
 from loominal.fabric.hub.access.authority import FabricRegistry
+from loominal.fabric.hub.access.bearers import Bearers
 from loominal.fabric.hub.access.enrolment import Enrolments
 from loominal.fabric.hub.access.fabric_records import Machine
 from loominal.fabric.hub.lead.membership import Membership
@@ -72,6 +73,7 @@ class OperatorFabric:
         self.failures: Counter[str] = Counter()  # of duties, by name
         self._broker: Broker | None = None
         self._registry: FabricRegistry | None = None
+        self._bearers: Bearers | None = None
         self._projects: Projects | None = None  # None until the registry is read
         self._quorum: Quorum | None = None
         self._members: Membership | None = None
@@ -94,6 +96,12 @@ class OperatorFabric:
     def wefts(self) -> list[str]:
         """Return the wefts that are alive and stay."""
         return self._members.weft_ids if self._members else []
+
+    def bearers(self) -> Bearers:
+        """Return the bearer tokens that the registry keeps. Raises: BrokerUnavailable while it is not read."""
+        if self._bearers is None:
+            raise BrokerUnavailable("the fabric's registry is not read yet")
+        return self._bearers
 
     async def leave(self, seconds: float) -> None:
         """Hand every project on, for at most `seconds`."""
@@ -134,7 +142,7 @@ class OperatorFabric:
             with contextlib.suppress(BrokerUnavailable):
                 await broker.wait_up(READ_SECONDS)  # a try that fails is followed by a pause
             await self._open(bucket, registry, follower)
-            self._registry = registry
+            self._registry, self._bearers = registry, Bearers(registry.book)
             group.create_task(self._reopen(bucket, registry, follower, lost), name="registry anew")
             group.create_task(self._keep_accounts(system, accounts, registry), name="accounts")
             await members.joined()

@@ -43,7 +43,7 @@ class FabricRegistry:
         self._following: Follower | None = None
         self._own = own_user_grant(owner)
         self._standings: dict[str, Standing] = {}  # made at the first question, forgotten at every change
-        self.book.on_change(self._standings.clear)
+        self.book.on_change(lambda _: self._standings.clear())
 
     def follower(self, replaced: Callable[[], None] = lambda: None) -> Follower:
         """Return what keeps the memory like the bucket; run it, and ask nothing before it has caught up.

@@ -15,6 +15,8 @@ from loominal.fabric.hub.access.fabric_records import Bearer
 from loominal.model.errors import CorruptRecord, Duplicate, InvalidArgument, NotFound
 from loominal.model.names import OWN_TOKEN, shown, token_name
 
+KEYS = "bearer."  # what is before the name
+
 
 class Bearers:
     """Bearer tokens by name and by the hash of their text; memory is the book's."""
@@ -23,7 +25,7 @@ class Bearers:
         self._book = book
         self._by_hash: dict[str, Bearer] | None = None  # None: to be made at the next question
         self._changed = asyncio.Event()  # replaced at every change
-        book.on_change(self._forget)
+        book.on_change(self._heed)
 
     def all(self) -> list[Bearer]:
         """Return every bearer token, also those that are not good any more, by name."""
@@ -37,7 +39,7 @@ class Bearers:
         return found if found is not None and is_good(found, datetime.now(UTC)) else None
 
     async def changed(self) -> None:
-        """Return at the next change in the fabric's registry."""
+        """Return at the next change of any of them."""
         await self._changed.wait()
 
     async def create(self, bearer: Bearer) -> None:
@@ -67,10 +69,11 @@ class Bearers:
             raise NotFound(f"there is no bearer token {shown(name)}", "`weft token list` shows them")
         return revoked
 
-    def _forget(self) -> None:
-        self._by_hash = None
-        self._changed.set()
-        self._changed = asyncio.Event()
+    def _heed(self, key: str) -> None:
+        if not key or key.startswith(KEYS):
+            self._by_hash = None
+            self._changed.set()
+            self._changed = asyncio.Event()
 
 
 def is_good(bearer: Bearer, now: datetime) -> bool:
@@ -79,4 +82,4 @@ def is_good(bearer: Bearer, now: datetime) -> bool:
 
 
 def _key(name: str) -> str:
-    return f"bearer.{token_name(name)}"
+    return KEYS + token_name(name)

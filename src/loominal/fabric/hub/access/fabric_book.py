@@ -48,24 +48,24 @@ class FabricBook:
         self._records: defaultdict[type[FabricRecord], dict[str, FabricRecord]] = defaultdict(dict)  # by kind and key
         self._extras: dict[str, dict[str, msgspec.Raw]] = {}  # fields of later versions, written back
         self._revisions: dict[str, int] = {}
-        self._told: list[Callable[[], None]] = []
+        self._told: list[Callable[[str], None]] = []
 
-    def on_change(self, tell: Callable[[], None]) -> None:
-        """Have `tell` called whenever something changed."""
+    def on_change(self, tell: Callable[[str], None]) -> None:
+        """Have `tell` called with each key that changed; "" when all was forgotten."""
         self._told.append(tell)
 
     def clear(self) -> None:
         """Forget everything: the bucket was replaced."""
         for memory in (self._records, self._extras, self._revisions, self.corrupt):
             memory.clear()
-        self._tell()
+        self._tell("")
 
     def apply(self, change: Entry | Deleted) -> None:
         """Take a change of the bucket into memory; an older one than memory has changes nothing."""
         if change.revision > self._revisions.get(change.key, 0):
             self._revisions[change.key] = change.revision
             self._take(change)
-            self._tell()
+            self._tell(change.key)
 
     def get(self, kind: type[Kind], key: str) -> Kind | None:
         """Return the record at `key`; None if there is none that can be read."""
@@ -140,6 +140,6 @@ class FabricBook:
             return
         self._records[kind][key], self._extras[key] = stored.value, stored.extra
 
-    def _tell(self) -> None:
+    def _tell(self, key: str) -> None:
         for tell in self._told:
-            tell()
+            tell(key)
