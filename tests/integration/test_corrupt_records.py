@@ -68,14 +68,13 @@ async def spoil_project(broker: Broker, project: str, agent: str, item: str) -> 
             for garbage in GARBAGE:
                 await Log(broker, stream).append(subject, garbage)
     bucket = Bucket(broker, subjects.registry_bucket(project))
-    keys = ["policy", "format", "agent.x", "handle.odd", "chan.odd", f"in.{agent}", f"agent.{agent}"]
+    keys = ["format", "agent.x", "handle.odd", "chan.odd", f"in.{agent}", f"agent.{agent}"]
     for key in (*keys, "later.thing", "later"):
         before = await bucket.get(key)
         await bucket.write(key, b'{"v":', revision=before.revision if before else 0)
     return [
         subjects.item(project, item),
         subjects.item(project, "w_never"),
-        "policy",
         "agent.x",
         "handle.odd",
         "chan.odd",

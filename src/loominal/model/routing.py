@@ -10,7 +10,7 @@ import msgspec
 
 from loominal.model.agent import AgentStatus
 from loominal.model.grant import Grant, allows
-from loominal.model.policy import Policy, Rule
+from loominal.model.policy import MENDING, Policy, Rule
 from loominal.model.times import Instant, rfc3339
 from loominal.model.work import Status, WorkItem, status_at
 
@@ -95,7 +95,6 @@ def exclusion(
 
 def barred(route: Route, agent: Candidate, policy: Policy, project: str, now: Instant) -> Reason | None:
     """Return the first rule by which `agent` may not take work of `route`, however long it waits; room is not asked."""
-    rule = policy.boundaries.get(route.boundary)
     missing = route.capabilities - agent.capabilities
     if route.assign_to and route.assign_to != agent.id:
         return Reason(Exclusion.ASSIGNED, "not the agent it is assigned to")
@@ -103,7 +102,10 @@ def barred(route: Route, agent: Candidate, policy: Policy, project: str, now: In
         return Reason(Exclusion.STATUS, "draining" if agent.draining else "offline")
     if not _granted(route, agent, project, now):
         return Reason(Exclusion.GRANT, f"not granted {route.boundary!r} work of this kind")
-    if rule is None or (rule.agent_types and agent.agent_type not in rule.agent_types):
+    if refused := policy.refuses(route.boundary):
+        return Reason(Exclusion.POLICY, f"shut out: {refused}")
+    types = policy.boundaries[route.boundary].agent_types
+    if types and agent.agent_type not in types:
         return Reason(Exclusion.POLICY, f"of a type that the policy does not let take {route.boundary!r} work")
     if route.boundary not in agent.boundaries:
         return Reason(Exclusion.BOUNDARY, f"not registered for the boundary {route.boundary!r}")
@@ -148,6 +150,8 @@ def why_waiting(item: WorkItem, agents: Collection[Candidate], policy: Policy, p
 
 
 def _why_ready(item: WorkItem, agents: Collection[Candidate], policy: Policy, project: str, now: Instant) -> str:
+    if refused := policy.refuses(item.boundary):
+        return f"Nobody may take it: {refused}; {MENDING}."
     reasons = [exclusion(item, agent, policy, project, now, agents) for agent in agents]
     eligible = reasons.count(None)
     if eligible:

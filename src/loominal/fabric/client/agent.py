@@ -21,6 +21,7 @@ from loominal.fabric.client.calls import (
     EventCalls,
     IdentityCalls,
     InboxCalls,
+    PolicyCalls,
     RegistryCalls,
     WorkCalls,
 )
@@ -75,6 +76,7 @@ class Agent(
     WorkCalls,
     DeadLetterCalls,
     EventCalls,
+    PolicyCalls,
     AccessCalls,
 ):
     """One agent, made by `connect`. Its claims are renewed by heartbeats for as long as the `async with` block runs."""

@@ -21,6 +21,7 @@ from loominal.fabric.client.calls import (
     EventCalls,
     IdentityCalls,
     InboxCalls,
+    PolicyCalls,
     RegistryCalls,
     WorkCalls,
 )
@@ -60,7 +61,15 @@ class Asked(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
 
 
 class Attached(
-    IdentityCalls, ChannelCalls, RegistryCalls, InboxCalls, WorkCalls, DeadLetterCalls, EventCalls, AccessCalls
+    IdentityCalls,
+    ChannelCalls,
+    RegistryCalls,
+    InboxCalls,
+    WorkCalls,
+    DeadLetterCalls,
+    EventCalls,
+    PolicyCalls,
+    AccessCalls,
 ):
     """An agent whose own process is another one: reads, writes, reports and ends its work, and holds nothing."""
 

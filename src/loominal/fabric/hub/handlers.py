@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from loominal.fabric.hub import ops_policy
 from loominal.fabric.hub.access import ops_access, ops_machines
 from loominal.fabric.hub.agents import ops_identity, ops_registry
 from loominal.fabric.hub.project import Handler
@@ -40,6 +41,8 @@ HANDLERS: dict[str, Handler] = {
         dead_letters.retry_dead_letter_item,
         dead_letters.discard_dead_letter_item,
         ops_events.wait_for_events,
+        ops_policy.get_policy,
+        ops_policy.set_policy,
         ops_access.grant_access,
         ops_access.list_grants,
         ops_access.revoke_grant,

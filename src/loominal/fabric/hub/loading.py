@@ -10,6 +10,7 @@ from loominal.broker.bucket import Deleted, Entry
 from loominal.broker.event import Event
 from loominal.broker.follower import Follower
 from loominal.broker.log import Log, Record
+from loominal.fabric.hub import ops_policy
 from loominal.fabric.hub.agents import records as agents_records
 from loominal.fabric.hub.project import Project
 from loominal.fabric.hub.work.collecting import clear
@@ -17,7 +18,6 @@ from loominal.fabric.hub.work.moving import follow
 from loominal.fabric.hub.work.submitting import start
 from loominal.model import record as records
 from loominal.model.errors import CorruptRecord
-from loominal.model.policy import Policy
 from loominal.model.work import Submission
 
 CATCH_UP_SECONDS = 10.0  # with what was stored while the lead changed hands: milliseconds, unless the broker is ill
@@ -106,8 +106,8 @@ class Loading:
                 project.channels.apply_entry(change)
             elif kind == "in":
                 project.inboxes.apply_entry(change)
-            elif kind == "policy" and isinstance(change, Entry):
-                project.policy = records.decode(Policy, change.value).value
+            elif kind == ops_policy.POLICY:
+                ops_policy.remember(project, change)
         except CorruptRecord as error:
             project.note_corrupt(change.key, error)
 

@@ -6,6 +6,8 @@ import logging
 from collections.abc import Awaitable, Callable
 from typing import Any
 
+import msgspec
+
 from loominal.broker import subjects
 from loominal.broker.bucket import Bucket
 from loominal.broker.connection import Broker
@@ -51,6 +53,7 @@ class Project:
         timings: Timings,
         members: Members,
         fullness: Fullness | None = None,
+        default_policy: Policy | None = None,
     ) -> None:
         self.id = project_id
         self.title = title or project_id
@@ -66,7 +69,11 @@ class Project:
         self.event_log = Log(broker, subjects.events_stream(project_id))
         self.bucket = Bucket(broker, subjects.registry_bucket(project_id))
         self.leadership = Leadership(members)
-        self.policy: Policy = OPEN_POLICY if authority.open_mode else DEFAULT_POLICY
+        # what holds while nobody has set a policy, and in open mode always
+        self.default_policy = default_policy or (OPEN_POLICY if authority.open_mode else DEFAULT_POLICY)
+        self.policy = self.default_policy
+        self.policy_revision = 0  # of its key in the bucket, also when that cannot be read
+        self.policy_extra: dict[str, msgspec.Raw] = {}  # its fields of a later version
         self.agents = Agents()
         self.presence = Presence()
         self.channels = ChannelIndex(self.wakes)

@@ -8,6 +8,7 @@ from loominal.fabric.client.calls.dead_letters import DeadLetterCalls
 from loominal.fabric.client.calls.events import EventCalls
 from loominal.fabric.client.calls.identity import IdentityCalls
 from loominal.fabric.client.calls.inbox import InboxCalls
+from loominal.fabric.client.calls.policy import PolicyCalls
 from loominal.fabric.client.calls.registry import RegistryCalls
 from loominal.fabric.client.calls.work import WorkCalls
 
@@ -18,6 +19,7 @@ __all__ = [
     "EventCalls",
     "IdentityCalls",
     "InboxCalls",
+    "PolicyCalls",
     "RegistryCalls",
     "WorkCalls",
 ]

@@ -9,7 +9,7 @@ from msgspec.structs import replace
 
 from loominal.broker import subjects
 from loominal.broker.bucket import Deleted, Entry
-from loominal.fabric.hub.agents.registry import agent_key
+from loominal.fabric.hub.agents.registry import AGENT, agent_key
 from loominal.fabric.hub.agents.visibility import user_of
 from loominal.model.agent import AgentRecord
 from loominal.model.errors import BrokerUnavailable, Conflict, CorruptRecord
@@ -75,6 +75,9 @@ def remember(project: Project, change: Entry | Deleted) -> None:
     """Take a change of the bucket into memory; one that cannot be read is noted and passed over."""
     subject = subjects.bucket_subject(subjects.registry_bucket(project.id), change.key)
     project.online = None
+    kind, _, name = change.key.partition(".")
+    if kind == AGENT:
+        project.polls.room(name)  # it may be registered for more
     project.corrupt.pop(subject, None)
     try:
         project.agents.apply(change)

@@ -48,9 +48,14 @@ class Polls:
         return agent in self._parked
 
     def room(self, agent: str) -> None:
-        """Let `agent` look: it holds less than before."""
+        """Let `agent` look: it holds less than before, or is registered otherwise."""
         if agent in self._parked:
             self._parked[agent].look.set()
+
+    def look_all(self) -> None:
+        """Let everybody look: who may take what has changed."""
+        for poll in self._parked.values():
+            poll.look.set()
 
     def __iter__(self) -> Iterator[Poll]:
         return iter(list(self._parked.values()))
