@@ -96,7 +96,7 @@ async def run(settings: Settings) -> None:
             async with _fabric(settings) as (fabric, mode, url), asyncio.TaskGroup() as group:
                 group.create_task(_stop_on_signal(fabric), name="stop")
                 group.create_task(fabric.serve(), name="fabric")
-                group.create_task(_serve_http(settings, listening, fabric, mode, url), name="http")
+                group.create_task(_serve_http(settings, listening, fabric, mode, url, group), name="http")
                 if settings.supervisor_pid is not None:
                     group.create_task(heal(settings.supervisor_pid, settings.home), name="heal")
     except* Stop:
@@ -171,15 +171,23 @@ def _tls(settings: Settings, runtime: Runtime | None) -> ssl.SSLContext | None:
 
 
 async def _serve_http(
-    settings: Settings, listening: socket.socket, fabric: OperatorFabric | OpenFabric, mode: Mode, url: str
+    settings: Settings,
+    listening: socket.socket,
+    fabric: OperatorFabric | OpenFabric,
+    mode: Mode,
+    url: str,
+    group: asyncio.TaskGroup,
 ) -> None:
     """Serve HTTP until cancelled, and say in the runtime file where."""
     from loominal.weft.api.app import application  # litestar and uvicorn load while the broker connects
+    from loominal.weft.api.desk import Desk
     from loominal.weft.api.server import http_server, url_of
+    from loominal.weft.api.tokens import Tokens
 
     token_file = settings.home / "api.token"
     create_secret(token_file, secrets.token_urlsafe(32))
-    server = http_server(application(fabric, (read_secret(token_file) or "").strip()))
+    tokens = Tokens((read_secret(token_file) or "").strip())
+    server = http_server(application(fabric, Desk(fabric.connect_as, group), tokens, settings.project))
     api_url = url_of(listening)
     ca = str(settings.nats_ca.absolute()) if settings.nats_ca else ""
     started = Runtime(mode=mode, url=url, started_at=datetime.now(UTC), version=loominal.__version__, ca=ca)

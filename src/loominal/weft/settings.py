@@ -12,7 +12,7 @@ from loominal.fabric.hub.timings import Timings
 from loominal.fabric.runtime_file import Mode, Runtime
 from loominal.fabric.state_directory import home_directory
 from loominal.model.errors import InvalidArgument
-from loominal.model.names import SUBJECT_TOKEN
+from loominal.model.names import PROJECT_NAME, SUBJECT_TOKEN
 
 API_HOST = "127.0.0.1"
 API_PORT = 4280
@@ -32,6 +32,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     weft_id: str = ""  # LOOMINAL_WEFT_ID: what other wefts and the logs call this process; one of its own by default
     api_host: str = API_HOST  # API_HOST
     api_port: int | None = None  # API_PORT; None: 4280 or the next free one
+    project: str = ""  # LOOMINAL_PROJECT_ID: meant where neither a request nor its bearer token names one
     log_level: str = "INFO"  # LOG_LEVEL
     timings: Timings = Timings()  # LOOMINAL_TIMINGS_SCALE: factor to all of them, for tests and the demo
     supervisor_pid: int | None = None  # LOOMINAL_SUPERVISOR: the process that `loominal up` started and that started us
@@ -49,6 +50,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         weft_id = environ.get("LOOMINAL_WEFT_ID") or f"weft-{secrets.token_hex(6)}"
         if not SUBJECT_TOKEN.fullmatch(weft_id):
             problems.append(f"LOOMINAL_WEFT_ID={weft_id!r} must be 1-64 letters, digits, '_' or '-'")
+        project = environ.get("LOOMINAL_PROJECT_ID", "")
+        if project and not PROJECT_NAME.fullmatch(project):
+            problems.append(f"LOOMINAL_PROJECT_ID={project!r} must be 1-63 of a-z, 0-9 and '-'")
         mode = environ.get("LOOMINAL_MODE", "")
         if mode not in ("", Mode.EXTERNAL, Mode.OPEN):
             problems.append(f"LOOMINAL_MODE={mode!r} must be {Mode.EXTERNAL} or {Mode.OPEN}")
@@ -67,6 +71,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
             weft_id=weft_id,
             api_host=environ.get("API_HOST") or API_HOST,
             api_port=int(port) if port is not None else None,
+            project=project,
             log_level=level,
             timings=Timings().scaled(scale) if scale is not None else Timings(),
             supervisor_pid=int(supervisor) if supervisor is not None else None,

@@ -2,132 +2,102 @@
 
 from __future__ import annotations
 
-import hmac
 from typing import Any
 
-import msgspec
-from litestar import Litestar, Request, Response, Router, get
+from litestar import Litestar, Router, get
 from litestar.connection import ASGIConnection
 from litestar.datastructures import State
+from litestar.di import Provide
 from litestar.exceptions import HTTPException, NotAuthorizedException
 from litestar.handlers import BaseRouteHandler
-from litestar.types import Guard
+from litestar.openapi.config import OpenAPIConfig
+from litestar.openapi.spec import Components, SecurityScheme
 
 import loominal
+from loominal.fabric.operations.types import View
+from loominal.model.errors import LoominalError
+from loominal.weft.api import problems
+from loominal.weft.api.asker import Answer, asker
+from loominal.weft.api.bodies import Body, only_known_queries, query_names
+from loominal.weft.api.desk import Desk
+from loominal.weft.api.docs import Page, openapi_document
+from loominal.weft.api.routes import ROUTES
+from loominal.weft.api.tokens import Tokens
 from loominal.weft.fabric import Fabric
 
-PROBLEM = "application/problem+json"
-CODES = {401: "forbidden", 403: "forbidden", 404: "not_found", 405: "not_found"}
+OPEN = "open"  # the option of a route that needs no bearer token
+SCHEME = "bearer"
 
 
-class Health(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+class Health(View, frozen=True, kw_only=True):
     """That weft itself is alive; it says nothing of the broker."""
 
     status: str = "ok"
     version: str = loominal.__version__
 
 
-class Ready(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+class Ready(View, frozen=True, kw_only=True):
     """Whether the fabric serves, and if not, why."""
 
     ready: bool
-    reasons: list[str]
+    reasons: tuple[str, ...]
 
 
-class Activity(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
-    """Who uses the fabric now."""
-
-    agents: int  # online
-    open_work: int  # items that have not ended
-
-
-class ProjectView(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
-    """A project in a list."""
-
-    project_id: str
-    project: str
-    leader: str = ""  # the weft that leads it, as far as this one has it loaded
-
-
-class ProjectList(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
-    """Every project that the fabric knows."""
-
-    projects: list[ProjectView]
-    total: int
-    wefts: list[str]  # that are alive
-
-
-@get("/health", sync_to_thread=False)
-def health() -> Health:
+@get("/health", sync_to_thread=False, opt={OPEN: True}, security=[{}])
+def health() -> Answer[Health]:
     """Return that weft runs."""
-    return Health()
+    return Answer(Health())
 
 
-@get("/ready", sync_to_thread=False)
-def ready(state: State) -> Response[Ready]:
+@get("/ready", sync_to_thread=False, opt={OPEN: True}, security=[{}], responses={503: problems.NOT_READY})
+def ready(state: State) -> Answer[Ready]:
     """Return 200 if the fabric serves everybody, else 503 with the reasons."""
     fabric: Fabric = state.fabric
-    reasons = fabric.reasons()
-    return Response(Ready(ready=not reasons, reasons=reasons), status_code=503 if reasons else 200)
+    reasons = tuple(fabric.reasons())
+    return Answer(Ready(ready=not reasons, reasons=reasons), status_code=503 if reasons else 200)
 
 
-@get("/activity", sync_to_thread=False)
-def activity(state: State) -> Response[Activity]:
-    """Return who uses the fabric; 503 while that is not known."""
-    fabric: Fabric = state.fabric
-    known = fabric.activity()
-    agents, open_work = known or (0, 0)
-    return Response(Activity(agents=agents, open_work=open_work), status_code=503 if known is None else 200)
-
-
-@get("/projects", sync_to_thread=False)
-def projects(state: State) -> ProjectList:
-    """Return every project that the fabric knows."""
-    fabric: Fabric = state.fabric
-    leaders = fabric.leaders()
-    found = [
-        ProjectView(project_id=project, project=title, leader=leaders.get(project, ""))
-        for project, title in fabric.titles().items()
-    ]
-    return ProjectList(projects=found, total=len(found), wefts=fabric.wefts())
-
-
-def application(fabric: Fabric, bearer_token: str) -> Litestar:
-    """Return the application; whoever brings `bearer_token` may ask for everything."""
-    guarded = Router(path="/api", route_handlers=[activity, projects], guards=[_bearer(bearer_token)])
-    return Litestar(
-        route_handlers=[health, ready, guarded],
-        state=State({"fabric": fabric}),
-        exception_handlers={HTTPException: _problem},
-        openapi_config=None,
+def application(fabric: Fabric, desk: Desk, tokens: Tokens, home_project: str) -> Litestar:
+    """Return the application. `home_project` is meant where neither request nor bearer token names one, "" for none."""
+    behind_token = Router(
+        path="/api",
+        route_handlers=[*ROUTES, openapi_document],
+        dependencies={"asker": Provide(asker, sync_to_thread=False)},
+        dto=Body,
+        return_dto=None,
+        before_request=only_known_queries,
+    )
+    app = Litestar(
+        route_handlers=[health, ready, behind_token],
+        state=State({"fabric": fabric, "desk": desk, "tokens": tokens, "home_project": home_project}),
+        guards=[let_in],
+        exception_handlers={
+            LoominalError: problems.of_loominal,
+            HTTPException: problems.of_http,
+            Exception: problems.of_bug,
+        },
+        openapi_config=OpenAPIConfig(
+            title="Loominal",
+            version=loominal.__version__,
+            description="Weft's HTTP interface: work, agents, dead letters, policy and events of a fabric.",
+            path="/api/docs",
+            components=Components(security_schemes={SCHEME: SecurityScheme(type="http", scheme="bearer")}),
+            security=[{SCHEME: []}],
+            render_plugins=[Page(path="/")],
+        ),
         logging_config=None,  # logging is the program's
     )
+    app.state.queries = query_names(app)
+    return app
 
 
-def _bearer(bearer_token: str) -> Guard:
-    expected = f"Bearer {bearer_token}".encode()
-
-    # Any: the connection's own type variables, of which nothing is used
-    def guard(connection: ASGIConnection[Any, Any, Any, Any], _: BaseRouteHandler) -> None:
-        given = connection.headers.get("authorization", "").encode()
-        if not hmac.compare_digest(given, expected):
-            raise NotAuthorizedException("this route needs a bearer token")
-
-    return guard
-
-
-def _problem(_: Request[Any, Any, Any], error: HTTPException) -> Response[dict[str, object]]:  # Any: as above
-    status = error.status_code
-    hint = "`loominal status --json` names the file that holds it" if status == 401 else ""
-    return Response(
-        {
-            "type": "about:blank",
-            "title": error.__class__.__name__,
-            "status": status,
-            "detail": error.detail,
-            "code": CODES.get(status, "internal" if status >= 500 else "invalid_argument"),
-            "hint": hint,
-        },
-        status_code=status,
-        media_type=PROBLEM,
-    )
+# Any: the connection's own type variables, of which nothing is used
+def let_in(connection: ASGIConnection[Any, Any, Any, Any], handler: BaseRouteHandler) -> None:
+    """Take note who asks. Raises: NotAuthorizedException without a bearer token that is good."""
+    if handler.opt.get(OPEN):
+        return
+    scheme, _, text = connection.headers.get("authorization", "").partition(" ")
+    identity = connection.app.state.tokens.identify(text.strip()) if scheme.lower() == "bearer" else None
+    if identity is None:
+        raise NotAuthorizedException("this route needs a bearer token")
+    connection.scope["state"]["identity"] = identity

@@ -1,0 +1,14 @@
+"""The routes behind the bearer token, one file per noun."""
+
+from __future__ import annotations
+
+from litestar.types import ControllerRouterHandler
+
+from loominal.weft.api.routes.access import ACCESS
+from loominal.weft.api.routes.agents import AGENTS
+from loominal.weft.api.routes.channels import CHANNELS
+from loominal.weft.api.routes.dead_letters import DEAD_LETTERS
+from loominal.weft.api.routes.projects import PROJECTS
+from loominal.weft.api.routes.work import WORK
+
+ROUTES: tuple[ControllerRouterHandler, ...] = (*AGENTS, *WORK, *DEAD_LETTERS, *CHANNELS, *ACCESS, *PROJECTS)
