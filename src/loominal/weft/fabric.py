@@ -60,6 +60,7 @@ class Fabric(Protocol):
 
 
 def reasons_of(members: Membership, projects: Projects) -> list[str]:
+    """Return what keeps the loaded projects from being served, one line each."""
     if not members.sure():
         return ["membership: this weft cannot tell the others that it lives"]
     late = [f"leadership: project {project} is not served yet" for project in projects.not_ready()]

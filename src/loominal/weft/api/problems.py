@@ -11,7 +11,7 @@ from litestar import Request, Response
 from litestar.exceptions import HTTPException, ValidationException
 from litestar.openapi.datastructures import ResponseSpec
 
-from loominal.model.errors import LoominalError
+from loominal.model.errors import IllegalMove, LoominalError
 
 PROBLEM = "application/problem+json"
 RETRY_SECONDS = 1  # after which what is busy or away may be asked again
@@ -72,6 +72,7 @@ SPEC = {
         403: "The bearer token does not allow it.",
         404: "There is no such thing.",
         409: "It cannot be done as things stand.",
+        412: "It is not the one that If-Match names.",
         413: "It is too large.",
         422: "An argument is invalid.",
         429: "Too much at once.",
@@ -96,9 +97,10 @@ def answer(status: int, detail: str, code: str = "", hint: str = "") -> Response
     return Response(problem, status_code=status, media_type=PROBLEM, headers=headers)
 
 
-def of_loominal(_: AnyRequest, error: LoominalError) -> Response[ProblemDetails]:
-    """Return the answer to one of our errors."""
-    return answer(STATUSES.get(error.code, 500), error.message, error.code, error.hint)
+def of_loominal(request: AnyRequest, error: LoominalError) -> Response[ProblemDetails]:
+    """Return the answer to one of our errors; what is not as If-Match said is 412 (RFC 9110, 13.1.1)."""
+    unmatched = error.code == IllegalMove.code and "if-match" in request.headers
+    return answer(412 if unmatched else STATUSES.get(error.code, 500), error.message, error.code, error.hint)
 
 
 def of_http(_: AnyRequest, error: HTTPException) -> Response[ProblemDetails]:

@@ -8,7 +8,8 @@ from loominal.weft.api.routes.access import ACCESS
 from loominal.weft.api.routes.agents import AGENTS
 from loominal.weft.api.routes.channels import CHANNELS
 from loominal.weft.api.routes.dead_letters import DEAD_LETTERS
+from loominal.weft.api.routes.policy import POLICY
 from loominal.weft.api.routes.projects import PROJECTS
 from loominal.weft.api.routes.work import WORK
 
-ROUTES: tuple[ControllerRouterHandler, ...] = (*AGENTS, *WORK, *DEAD_LETTERS, *CHANNELS, *ACCESS, *PROJECTS)
+ROUTES: tuple[ControllerRouterHandler, ...] = (*AGENTS, *WORK, *DEAD_LETTERS, *CHANNELS, *ACCESS, *POLICY, *PROJECTS)
