@@ -15,6 +15,7 @@ from loominal.model.policy import DEFAULT_POLICY, Policy, Rule
 from loominal.model.ready import ReadyIndex
 from loominal.model.routing import (
     HEAD_START_SECONDS,
+    Alike,
     Candidate,
     Exclusion,
     Route,
@@ -169,7 +170,7 @@ def test_an_agent_may_take_an_item_exactly_when_every_rule_holds(
     assert (exclusion(item, agent, policy, PROJECT, after(waited), others) is None) == (able(agent) and not must_wait)
     wait = claimable_after(route_of(item), agent, policy, PROJECT, after(waited), others)
     assert (wait is not None and waited >= wait) == (able(agent) and not must_wait)
-    assert why_waiting(item, others, policy, PROJECT, after(waited)).endswith(".")
+    assert why_waiting(item, [Alike(each, 2) for each in others], policy, PROJECT, after(waited)).endswith(".")
 
 
 @given(st.integers(1, 10), st.floats(0, 1e7), st.floats(0, 1e7))
@@ -385,7 +386,7 @@ class TestWhyItWaits:
 
 
 def why(item: WorkItem, *agents: Candidate) -> str:
-    return why_waiting(item, agents, DEFAULT_POLICY, PROJECT, NOW)
+    return why_waiting(item, [Alike(agent, 1) for agent in agents], DEFAULT_POLICY, PROJECT, NOW)
 
 
 def test_a_route_is_barred_by_the_same_rules_whatever_waits() -> None:

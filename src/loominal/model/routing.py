@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from enum import StrEnum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 
@@ -15,7 +15,7 @@ from loominal.model.times import Instant, rfc3339
 from loominal.model.work import Status, WorkItem, status_at
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Collection, Sequence
 
 HEAD_START_SECONDS = 30.0  # six polls' worth: a preferred agent that is awake takes it well within
 AGEING_SECONDS = 60.0  # every minute of waiting is worth one step of priority
@@ -66,6 +66,13 @@ class Candidate(msgspec.Struct, frozen=True, kw_only=True):
     status: AgentStatus = AgentStatus.ONLINE
     grants: tuple[Grant, ...] = ()
     polled_at: Instant | None = None  # when it last asked for work; now, while a poll of it is parked
+
+
+class Alike(NamedTuple):
+    """Agents of which each rule says the same, but for work that is assigned: one of them, and how many there are."""
+
+    agent: Candidate
+    how_many: int
 
 
 def route_of(item: WorkItem) -> Route:
@@ -125,6 +132,20 @@ def claimable_after(
     return HEAD_START_SECONDS if _behind(route, agent, policy, project, now, others) else 0.0
 
 
+def favoured(route: Route, policy: Policy) -> tuple[str, ...]:
+    """Return the agent types that get a head start on `route`: the item's own word goes before the policy's."""
+    if route.assign_to:
+        return ()
+    if route.preferred_agent_type:
+        return (route.preferred_agent_type,)
+    return policy.boundaries.get(route.boundary, Rule()).preferred
+
+
+def room(agent: Candidate) -> int:
+    """Return how many items `agent` could take beside what it holds."""
+    return max(agent.max_concurrent - agent.holding, 0)
+
+
 def waited_seconds(item: WorkItem, now: Instant) -> float:
     """Return for how long `item` has been ready, 0 if it is not yet."""
     return max((now - item.ready_at).total_seconds(), 0.0) if item.ready_at else 0.0
@@ -135,8 +156,11 @@ def effective_priority(priority: int, waited_seconds: float) -> int:
     return priority + min(int(max(waited_seconds, 0.0) // AGEING_SECONDS), MOST_AGEING)
 
 
-def why_waiting(item: WorkItem, agents: Collection[Candidate], policy: Policy, project: str, now: Instant) -> str:
-    """Return one sentence for people: what `item` waits for, empty if it does not wait."""
+def why_waiting(item: WorkItem, crowd: Sequence[Alike], policy: Policy, project: str, now: Instant) -> str:
+    """Return one sentence for people: what `item` waits for, empty if it does not wait.
+
+    `crowd` are the agents that are there; of an item that is assigned to an agent only that one.
+    """
     match status_at(item, now):
         case Status.BLOCKED:
             return f"It waits for {', '.join(parent for parent, outcome in item.deps.items() if outcome is None)}."
@@ -144,23 +168,28 @@ def why_waiting(item: WorkItem, agents: Collection[Candidate], policy: Policy, p
             again = "tried again" if item.attempt else "ready"
             return f"It will be {again} at {rfc3339(item.due_at or now)}."
         case Status.READY:
-            return _why_ready(item, agents, policy, project, now)
+            return _why_ready(item, crowd, policy, project, now)
         case _:
             return ""
 
 
-def _why_ready(item: WorkItem, agents: Collection[Candidate], policy: Policy, project: str, now: Instant) -> str:
+def _why_ready(item: WorkItem, crowd: Sequence[Alike], policy: Policy, project: str, now: Instant) -> str:
     if refused := policy.refuses(item.boundary):
         return f"Nobody may take it: {refused}; {MENDING}."
-    reasons = [exclusion(item, agent, policy, project, now, agents) for agent in agents]
-    eligible = reasons.count(None)
-    if eligible:
+    others = [alike.agent for alike in crowd]
+    counts: Counter[str] = Counter()
+    for agent, count in crowd:
+        reason = exclusion(item, agent, policy, project, now, others)
+        counts[reason.phrase if reason else ""] += count
+    if eligible := counts[""]:
         return f"{_agents(eligible)} could take it and will when {'it asks' if eligible == 1 else 'one asks'} for work."
-    if not agents:
+    if item.assign_to:
+        only = next((f"is {phrase}" for phrase in counts if phrase), "is not online")
+        return f"The agent that it is assigned to {only}."
+    if not crowd:
         return "No registered agent is online in this project."
-    counts = Counter(reason.phrase for reason in reasons if reason)
-    named = "; ".join(f"{count} {phrase}" for phrase, count in counts.most_common())
-    return f"No agent can take it now, of {_agents(len(agents))}: {named}."
+    named = "; ".join(f"{count} {phrase}" for phrase, count in counts.most_common() if phrase)
+    return f"No agent can take it now, of {_agents(counts.total())}: {named}."
 
 
 def _agents(count: int) -> str:
@@ -182,7 +211,7 @@ def _behind(
     route: Route, agent: Candidate, policy: Policy, project: str, now: Instant, others: Collection[Candidate]
 ) -> Reason | None:
     """Return the reason why `agent` must leave new items of `route` to a preferred one that could take them now."""
-    preferred = _preferred(route, policy.boundaries.get(route.boundary, Rule()))
+    preferred = favoured(route, policy)
     if not preferred or agent.agent_type in preferred:
         return None
     for other in others:
@@ -193,10 +222,5 @@ def _behind(
     return None
 
 
-def _preferred(route: Route, rule: Rule) -> tuple[str, ...]:
-    """Return the types that get a head start: the item's own word goes before the policy's."""
-    return (route.preferred_agent_type,) if route.preferred_agent_type else rule.preferred
-
-
 def _full(agent: Candidate) -> Reason | None:
-    return Reason(Exclusion.ROOM, "without room") if agent.holding >= agent.max_concurrent else None
+    return None if room(agent) else Reason(Exclusion.ROOM, "without room")

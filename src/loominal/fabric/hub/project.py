@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Awaitable, Callable
+from datetime import datetime
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -13,6 +15,8 @@ from loominal.broker.bucket import Bucket
 from loominal.broker.connection import Broker
 from loominal.broker.event import Event
 from loominal.broker.log import Log
+from loominal.fabric.hub.agents.candidates import candidate_of
+from loominal.fabric.hub.agents.crowd import Crowd
 from loominal.fabric.hub.agents.presence import Presence
 from loominal.fabric.hub.agents.registry import Agents
 from loominal.fabric.hub.caller import Authority, Caller
@@ -82,12 +86,13 @@ class Project:
         self.offered = Offered()
         self.leases = Leases()
         self.polls = Polls()
+        self.idle_since: dict[str, datetime] = {}  # agent -> when its last claim ended, in broker time
         self.progress: dict[str, Progress] = {}  # item -> what its holder said last
         self.told: dict[str, float] = {}  # ended item, told of and not yet marked so -> since when (monotonic)
         self.fullness = fullness or Fullness()  # of the store, which the projects of a weft share
         self.ended = Event()  # some item ended: its children and its offerer have to hear of it
         self.registered: dict[str, tuple[AgentRecord, Candidate]] = {}
-        self.online: tuple[float, list[Candidate]] | None = None  # those online, since when; None: something changed
+        self.crowd = Crowd(partial(candidate_of, self), self.presence.known)
         self.events_lost = 0  # events of agents that could not be written
         self.corrupt: dict[str, str] = {}  # subject of a record that cannot be read -> why
 

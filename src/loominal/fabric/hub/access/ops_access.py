@@ -47,7 +47,8 @@ async def grant_access(project: Project, caller: Caller, args: GrantAccess) -> G
         by=caller.standing.user,
     )
     await project.authority.grant(grant)
-    project.online = None
+    project.crowd.touch_all()
+    project.polls.look_all()
     return _view(grant)
 
 
@@ -59,7 +60,7 @@ async def list_grants(project: Project, caller: Caller, args: ListGrants) -> Gra
 async def revoke_grant(project: Project, caller: Caller, args: RevokeGrant) -> GrantView:
     """Take a grant back; claims made under it go on, new ones are refused."""
     grant = await project.authority.revoke_grant(args.id)
-    project.online = None
+    project.crowd.touch_all()
     return _view(grant)
 
 

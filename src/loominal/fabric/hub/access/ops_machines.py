@@ -90,7 +90,7 @@ async def revoke_machine(project: Project, caller: Caller, args: RevokeMachine) 
     In other projects their leaders do that in their next round (`judging.py`). Raises: NotFound, Forbidden.
     """
     agents = await project.authority.revoke_machine(args.name)
-    project.online = None
+    project.crowd.touch_all()
     for bound in agents:
         if bound.project == project.id:
             project.presence.left(bound.agent, project.clock.monotonic())

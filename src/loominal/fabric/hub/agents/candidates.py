@@ -2,48 +2,58 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from msgspec.structs import replace
 
 from loominal.fabric.hub.agents.admission import PERSON
-from loominal.fabric.hub.project import Project
 from loominal.model import names
-from loominal.model.agent import AgentRecord
-from loominal.model.routing import Candidate
+from loominal.model.agent import AgentRecord, AgentStatus
+from loominal.model.routing import Alike, Candidate, Route, favoured
 
-FRESH_SECONDS = 0.2  # how old the list of online agents may be when it decides about a head start
+if TYPE_CHECKING:
+    from loominal.fabric.hub.project import Project
 
 
 def candidate_of(project: Project, agent: str) -> Candidate | None:
     """Return `agent` as a candidate for work; None if it is not registered, not enrolled or not online."""
     record = project.agents.get(agent)
-    standing = project.authority.standing(project.id, agent)
-    if record is None or standing is None or not record.registered:
+    if record is None or not record.registered:
         return None
-    now = project.clock.monotonic()
-    if not project.presence.is_online(agent, now, project.timings):
+    if not project.presence.is_online(agent, project.clock.monotonic(), project.timings):
+        return None
+    standing = project.authority.standing(project.id, agent)
+    if standing is None:
         return None
     return replace(
         _registered(project, record),
         grants=standing.grants,
         holding=len(project.book.held_by.get(agent, ())),
         draining=project.presence.draining(agent),
+        status=record.status,
         polled_at=project.clock.now() if project.polls.polling(agent) else None,
     )
 
 
-def online_candidates(project: Project) -> list[Candidate]:
-    """Return every agent that is online and registered; what they hold is as of at most FRESH_SECONDS ago."""
-    now = project.clock.monotonic()
-    if project.online is not None and now - project.online[0] <= FRESH_SECONDS:
-        return project.online[1]
-    found = [each for record in project.agents.registered() if (each := candidate_of(project, record.id))]
-    project.online = now, found
-    return found
+def absent_candidate(project: Project, agent: str) -> Candidate | None:
+    """Return a registered agent as if it were not here; None if it is not registered or has no standing any more."""
+    record, standing = project.agents.get(agent), project.authority.standing(project.id, agent)
+    if record is None or standing is None or not record.registered:
+        return None
+    return replace(_registered(project, record), grants=standing.grants)
 
 
-def online_workers(project: Project) -> list[Candidate]:
-    """Return the online candidates that somebody who offers work can count on: all but people."""
-    return [each for each in online_candidates(project) if each.agent_type != PERSON]
+def rivals(project: Project, route: Route) -> list[Candidate]:
+    """Return one agent of each kind that may be preferred to others for `route`."""
+    return project.crowd.of_types(favoured(route, project.policy))
+
+
+def workers(project: Project, route: Route) -> list[Alike]:
+    """Return who may be counted on for `route`: online agents by kinds, without people; of assigned work that agent."""
+    if route.assign_to:
+        assigned = candidate_of(project, route.assign_to)
+        return [Alike(assigned, 1)] if assigned else []
+    return [each for each in project.crowd.alike() if each.agent.agent_type != PERSON]
 
 
 def _registered(project: Project, record: AgentRecord) -> Candidate:
@@ -56,7 +66,7 @@ def _registered(project: Project, record: AgentRecord) -> Candidate:
             capabilities=frozenset(names.label(each, "capability") for each in record.capabilities),
             boundaries=frozenset(names.label(each, "boundary") for each in record.boundaries),
             max_concurrent=record.max_concurrent,
-            status=record.status,
+            status=AgentStatus.OFFLINE,
         )
         project.registered[record.id] = known = record, candidate
     return known[1]

@@ -6,6 +6,7 @@ The dispatcher reports what it hears, the judging round asks who went silent. Al
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from loominal.broker.event import Event
@@ -179,6 +180,10 @@ class Presence:
         """Return whether `agent` is to get nothing new."""
         process = self._processes.get(agent)
         return process is not None and process.draining
+
+    def known(self) -> Iterator[str]:
+        """Yield who is online, and who went offline since the last round."""
+        yield from self._online
 
     def online_count(self, now: float, timings: Timings) -> int:
         """Return how many agents are online, registered or not."""

@@ -67,6 +67,7 @@ async def refresh(project: Project, key: str) -> None:
     entry = await project.bucket.get(key)
     if entry is None:
         project.agents.absent(key)
+        project.crowd.touch(key.partition(".")[2])
     else:
         remember(project, entry)
 
@@ -74,9 +75,9 @@ async def refresh(project: Project, key: str) -> None:
 def remember(project: Project, change: Entry | Deleted) -> None:
     """Take a change of the bucket into memory; one that cannot be read is noted and passed over."""
     subject = subjects.bucket_subject(subjects.registry_bucket(project.id), change.key)
-    project.online = None
     kind, _, name = change.key.partition(".")
     if kind == AGENT:
+        project.crowd.touch(name)
         project.polls.room(name)  # it may be registered for more
     project.corrupt.pop(subject, None)
     try:

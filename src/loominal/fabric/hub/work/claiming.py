@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from contextlib import suppress
 
-from loominal.fabric.hub.agents.candidates import candidate_of, online_candidates
+from loominal.fabric.hub.agents.candidates import candidate_of, rivals
 from loominal.fabric.hub.caller import Caller
 from loominal.fabric.hub.project import Project
 from loominal.fabric.hub.work.book import Entry
@@ -111,11 +111,11 @@ def _best(project: Project, agent: str, capability: str | None) -> str | None:
     me = candidate_of(project, agent)
     if me is None:
         return None
-    now, others = project.clock.now(), online_candidates(project)
+    now = project.clock.now()
 
     def after(route: Route) -> float | None:
         if capability is not None and capability not in route.capabilities:
             return None
-        return claimable_after(route, me, project.policy, project.id, now, others)
+        return claimable_after(route, me, project.policy, project.id, now, rivals(project, route))
 
     return project.book.ready.best(after, now)

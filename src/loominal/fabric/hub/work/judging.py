@@ -13,7 +13,7 @@ from datetime import timedelta
 from loominal.fabric.hub.agents.control import nudge
 from loominal.fabric.hub.project import Project
 from loominal.fabric.hub.work.leases import Lease
-from loominal.fabric.hub.work.matching import offer
+from loominal.fabric.hub.work.matching import look_again, offer
 from loominal.fabric.hub.work.moving import move
 from loominal.fabric.protocol import ControlKind
 from loominal.model.errors import BrokerUnavailable, IllegalMove, LoominalError, NotFound
@@ -96,9 +96,8 @@ async def wake_due(project: Project) -> None:
         if entry := project.book.get(item_id):
             offer(project, entry.item)
             project.wakes.wake(item_id)
-    if len(project.book.ready):  # a head start may have ended, a lost wake is made good
-        for poll in project.polls:
-            poll.look.set()
+    if len(project.book.ready):
+        look_again(project)
 
 
 async def _carry_out(project: Project, lease: Lease, event: WorkEvent) -> None:

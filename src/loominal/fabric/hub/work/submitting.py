@@ -8,7 +8,7 @@ from datetime import datetime
 import msgspec
 
 from loominal.broker import subjects
-from loominal.fabric.hub.agents.candidates import online_workers
+from loominal.fabric.hub.agents.candidates import workers
 from loominal.fabric.hub.agents.visibility import resolve as visible
 from loominal.fabric.hub.caller import Caller
 from loominal.fabric.hub.project import Project
@@ -28,7 +28,7 @@ from loominal.model.errors import (
     TooLarge,
 )
 from loominal.model.lifecycle import submitted
-from loominal.model.routing import exclusion, why_waiting
+from loominal.model.routing import exclusion, route_of, why_waiting
 from loominal.model.work import Notify, Status, Submission, WorkItem, done_op, fits
 
 MOST_CAPABILITIES = 32
@@ -45,11 +45,11 @@ async def broadcast_work_offer(project: Project, caller: Caller, args: Broadcast
     if entry is None:
         entry = await start(project, stored)
     item, now = entry.item, project.clock.now()
-    agents = online_workers(project)
-    eligible = sum(exclusion(item, agent, project.policy, project.id, now, ()) is None for agent in agents)
+    crowd = workers(project, route_of(item))
+    eligible = sum(count for agent, count in crowd if not exclusion(item, agent, project.policy, project.id, now))
     note = None
     if not eligible and item.status in (Status.READY, Status.SCHEDULED, Status.BLOCKED):
-        note = why_waiting(item, agents, project.policy, project.id, now)
+        note = why_waiting(item, crowd, project.policy, project.id, now)
     return Offered(
         id=item.id,
         task_id=item.task_id,

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 
 import msgspec
 
 from loominal.broker import subjects
-from loominal.fabric.hub.agents.candidates import candidate_of, online_candidates, online_workers
+from loominal.fabric.hub.agents.candidates import candidate_of, workers
 from loominal.fabric.hub.caller import Caller
 from loominal.fabric.hub.parts import part, room_for_entries
 from loominal.fabric.hub.project import Project
@@ -99,7 +99,6 @@ class Why:
 
     def __init__(self, project: Project) -> None:
         self._project = project
-        self._agents = online_workers(project)
         self._known: dict[Route, str] = {}
 
     def of(self, item: WorkItem) -> str:
@@ -109,7 +108,7 @@ class Why:
             return why_waiting(item, (), project.policy, project.id, now)
         route = route_of(item)
         if route not in self._known:
-            self._known[route] = why_waiting(item, self._agents, project.policy, project.id, now)
+            self._known[route] = why_waiting(item, workers(project, route), project.policy, project.id, now)
         return self._known[route]
 
 
@@ -171,8 +170,8 @@ def ready_for(project: Project, caller: Caller, limit: int) -> tuple[WorkView, .
 
 def ready_count(project: Project, agent: str) -> int:
     """Return how many ready items `agent` could claim now."""
-    routes = project.book.ready.waiting()
-    return sum(count for route, count in routes.items() if _may(project, agent, route))
+    may = _allowed(project, agent)
+    return sum(count for route, count in project.book.ready.waiting().items() if may(route))
 
 
 def cancels_for(project: Project, agent: str) -> list[str]:
@@ -184,17 +183,20 @@ def cancels_for(project: Project, agent: str) -> list[str]:
 def claimable(project: Project, agent: str, limit: int) -> list[str]:
     """Return up to `limit` ready items that `agent` could claim now, longest waiting first by route."""
     found: list[str] = []
+    may = _allowed(project, agent)
     for route in project.book.ready.waiting():
-        if _may(project, agent, route):
+        if may(route):
             found += project.book.ready.first(route, limit - len(found))
         if len(found) >= limit:
             break
     return found
 
 
-def _may(project: Project, agent: str, route: Route) -> bool:
-    me = candidate_of(project, agent)
-    if me is None:
-        return False
-    after = claimable_after(route, me, project.policy, project.id, project.clock.now(), online_candidates(project))
-    return after is not None
+def _allowed(project: Project, agent: str) -> Callable[[Route], bool]:
+    """Return what tells whether `agent` may claim items of a route now, or once they have waited for a while."""
+    me, now = candidate_of(project, agent), project.clock.now()
+
+    def may(route: Route) -> bool:
+        return me is not None and claimable_after(route, me, project.policy, project.id, now) is not None
+
+    return may
