@@ -13,7 +13,7 @@ from litestar.params import Parameter
 from loominal.fabric.operations.types import Arguments, View
 from loominal.fabric.protocol import encode_answer
 from loominal.model.errors import Forbidden, InvalidArgument, NotFound
-from loominal.model.names import api_caller, shown
+from loominal.model.names import PROJECT_NAME, api_caller, shown
 from loominal.weft.api.desk import Desk
 from loominal.weft.api.problems import AnyRequest
 from loominal.weft.api.tokens import Identity
@@ -24,7 +24,11 @@ T = TypeVar("T")
 
 ProjectId = Annotated[
     str | None,
-    Parameter(query="projectId", description="The project; default: the bearer token's only one, else weft's own."),
+    Parameter(
+        query="projectId",
+        pattern=f"^{PROJECT_NAME.pattern}$",
+        description="The project; default: the bearer token's only one, else weft's own.",
+    ),
 ]
 Key = Annotated[
     str | None,

@@ -22,7 +22,7 @@ def openapi_document(request: Request[Any, Any, Any]) -> Response[bytes]:  # Any
 class Page(OpenAPIRenderPlugin):
     """Every route in a line or two."""
 
-    def render(self, request: Request[Any, Any, Any], openapi_schema: dict[str, Any]) -> bytes:  # noqa: ARG002
+    def render(self, request: Request[Any, Any, Any], openapi_schema: dict[str, Any]) -> bytes:
         """Return the page. Any: as Litestar declares it."""
         lines = [
             f"<dt><code>{method.upper()} {escape(path)}</code></dt><dd>{escape(operation.get('description', ''))}"
@@ -32,7 +32,7 @@ class Page(OpenAPIRenderPlugin):
         ]
         text = (
             f"<!DOCTYPE html><html lang='en'><meta charset='utf-8'><title>Loominal</title><style>{STYLE}</style>"
-            "<h1>Loominal</h1><p>Every route but /health and /ready needs <code>Authorization: Bearer …</code>. Types of"
+            "<h1>Loominal</h1><p>All but /health and /ready needs <code>Authorization: Bearer …</code>. Types of"
             " bodies and answers: <a href='/api/openapi.json'>openapi.json</a>, for any OpenAPI 3.1 tool.</p>"
             f"<dl>{''.join(lines)}</dl></html>"
         )

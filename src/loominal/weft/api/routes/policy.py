@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Annotated
 
 from litestar.datastructures import ResponseHeader
@@ -9,15 +10,18 @@ from litestar.params import Parameter
 from msgspec.structs import replace
 
 from loominal.fabric.operations.policy import GetPolicy, PolicyView, SetPolicy
-from loominal.model.errors import InvalidArgument
-from loominal.model.names import shown
 from loominal.weft.api.asker import Answer, Asker
 from loominal.weft.api.routes.interface import reads, sets
 
+TAG = re.compile(r'"([0-9]{1,18})"')
 ETAG = ResponseHeader(name="ETag", description="The version, in quotes.", documentation_only=True, required=True)
 IfMatch = Annotated[
     str | None,
-    Parameter(header="If-Match", max_length=100, description="The ETag of the policy to replace; `*`: whichever."),
+    Parameter(
+        header="If-Match",
+        pattern=rf"^({TAG.pattern}|\*)$",
+        description="The ETag of the policy to replace; `*`: whichever.",
+    ),
 ]
 
 
@@ -30,20 +34,13 @@ async def get_policy(asker: Asker) -> Answer[PolicyView]:
 @sets("/policy", response_headers=[ETAG])
 async def set_policy(asker: Asker, data: SetPolicy, if_match: IfMatch = None) -> Answer[PolicyView]:
     """Replace the policy, at once for everybody. 412 if it is not the one that If-Match names."""
-    if if_match is not None and if_match != "*":
-        data = replace(data, version=_version(if_match))
+    if tag := TAG.fullmatch(if_match or ""):
+        data = replace(data, version=int(tag[1]))
     return _tagged(await asker.view("set_policy", data, PolicyView))
 
 
 def _tagged(policy: PolicyView) -> Answer[PolicyView]:
     return Answer(policy, headers={"ETag": f'"{policy.version}"'})
-
-
-def _version(tag: str) -> int:
-    digits = tag.removeprefix('"').removesuffix('"')
-    if not digits.isascii() or not digits.isdecimal() or len(digits) > 19:
-        raise InvalidArgument(f"If-Match {shown(tag)} is no ETag of a policy", "GET /api/policy answers one")
-    return int(digits)
 
 
 POLICY = (get_policy, set_policy)
