@@ -37,7 +37,7 @@ IMPURE_CALLS = {"now", "utcnow", "today", "open", "print", "input", "uuid1", "uu
 VAGUE = {"utils", "util", "common", "helpers", "helper", "base", "manager", "managers", "misc"}
 BROAD = {"Exception", "BaseException"}
 LAST_DEFENCES = {"fabric/hub/dispatch.py", "broker/line.py"}  # one bad request, one failing handler
-SUBJECT = re.compile(r"^(rq|hb|ctl|ev|due|l)\.([\w*>-]|$)|\$(JS|SYS|KV|O)\b|\b_(IB|INBOX)\b")
+SUBJECT = re.compile(r"^(rq|hb|ctl|ev|due|l|xp|xn)\.([\w*>-]|$)|\$(JS|SYS|KV|O)\b|\b_(IB|INBOX)\b")
 STREAM = re.compile(r"(CH|IN|WK|EV|REG|KV)_")
 
 Breaches = Iterator[tuple[int, str]]

@@ -9,8 +9,10 @@ from __future__ import annotations
 from loominal.model.names import subject_token
 
 FABRIC = "_fabric"  # the fabric's own registry; no project can be called so
+DIRECTORY = "_directory"  # the bucket of those agents that other projects may find
 WEFTS = "_wefts"  # the bucket in which the wefts of a fabric say that they live
 QUEUE = "hub"
+WEFT = "weft"  # as whom every weft connects
 TOKEN_CHARACTERS = 64  # of what a user or a program names
 
 
@@ -188,6 +190,26 @@ def warm(project: str) -> str:
 def reminder(weft: str) -> str:
     """Return the subject, in the fabric's own account, on which a weft is told what it leads."""
     return f"wf.{_t(weft, 'weft')}"
+
+
+def abroad(project: str, what: str) -> str:
+    """Return the subject, in the fabric's own account, on which other projects' leaders ask that of a project."""
+    return f"xp.{_t(project)}.{_t(what)}"
+
+
+def from_abroad(project: str) -> str:
+    """Return the filter for everything that other projects ask of a project."""
+    return f"xp.{_t(project)}.*"
+
+
+def needed(project: str) -> str:
+    """Return the subject, in the fabric's own account, that tells every weft that somebody asks for a project."""
+    return f"xn.{_t(project)}"
+
+
+def any_needed() -> str:
+    """Return the filter for every project that somebody asks for."""
+    return "xn.*"
 
 
 def reply_prefix(name: str) -> str:

@@ -48,7 +48,8 @@ class Sender(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_def
 
     guid: str
     handle: str
-    project: str = ""  # another project's agent
+    project: str = ""  # another project's agent: how that is called at the recipient's
+    home: str = ""  # and its id
     person: bool = False
 
 
@@ -82,6 +83,12 @@ def message_id(text: str, generation: str) -> MessageId:
     if not match or match[2] != generation[:6]:
         raise NotFound(f"there is no message {shown(text)}", "use an id as a read or a send returned it")
     return MessageId(Kind(match[1]), generation, int(match[3]))
+
+
+def is_of(text: str | None, generation: str) -> bool:
+    """Return whether `text`, if it is a message's id at all, may be one of this project's present life."""
+    match = _ID.fullmatch(text or "")
+    return match is None or match[2] == generation[:6]
 
 
 class ChannelRecord(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True):

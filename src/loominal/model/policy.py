@@ -41,6 +41,11 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_def
     ops: tuple[str, ...] = ()  # of the newest changes, oldest first
     closed: bool = False  # nobody may take anything: what is stored cannot be read
 
+    @property
+    def takes_part(self) -> bool:
+        """Whether agents of other projects may see and tell this one's public agents, and the other way round."""
+        return self.cross_project and not self.closed
+
     def rule(self, boundary: str) -> Rule:
         """Return the rule of `boundary`. Raises: BoundaryRefused if nobody may take work of it."""
         if why := self.refuses(boundary):

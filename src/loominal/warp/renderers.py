@@ -38,8 +38,9 @@ def rendered(view: View) -> list[str]:
             return [f"{len(items)} of {total} items.", *flat(map(listed_item, items)), *_more(cursor)]
         case DeadLetters(items=letters, total=total, next_cursor=cursor):
             return [f"{len(letters)} of {total} dead letters.", *flat(map(letter, letters)), *_more(cursor)]
-        case Discovered(agents=agents, total=total, next_cursor=cursor):
-            return [f"{len(agents)} of {total} agents.", *flat(map(_agent, agents)), *_more(cursor)]
+        case Discovered(agents=agents, total=total, next_cursor=cursor, note=note):
+            missing = [one_line(note)] if note else []
+            return [f"{len(agents)} of {total} agents.", *missing, *flat(map(_agent, agents)), *_more(cursor)]
         case AgentView():
             return _agent(view)
         case Channels(channels=channels):
@@ -62,8 +63,9 @@ def _said(view: View) -> str:
             return f"Registered as {handle} ({guid}), {name(kind)}; {known or 'no capabilities'}."
         case MessageSent(id=number, channel=channel, timestamp=moment):
             return f"Sent {number} to #{channel} at {at(moment)}."
-        case DirectSent(id=number, recipient=to, receipt=receipt):
-            return f"Sent {number} to {to.handle} ({to.guid}), who is {to.status}: {receipt} in its inbox."
+        case DirectSent(id=number, recipient=to, receipt=receipt, note=note):
+            sent = f"Sent {number} to {to.handle} ({to.guid}), who is {to.status}: {receipt} in its inbox."
+            return f"{sent} Note: {one_line(note)}." if note else sent
         case Offered():
             return _offered(view)
         case ProgressReported(work_id=item, percent=percent, cancel_requested=cancelled):

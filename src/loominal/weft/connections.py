@@ -14,7 +14,7 @@ from loominal.model.errors import LoominalError
 from loominal.model.names import PROJECT_NAME, api_role
 from loominal.weft.projects import Projects
 
-HUB_NAME = "weft"
+HUB_NAME = subjects.WEFT
 AGAIN_SECONDS = 1.0  # between two tries; and a connection of somebody unknown is looked at again: it may be a new one
 
 log = logging.getLogger(__name__)

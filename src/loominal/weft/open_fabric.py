@@ -12,6 +12,7 @@ from contextlib import AbstractAsyncContextManager
 from loominal.broker import subjects
 from loominal.broker.accounts import account_use
 from loominal.broker.connection import Broker, Received
+from loominal.fabric.hub.abroad.asking import Abroad
 from loominal.fabric.hub.access.open_authority import OpenAuthority
 from loominal.fabric.hub.lead.membership import Membership
 from loominal.fabric.hub.streams import FORMAT
@@ -82,7 +83,9 @@ class OpenFabric:
             members = self._members
             group.create_task(members.run(), name="membership")
             await members.joined()
-            projects = self._projects = Projects(self._connect, str, OpenAuthority(), self._timings, members, group)
+            abroad, authority = Abroad(self._broker), OpenAuthority()
+            projects = self._projects = Projects(self._connect, str, authority, self._timings, members, group, abroad)
+            group.create_task(abroad.run(projects.need), name="other projects")
             await members.heed(projects.load)
             group.create_task(look_through(projects, self._timings, None), name="what is needed")
             watch = StoreWatch(projects.fullness, projects.logs, lambda: False)

@@ -20,6 +20,7 @@ from loominal.broker.connection import Broker
 from loominal.broker.credentials import Credential
 from loominal.broker.follower import Follower
 from loominal.broker.keyring import Keyring
+from loominal.fabric.hub.abroad.asking import Abroad
 from loominal.fabric.hub.access.authority import FabricRegistry
 from loominal.fabric.hub.access.bearers import Bearers
 from loominal.fabric.hub.access.enrolment import Enrolments
@@ -146,7 +147,9 @@ class OperatorFabric:
             group.create_task(self._reopen(bucket, registry, follower, lost), name="registry anew")
             group.create_task(self._keep_accounts(system, accounts, registry), name="accounts")
             await members.joined()
-            projects = Projects(self._connect, self._title, registry, self._timings, members, group)
+            abroad = Abroad(broker)
+            projects = Projects(self._connect, self._title, registry, self._timings, members, group, abroad)
+            group.create_task(abroad.run(projects.need), name="other projects")
             await members.heed(projects.load)
             self._projects = projects
             connections = Connections(system, accounts, registry, self._keyring, projects)

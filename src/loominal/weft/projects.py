@@ -15,6 +15,7 @@ from contextlib import AbstractAsyncContextManager
 
 from loominal.broker.connection import Broker
 from loominal.broker.log import Log
+from loominal.fabric.hub.abroad.asking import Abroad
 from loominal.fabric.hub.caller import Authority
 from loominal.fabric.hub.fullness import Fullness
 from loominal.fabric.hub.hub import Hub
@@ -48,6 +49,7 @@ class Projects:
         timings: Timings,
         members: Members,
         group: asyncio.TaskGroup,
+        abroad: Abroad | None = None,
     ) -> None:
         self.fullness = Fullness()  # of the store: one for all
         self._connect = connect
@@ -56,6 +58,7 @@ class Projects:
         self._timings = timings
         self._members = members
         self._group = group
+        self._abroad = abroad
         self._gate = asyncio.Semaphore(LOADING)
         self._hubs: dict[str, Hub | None] = {}  # None: about to be made
         self._keeping: set[asyncio.Task[None]] = set()
@@ -107,7 +110,9 @@ class Projects:
         return self._hubs.get(project)
 
     def logs(self) -> Iterator[Log]:
-        """Yield every log of every loaded project."""
+        """Yield every log of every loaded project, and the directory's."""
+        if self._abroad is not None:
+            yield self._abroad.directory.log
         for hub in self._hubs.values():
             if hub is not None:
                 yield from hub.project.logs()
@@ -218,7 +223,8 @@ class Projects:
     async def _serve(self, project: str) -> None:
         async with self._connect(project) as broker, asyncio.TaskGroup() as group:
             title = self._title(project)
-            state = Project(project, title, broker, self._authority, self._timings, self._members, self.fullness)
+            shared = self._authority, self._timings, self._members, self.fullness
+            state = Project(project, title, broker, *shared, abroad=self._abroad)
             hub = Hub(state, new_life=project in self._went_back)
             self._hubs[project] = hub
             if self._leaving:

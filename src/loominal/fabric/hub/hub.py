@@ -13,6 +13,8 @@ from loominal.broker import subjects
 from loominal.broker.connection import Received
 from loominal.broker.event import Event
 from loominal.fabric.hub import streams
+from loominal.fabric.hub.abroad import publishing
+from loominal.fabric.hub.abroad.visits import answered
 from loominal.fabric.hub.agents import heartbeats
 from loominal.fabric.hub.dispatch import Dispatcher
 from loominal.fabric.hub.handlers import HANDLERS
@@ -203,6 +205,7 @@ class Hub:
                 (subjects.requests(project.id), vigil.before(dispatcher.receive)),
             ):
                 heard.push_async_callback((await broker.subscribe(subject, take)).stop)
+            await heard.enter_async_context(answered(project, group, vigil.before))
             heard.callback(self.ready.clear)
             await self._announce()
             self.ready.set()
@@ -260,6 +263,8 @@ class Hub:
         try:
             await flush(project, at_once=True)
             await due.settle(project)
+            if successor == NOBODY:
+                await publishing.put_to_sleep(project)
         except LoominalError as error:  # soft, or found out again
             log.info("project %s: %s", project.id, error)
         try:

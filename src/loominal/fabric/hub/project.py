@@ -15,6 +15,7 @@ from loominal.broker.bucket import Bucket
 from loominal.broker.connection import Broker
 from loominal.broker.event import Event
 from loominal.broker.log import Log
+from loominal.fabric.hub.abroad.asking import Abroad
 from loominal.fabric.hub.agents.candidates import candidate_of
 from loominal.fabric.hub.agents.crowd import Crowd
 from loominal.fabric.hub.agents.presence import Presence
@@ -58,6 +59,7 @@ class Project:
         members: Members,
         fullness: Fullness | None = None,
         default_policy: Policy | None = None,
+        abroad: Abroad | None = None,
     ) -> None:
         self.id = project_id
         self.title = title or project_id
@@ -90,6 +92,7 @@ class Project:
         self.progress: dict[str, Progress] = {}  # item -> what its holder said last
         self.told: dict[str, float] = {}  # ended item, told of and not yet marked so -> since when (monotonic)
         self.fullness = fullness or Fullness()  # of the store, which the projects of a weft share
+        self.abroad = abroad  # None: there is no other project
         self.ended = Event()  # some item ended: its children and its offerer have to hear of it
         self.registered: dict[str, tuple[AgentRecord, Candidate]] = {}
         self.crowd = Crowd(partial(candidate_of, self), self.presence.known)

@@ -34,11 +34,12 @@ class Recipient(View, frozen=True, kw_only=True):
 
 
 class DirectSent(View, frozen=True, kw_only=True):
-    """The message is in the recipient's inbox."""
+    """The message is in the recipient's inbox; `note` says what keeps the recipient from answering."""
 
     id: str
     recipient: Recipient
     receipt: Receipt = Receipt.STORED
+    note: str | None = None
 
 
 class ReadDirectMessages(Arguments, frozen=True, kw_only=True):

@@ -17,8 +17,8 @@ class Scope(StrEnum):
     """Where to look for agents."""
 
     PROJECT = "project"
-    MINE = "mine"
-    FABRIC = "fabric"
+    MINE = "mine"  # those of the same user in the project
+    FABRIC = "fabric"  # and the public ones of every project that takes part
 
 
 class AgentView(View, frozen=True, kw_only=True):
@@ -83,11 +83,12 @@ class DiscoverAgents(Arguments, frozen=True, kw_only=True):
 
 
 class Discovered(View, frozen=True, kw_only=True):
-    """A page of agents."""
+    """A page of agents; `note` says why some of other projects may be missing."""
 
     agents: tuple[AgentView, ...]
     total: int
     next_cursor: str | None = None
+    note: str | None = None
 
 
 class GetAgentInfo(Arguments, frozen=True, kw_only=True):

@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-import heapq
 from collections.abc import Callable
-from operator import attrgetter
 
 from msgspec.structs import replace
 
+from loominal.fabric.hub.abroad import elsewhere, publishing
 from loominal.fabric.hub.agents import handles
 from loominal.fabric.hub.agents.admission import Bounds
 from loominal.fabric.hub.agents.events_log import EventKind, record_event
+from loominal.fabric.hub.agents.listing import VIEW_PLACE, Place, page
 from loominal.fabric.hub.agents.records import Saved, identified, save
-from loominal.fabric.hub.agents.registry import Facet
 from loominal.fabric.hub.agents.views import agent_view
-from loominal.fabric.hub.agents.visibility import resolve, sees, user_of
+from loominal.fabric.hub.agents.visibility import find, sees, user_of
 from loominal.fabric.hub.caller import Caller
-from loominal.fabric.hub.parts import fitting
 from loominal.fabric.hub.project import Project
 from loominal.fabric.hub.work.judging import hand_back
 from loominal.fabric.operations.registry import (
@@ -38,14 +36,6 @@ from loominal.model.agent import AgentRecord, AgentStatus
 from loominal.model.cursor import cursor, position
 from loominal.model.errors import BadCursor, NotRegistered
 from loominal.model.grant import Role
-from loominal.model.names import label
-
-LABELS = {  # what is compared as a label, and how an error calls it
-    Facet.TYPE: "agentType",
-    Facet.CAPABILITY: "capability",
-    Facet.BOUNDARY: "boundary",
-}
-PLACE = attrgetter("handle", "id")  # what a list of agents is sorted by
 
 
 async def register_agent(project: Project, caller: Caller, args: RegisterAgent) -> Registered:
@@ -93,6 +83,7 @@ async def enter(project: Project, caller: Caller, args: RegisterAgent) -> AgentR
         )
 
     saved = await save(project, caller.agent, register, op=caller.op)
+    await publishing.publish(project, saved.after)
     await _tell(project, saved, EventKind.AGENT_UPDATED if saved.before.registered else EventKind.AGENT_REGISTERED)
     return saved.after
 
@@ -138,63 +129,47 @@ async def deregister_agent(project: Project, caller: Caller, _args: DeregisterAg
     if record is None or not (record.registered or record.op == caller.op):
         raise NotRegistered(f"{project.agents.shown(caller.agent)} is not registered")
     saved = await save(project, caller.agent, lambda each: replace(each, registered=False), op=caller.op)
+    await publishing.publish(project, saved.after)
     released = await hand_back(project, caller.agent, "its agent deregistered")
     await _tell(project, saved, EventKind.AGENT_SHUTDOWN)
     return Deregistered(guid=caller.agent, released=tuple(released))
 
 
 async def get_agent_info(project: Project, caller: Caller, args: GetAgentInfo) -> AgentView:
-    """Return one agent, registered or not, with its metadata unless that is too long for the answer."""
-    record = resolve(project, caller, args.guid)
-    return agent_view(project, record, metadata_bytes=caller.limit_bytes // 3)
+    """Return one agent, registered or not, with its metadata unless that is too long for the answer.
+
+    One of another project is found while it is public and both projects take part.
+    """
+    record, room = find(project, caller, args.guid), caller.limit_bytes // 3
+    if record is None:
+        return (await elsewhere.see(project, args.guid, metadata_bytes=room)).agent
+    return agent_view(project, record, metadata_bytes=room)
 
 
 async def discover_agents(project: Project, caller: Caller, args: DiscoverAgents) -> Discovered:
-    """Return the registered agents that all filters hold for, the caller among them, by handle."""
+    """Return the registered agents that all filters hold for, the caller among them, by handle.
+
+    Those of the whole fabric, if that is the scope: beside this project's own the public ones of all that take part.
+    """
     query = encode(replace(args, limit=20, cursor=None)).decode()
     after = _after(args.cursor, query, project.generation)
-    accepts = _filter(project, caller, args)
-    found = [record for record in project.agents.having(_wanted(args)) if accepts(record)]
-    behind = [record for record in found if PLACE(record) > after] if args.cursor else found
-    page = [agent_view(project, record) for record in heapq.nsmallest(args.limit, behind, key=PLACE)]
-    fit = tuple(fitting(page, caller.limit_bytes, cut=lambda view, _: replace(view, capabilities=(), current_work=())))
-    more = bool(fit) and len(behind) > len(fit)
-    last = cursor(query, project.generation, fit[-1].handle, fit[-1].guid) if more else None
-    return Discovered(agents=fit, total=len(found), next_cursor=last)
+    found, note = page(project, args, _seen_by(project, caller, args), after, caller.limit_bytes), None
+    if args.scope is Scope.FABRIC:
+        found, note = await elsewhere.with_others(project, args, after, caller.limit_bytes, found)
+    last = cursor(query, project.generation, *VIEW_PLACE(found.agents[-1])) if found.more else None
+    return Discovered(agents=found.agents, total=found.total, next_cursor=last, note=note)
 
 
-def _filter(project: Project, caller: Caller, args: DiscoverAgents) -> Callable[[AgentRecord], bool]:
-    """Return what the index cannot tell of a found agent: whether it may be seen, and whether it is there."""
-    user, now = user_of(project, caller), project.clock.monotonic()
-    is_online, timings = project.presence.is_online, project.timings
+def _seen_by(project: Project, caller: Caller, args: DiscoverAgents) -> Callable[[AgentRecord], bool]:
+    user = user_of(project, caller)
 
-    def accepts(record: AgentRecord) -> bool:
-        if not sees(project, caller, record) or (args.scope is Scope.MINE and record.user != user):
-            return False
-        status = record.status if is_online(record.id, now, timings) else AgentStatus.OFFLINE
-        if args.status is None:
-            return args.include_offline or status is not AgentStatus.OFFLINE
-        return status is args.status
+    def visible(record: AgentRecord) -> bool:
+        return sees(project, caller, record) and (args.scope is not Scope.MINE or record.user == user)
 
-    return accepts
+    return visible
 
 
-def _wanted(args: DiscoverAgents) -> dict[Facet, str]:
-    given = {
-        Facet.TYPE: args.agent_type,
-        Facet.CAPABILITY: args.capability,
-        Facet.BOUNDARY: args.boundary,
-        Facet.HOSTNAME: args.hostname,
-        Facet.HANDLE: args.handle,
-    }
-    return {
-        facet: label(text, LABELS[facet]) if facet in LABELS else text.strip().casefold()
-        for facet, text in given.items()
-        if text is not None
-    }
-
-
-def _after(text: str | None, query: str, generation: str) -> tuple[str, str]:
+def _after(text: str | None, query: str, generation: str) -> Place:
     if text is None:
         return "", ""
     match position(text, query, generation):

@@ -15,6 +15,7 @@ from weakref import WeakValueDictionary
 from loominal.broker.bucket import Deleted, Entry
 from loominal.model.agent import AgentRecord, HandleRecord
 from loominal.model.errors import CorruptRecord, InvalidArgument
+from loominal.model.grant import Visibility
 from loominal.model.names import label
 from loominal.model.record import Stored, decode
 
@@ -31,6 +32,7 @@ class Facet(Enum):
     BOUNDARY = "boundary"
     HOSTNAME = "hostname"
     HANDLE = "handle"
+    VISIBILITY = "visibility"
 
 
 class Agents:
@@ -106,6 +108,10 @@ class Agents:
         first, *others = sorted(sets or [self._registered], key=len)
         for agent in first.intersection(*others):
             yield self._records[agent].value
+
+    def public(self) -> set[str]:
+        """Return the registered agents that may be seen from other projects."""
+        return set(self._index.get((Facet.VISIBILITY, Visibility.PUBLIC), ()))
 
     def shown(self, agent: str) -> str:
         """Return the agent's handle, or its id if it has none: fit for a message to people."""
@@ -185,6 +191,7 @@ def facets(record: AgentRecord) -> tuple[tuple[Facet, str], ...]:
             (Facet.TYPE, label(record.agent_type, "agent type")),
             (Facet.HOSTNAME, record.hostname.casefold()),
             (Facet.HANDLE, record.handle),
+            (Facet.VISIBILITY, record.visibility),
             *((Facet.CAPABILITY, label(each, "capability")) for each in record.capabilities),
             *((Facet.BOUNDARY, label(each, "boundary")) for each in record.boundaries),
         )

@@ -32,12 +32,32 @@ def sees(project: Project, caller: Caller, record: AgentRecord) -> bool:
 
 
 def resolve(project: Project, caller: Caller, text: str) -> AgentRecord:
-    """Return the agent that `text` names for the caller: a guid, a handle, or `handle@project`.
+    """Return the agent of this project that `text` names for the caller: a guid, a handle, or `handle@project`.
 
     Agents that are not registered any more, or never were, are found too. Raises: NotFound, also for who is hidden.
     """
-    here = {project.id, project.title, PurePath(project.title).name}
-    record = project.agents.find(text, {name.lower() for name in here})
-    if record is None or not sees(project, caller, record):
-        raise NotFound(f"there is no agent {shown(text)}", "discover_agents shows who is there")
+    record = find(project, caller, text)
+    if record is None:
+        raise nobody(text)
     return record
+
+
+def find(project: Project, caller: Caller, text: str) -> AgentRecord | None:
+    """Return the agent of this project that `text` names, None if it names nobody here. Raises: NotFound if hidden."""
+    record = project.agents.find(text, names_of(project))
+    if record is not None and not sees(project, caller, record):
+        raise nobody(text)
+    return record
+
+
+def nobody(text: str) -> NotFound:
+    """Return the error for a name that names nobody whom the asker may see."""
+    return NotFound(f"there is no agent {shown(text)}", "discover_agents shows who is there")
+
+
+def names_of(project: Project) -> set[str]:
+    """Return what may stand behind the `@` for this project, in lower case; another project's id is that one's."""
+    others = {project.title.lower(), PurePath(project.title).name.lower()}
+    if project.abroad is not None:
+        others = {name for name in others if project.abroad.directory.place(name) is None}
+    return others | {project.id}

@@ -6,6 +6,7 @@ import asyncio
 import logging
 from contextlib import suppress
 
+from loominal.fabric.hub.abroad import publishing, receipts
 from loominal.fabric.hub.agents import events_log
 from loominal.fabric.hub.lead import due
 from loominal.fabric.hub.lead.pulse import Pulse
@@ -37,6 +38,8 @@ async def rounds(project: Project, pulse: Pulse) -> None:
             await telling.tell_all(project)
             if is_due:
                 await _tidy(project, pulse)
+                await publishing.settle(project)
+                await receipts.tell_senders(project)
         except LoominalError as error:
             log.warning("project %s: a round was spoilt: %s", project.id, error)
 

@@ -17,7 +17,7 @@ from loominal.broker.bucket import Deleted, Entry
 from loominal.broker.log import Record
 from loominal.fabric.hub.clock import Clock
 from loominal.fabric.hub.talk.intake import Intake
-from loominal.fabric.hub.talk.receipts import Receipts
+from loominal.fabric.hub.talk.receipts import Leaving, Receipts
 from loominal.fabric.hub.talk.trail import Trail, sent_at
 from loominal.fabric.hub.wakes import Wakes
 from loominal.model import read_marks
@@ -130,7 +130,9 @@ class Inboxes:
                     due.setdefault(sequence, Receipt.SURFACED)
         for sequence, receipt in sorted(due.items()):
             label = trail.label(sequence)
-            if label.sender and label.message_type != WORK_RESULT:
+            if label.home:
+                self.receipts.send(Leaving(label.home, label.sender, sequence, receipt, agent, self._clock.now()))
+            elif label.sender and label.message_type != WORK_RESULT:
                 self.receipts.add(label.sender, sequence, receipt, agent, self._clock.now())
                 self._wakes.wake(label.sender)
 

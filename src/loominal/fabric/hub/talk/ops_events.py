@@ -133,7 +133,7 @@ class _Watch:
             deed = "has acknowledged" if receipt is Receipt.ACKED else "was shown"
             messages = "your message" if len(places) == 1 else f"{len(places)} of your messages"
             newest = by_position[places[-1]]
-            place = MessageId(Kind.DIRECT, self._project.generation, newest.sequence)
+            place = MessageId(Kind.DIRECT, newest.generation or self._project.generation, newest.sequence)
             what = f"{self._project.agents.shown(reader)} {deed} {messages}"
             self._add(EventKind.RECEIPT, str(place), what, newest.at)
         self.heard = replace(self.heard, receipts=last)

@@ -7,9 +7,13 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from loominal.broker import subjects
+from loominal.fabric.hub.abroad import elsewhere
+from loominal.fabric.hub.abroad.naming import handle_abroad
+from loominal.fabric.hub.abroad.publishing import is_public
+from loominal.fabric.hub.abroad.questions import Take
 from loominal.fabric.hub.agents.handles import ensure_handle
 from loominal.fabric.hub.agents.views import status_of
-from loominal.fabric.hub.agents.visibility import resolve
+from loominal.fabric.hub.agents.visibility import find
 from loominal.fabric.hub.talk import messages
 from loominal.fabric.hub.talk.inbox_pages import Wanted, left, page, told, waits
 from loominal.fabric.hub.talk.marking import change_marks, flush
@@ -23,12 +27,12 @@ from loominal.fabric.operations.inbox import (
     Recipient,
     SendDirectMessage,
 )
-from loominal.fabric.protocol import POLL_SECONDS
+from loominal.fabric.protocol import POLL_SECONDS, encode
 from loominal.model import cursor as cursors
 from loominal.model import read_marks
 from loominal.model.errors import BadCursor, InboxFull, NotFound
-from loominal.model.message import INBOX_UNREAD, Kind, Message, MessageId, message_id
-from loominal.model.names import shown
+from loominal.model.message import INBOX_UNREAD, Kind, Message, MessageId, is_of, message_id
+from loominal.model.names import AGENT_ID, shown
 from loominal.model.read_marks import ReadMarks
 
 if TYPE_CHECKING:
@@ -36,13 +40,15 @@ if TYPE_CHECKING:
     from loominal.fabric.hub.project import Project
     from loominal.model.agent import AgentRecord
 
-__all__ = ["deliver", "flush", "peek", "read_direct_messages", "send_direct_message"]
+UNANSWERABLE = "the recipient is in another project and cannot answer you unless you register with visibility public"
+
+__all__ = ["deliver", "flush", "make_room", "peek", "read_direct_messages", "send_direct_message"]
 
 
 async def deliver(project: Project, recipient_id: str, message: Message, dedupe: str) -> int:
     """Store a message in an inbox and return its sequence; the same `dedupe` again returns the first one's.
 
-    The recipient is woken. A full inbox does not refuse: whoever writes for an agent asks `_make_room` first.
+    The recipient is woken. A full inbox does not refuse: whoever writes for an agent asks `make_room` first.
     Raises: QuotaExceeded, BrokerUnavailable.
     """
     subject = subjects.inbox(project.id, recipient_id)
@@ -52,14 +58,17 @@ async def deliver(project: Project, recipient_id: str, message: Message, dedupe:
 async def send_direct_message(project: Project, caller: Caller, args: SendDirectMessage) -> DirectSent:
     """Store a message in another agent's inbox; the same op again is answered with the first one's id.
 
+    One of another project gets it while it is public and both projects take part.
     Raises: NotFound (recipient, replyTo), InboxFull, QuotaExceeded, InvalidArgument.
     """
-    recipient = resolve(project, caller, args.recipient_guid)
+    recipient = find(project, caller, args.recipient_guid)
+    if recipient is None:
+        return await _send_abroad(project, caller, args)
     message_type, dedupe = checked_type(args.message_type), dedupe_of(caller)
     if project.inboxes.intake.sent(dedupe) is None:
         project.fullness.check("direct")
         await checked_reply(project, caller, args.reply_to)
-        await _make_room(project, recipient)
+        await make_room(project, recipient)
     sender = await ensure_handle(project, caller)
     message = Message(
         sender=sender_of(sender),
@@ -77,13 +86,37 @@ async def send_direct_message(project: Project, caller: Caller, args: SendDirect
     )
 
 
+async def _send_abroad(project: Project, caller: Caller, args: SendDirectMessage) -> DirectSent:
+    """Have the leader of the recipient's project store the message. Raises: as `send_direct_message`."""
+    reply_is_known = is_of(args.reply_to, project.generation)
+    if reply_is_known:
+        await checked_reply(project, caller, args.reply_to)
+    sender = await ensure_handle(project, caller)
+    take = Take(
+        asker=project.id,
+        text=args.recipient_guid.strip().lower(),
+        sender=sender_of(sender),
+        title=project.title,
+        message=msgspec.Raw(encode(args)),
+        reply_is_known=reply_is_known,
+        dedupe=dedupe_of(caller),
+    )
+    place, taken = await elsewhere.send(project, take)
+    to = taken.recipient
+    return DirectSent(
+        id=taken.id,
+        recipient=msgspec.structs.replace(to, handle=handle_abroad(project, to.handle, place)),
+        note=None if is_public(sender) else UNANSWERABLE,
+    )
+
+
 async def read_direct_messages(project: Project, caller: Caller, args: ReadDirectMessages) -> Inbox:
     """Return a page of the caller's inbox, oldest first, waiting for one if asked to; or a part of one message.
 
     Raises: NotFound (sender, id, ack), BadCursor, InvalidArgument.
     """
     checked_part(args)
-    wanted = _wanted(project, caller, args)
+    wanted = await _wanted(project, caller, args)
     if args.id is not None:
         return await _one(project, caller, wanted, args.id, args.offset)
     if args.wait_seconds and not waits(project, caller, wanted):
@@ -121,7 +154,7 @@ async def _one(project: Project, caller: Caller, wanted: Wanted, text: str, offs
     return Inbox(messages=(view,), unread=left(project, caller, marks), notice=NOTICE)
 
 
-def _wanted(project: Project, caller: Caller, args: ReadDirectMessages) -> Wanted:
+async def _wanted(project: Project, caller: Caller, args: ReadDirectMessages) -> Wanted:
     """Return what the arguments ask for, all of them checked."""
     trail, acked = project.inboxes.trail(caller.agent), []
     for text in args.ack:
@@ -133,7 +166,7 @@ def _wanted(project: Project, caller: Caller, args: ReadDirectMessages) -> Wante
         acked.append(place.sequence)
     wanted = Wanted(
         message_type=args.message_type.strip() if args.message_type is not None else None,
-        sender=resolve(project, caller, args.sender_guid).id if args.sender_guid is not None else None,
+        sender=await _sender(project, caller, args.sender_guid) if args.sender_guid is not None else None,
         unread_only=args.unread_only,
         acked=tuple(acked),
         limit=args.limit,
@@ -146,7 +179,20 @@ def _wanted(project: Project, caller: Caller, args: ReadDirectMessages) -> Wante
     raise BadCursor("this cursor was not made by Loominal")
 
 
-async def _make_room(project: Project, recipient: AgentRecord) -> None:
+async def _sender(project: Project, caller: Caller, text: str) -> str:
+    """Return the guid of the agent that `text` names; of another project's also when that is public no more.
+
+    Raises: NotFound.
+    """
+    if (record := find(project, caller, text)) is not None:
+        return record.id
+    plain = text.strip().lower()
+    if AGENT_ID.fullmatch(plain) and any(label.sender == plain for label in project.inboxes.trail(caller.agent).labels):
+        return plain
+    return (await elsewhere.see(project, text)).agent.guid
+
+
+async def make_room(project: Project, recipient: AgentRecord) -> None:
     """Refuse a message to an agent that does not read its inbox. Raises: InboxFull."""
     if project.inboxes.unread(recipient.id) < INBOX_UNREAD:
         return

@@ -108,13 +108,13 @@ async def checked_reply(project: Project, caller: Caller, text: str | None) -> s
         known = project.channels.holds(place.sequence)
     else:
         known = project.inboxes.trail(caller.agent).place(place.sequence) is not None
-        known = known or await _sender(project, place.sequence) == caller.agent
+        known = known or await sender_in(project, place.sequence) == caller.agent
     if not known:
         raise NotFound(f"there is no message {shown(text)} to reply to", "use an id as a read or a send returned it")
     return text
 
 
-async def _sender(project: Project, sequence: int) -> str:
+async def sender_in(project: Project, sequence: int) -> str:
     """Return who sent the direct message at `sequence`, "" if there is none."""
     record = await project.inbox_log.at(sequence)
     return project.inboxes.intake.label(record).sender if record else ""

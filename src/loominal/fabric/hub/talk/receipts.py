@@ -21,6 +21,18 @@ class Told(NamedTuple):
     position: int
     sequence: int
     receipt: Receipt
+    reader: str  # guid, or handle@project for another project's
+    at: datetime
+    generation: str = ""  # of the other project whose log has the message
+
+
+class Leaving(NamedTuple):
+    """A receipt for the agent `sender` of another project, `home`."""
+
+    home: str
+    sender: str
+    sequence: int
+    receipt: Receipt
     reader: str
     at: datetime
 
@@ -31,11 +43,24 @@ class Receipts:
     def __init__(self) -> None:
         self._by_sender: defaultdict[str, deque[Told]] = defaultdict(lambda: deque(maxlen=KEPT))
         self._last = 0
+        self._leaving: list[Leaving] = []
 
-    def add(self, sender: str, sequence: int, receipt: Receipt, reader: str, at: datetime) -> None:
+    def add(
+        self, sender: str, sequence: int, receipt: Receipt, reader: str, at: datetime, *, generation: str = ""
+    ) -> None:
         """Note that `reader` was shown, or has acknowledged, the message at `sequence`."""
         self._last = self.position(at) + 1
-        self._by_sender[sender].append(Told(self._last, sequence, receipt, reader, at))
+        self._by_sender[sender].append(Told(self._last, sequence, receipt, reader, at, generation))
+
+    def send(self, leaving: Leaving) -> None:
+        """Note a receipt that another project's agent is to be told of."""
+        self._leaving.append(leaving)
+        del self._leaving[:-KEPT]
+
+    def leaving(self) -> list[Leaving]:
+        """Return what is to be told to other projects, oldest first, and forget it."""
+        taken, self._leaving = self._leaving, []
+        return taken
 
     def position(self, now: datetime) -> int:
         """Return the position behind every receipt so far."""

@@ -17,7 +17,8 @@ from loominal.model.times import instant, rfc3339
 
 TRAIL_LENGTH = 10_000  # what the logs keep of one subject
 
-AT, FROM, TYPE, ACK = "Loominal-At", "Loominal-From", "Loominal-Type", "Loominal-Ack"  # headers of a message
+# headers of a message
+AT, FROM, HOME, TYPE, ACK = "Loominal-At", "Loominal-From", "Loominal-Home", "Loominal-Type", "Loominal-Ack"
 
 
 class Label(NamedTuple):
@@ -26,17 +27,20 @@ class Label(NamedTuple):
     sender: str = ""
     message_type: str = "text"
     ack_required: bool = False
+    home: str = ""  # the sender's project, if that is another one
 
 
 def label(record: Record) -> Label:
     """Return the label that a stored message's headers tell."""
     told = record.headers
-    return Label(told.get(FROM, ""), told.get(TYPE, "text"), ACK in told)
+    return Label(told.get(FROM, ""), told.get(TYPE, "text"), ACK in told, told.get(HOME, ""))
 
 
 def headers(message: Message, at: datetime) -> dict[str, str]:
     """Return the headers to store with a message sent at `at`: its label, and its time as every reader is told it."""
     marked = {AT: rfc3339(at), FROM: message.sender.guid, TYPE: message.message_type}
+    if message.sender.home:
+        marked[HOME] = message.sender.home
     return marked | ({ACK: "1"} if message.ack_required else {})
 
 
