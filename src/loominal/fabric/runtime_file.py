@@ -40,6 +40,7 @@ class Runtime(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_de
     weft_pid: int = 0
     supervisor_pid: int = 0
     api_url: str = ""
+    api_certificate: str = ""  # SHA-256, in hex, of what `api_url` shows, if it begins with https
     token_file: str = ""  # holds the bearer token for `api_url`
     started_at: Instant
     version: str = ""  # of Loominal

@@ -13,11 +13,12 @@ from pathlib import Path
 import msgspec
 
 from loominal.fabric.state_directory import home_directory
+from loominal.local.home import weft_variables
 from loominal.model.errors import InvalidArgument, LoominalError, NotFound
 
 LABEL = "loominal"
 MANAGER_SECONDS = 30.0
-KEPT = ("PATH", "API_HOST", "API_PORT", "LOG_LEVEL", "PYTHONPATH")  # of the environment, in the unit
+KEPT = ("PATH", "PYTHONPATH")  # of the environment, in the unit
 
 
 class Service(msgspec.Struct, frozen=True, kw_only=True):
@@ -42,6 +43,7 @@ def service(environ: Mapping[str, str], platform: str = sys.platform) -> Service
         )
     home = home_directory(environ)
     kept = {"LOOMINAL_HOME": str(home)} | {name: environ[name] for name in KEPT if environ.get(name)}
+    kept |= weft_variables(environ)
     for text in (sys.executable, *kept.values()):
         _check_printable(text)
     user = Path(environ.get("HOME") or Path.home())

@@ -16,6 +16,9 @@ from loominal.broker.server import free_port
 from loominal.fabric.state_directory import home_directory
 from loominal.model.errors import InvalidArgument
 
+WEFT_TOLD = ("API_HOST", "API_PORT", "API_HOSTS", "API_RATE", "API_INSECURE", "LOG_LEVEL")
+WEFT_FILES = ("API_TLS_CERT", "API_TLS_KEY", "LOOMINAL_WEFT_CONFIG")
+
 
 class Config(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     """What a fabric keeps of itself in `config.json`."""
@@ -23,6 +26,12 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     v: int = 1
     broker_port: int  # chosen free once, so that programs find the broker again after a restart
     listen: str = ""  # the address (or name, or 0.0.0.0 for all) where it listens with TLS; "": on loopback, plain
+
+
+def weft_variables(environ: Mapping[str, str]) -> dict[str, str]:
+    """Return what of `environ` is for weft; the files that it names as weft finds them, which runs elsewhere."""
+    told = {name: environ[name] for name in WEFT_TOLD if environ.get(name)}
+    return told | {name: str(Path(environ[name]).absolute()) for name in WEFT_FILES if environ.get(name)}
 
 
 def open_home(environ: Mapping[str, str]) -> Path:

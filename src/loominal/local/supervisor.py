@@ -33,7 +33,7 @@ from loominal.fabric.runtime_file import (
     remove_runtime,
     update_runtime,
 )
-from loominal.local.home import idle_exit_seconds, new_port, read_config, tls_directory
+from loominal.local.home import idle_exit_seconds, new_port, read_config, tls_directory, weft_variables
 from loominal.local.listening import certified
 from loominal.local.processes import TERM_SECONDS, broker_directory, end, running, weft_command
 from loominal.local.weft_api import in_use, not_ready
@@ -51,7 +51,7 @@ LAST_LOOK_SECONDS = 5.0  # for those who found an idle fabric at the last moment
 HOPELESS = 4  # failures before the fabric ever served: what is wrong will stay wrong
 LOG_BYTES = 10_000_000  # a longer weft.log is moved aside at weft's next start
 RESTART_BROKER = signal.SIGUSR1
-PASSED_ON = ("PATH", "HOME", "LANG", "TZ", "TMPDIR", "PYTHONPATH", "API_HOST", "API_PORT", "LOG_LEVEL")
+PASSED_ON = ("PATH", "HOME", "LANG", "TZ", "TMPDIR", "PYTHONPATH")
 NOT_PASSED_ON = ("LOOMINAL_AGENT_ID", "LOOMINAL_HANDLE", "LOOMINAL_ENROLMENT")  # one agent's own
 
 log = logging.getLogger("loominal.supervisor")
@@ -276,7 +276,7 @@ def child_environment(environ: Mapping[str, str], *, foreign: bool) -> dict[str,
     }
     if path := passed.get("PYTHONPATH"):  # children run in another directory
         passed["PYTHONPATH"] = os.pathsep.join(str(Path(place).absolute()) for place in path.split(os.pathsep))
-    return passed
+    return passed | weft_variables(environ)
 
 
 async def _first(*waiting: Coroutine[object, object, object]) -> int:

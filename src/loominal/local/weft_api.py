@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
+import hmac
 import http.client
+import ssl
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -86,10 +89,34 @@ def listing(runtime: Runtime) -> Listing:
         return Listing()
 
 
+class _Pinned(http.client.HTTPSConnection):
+    """A connection to the one certificate that weft has said it shows, whatever name and issuer that has."""
+
+    def __init__(self, place: str, fingerprint: str) -> None:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        context.check_hostname, context.verify_mode = False, ssl.CERT_NONE  # `connect` looks at the certificate itself
+        super().__init__(place, timeout=ANSWER_SECONDS, context=context)
+        self._fingerprint = fingerprint
+
+    def connect(self) -> None:
+        """Connect; nothing is sent before the certificate is known to be weft's. Raises: OSError."""
+        super().connect()
+        shown = self.sock.getpeercert(binary_form=True) or b""
+        if not hmac.compare_digest(hashlib.sha256(shown).hexdigest(), self._fingerprint):
+            raise ssl.SSLCertVerificationError("that is not weft's certificate")
+
+
+def _connection(runtime: Runtime) -> http.client.HTTPConnection:
+    url = urlsplit(runtime.api_url)
+    if url.scheme == "https":
+        return _Pinned(url.netloc, runtime.api_certificate)
+    return http.client.HTTPConnection(url.netloc, timeout=ANSWER_SECONDS)
+
+
 def _get(runtime: Runtime, path: str) -> tuple[int, bytes] | None:
     """Return status and body; None if nobody answers. Goes straight to the address: a proxy knows nothing of it."""
     bearer = (read_secret(Path(runtime.token_file)) or "").strip() if runtime.token_file else ""
-    connection = http.client.HTTPConnection(urlsplit(runtime.api_url).netloc, timeout=ANSWER_SECONDS)
+    connection = _connection(runtime)
     try:
         connection.request("GET", path, headers={"Authorization": f"Bearer {bearer}"})
         response = connection.getresponse()

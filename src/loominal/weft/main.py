@@ -9,7 +9,6 @@ import gc
 import logging
 import os
 import pwd
-import secrets
 import signal
 import socket
 import ssl
@@ -18,6 +17,7 @@ from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
 
 import click
 import msgspec
@@ -40,6 +40,8 @@ from loominal.fabric.runtime_file import (
 )
 from loominal.model.errors import InvalidArgument, LoominalError
 from loominal.model.names import handle_like
+from loominal.weft.api.request_id import InLog
+from loominal.weft.api.tokens import Tokens, new_bearer_token
 from loominal.weft.connections import HUB_NAME
 from loominal.weft.living import Living, living
 from loominal.weft.log_limit import LogLimit
@@ -47,12 +49,25 @@ from loominal.weft.open_fabric import OpenFabric
 from loominal.weft.operator_fabric import OperatorFabric
 from loominal.weft.settings import Settings, broker_of
 from loominal.weft.supervised import ask_broker_restart, heal
+from loominal.weft.weft_file import FILE, WeftFile, read_weft_file
+
+if TYPE_CHECKING:
+    from loominal.weft.api.server import Certificate, HttpServer
 
 log = logging.getLogger("loominal.weft")
 
+LOG_LINE = "%(asctime)s %(levelname)s %(name)s%(request)s: %(message)s"
 COLLECT_AFTER = (50_000, 20, 100)  # with Python's own numbers a third of loading 100 000 items is looking for garbage
 LEAVE_SECONDS = 3.0  # for handing the projects on
 STOP_SECONDS = 5.0  # for what is in flight after the signal to stop; then the process ends anyway
+
+
+class Served(NamedTuple):
+    """The fabric that weft serves, how it is connected, and the broker's URL."""
+
+    fabric: OperatorFabric | OpenFabric
+    mode: Mode
+    url: str
 
 
 class Stop(Exception):
@@ -71,11 +86,10 @@ def main(home: Path | None, *, broker_config: bool) -> None:
     environ = {**os.environ, "LOOMINAL_HOME": str(home)} if home else os.environ
     try:
         settings = Settings.from_env(environ)
-        logging.basicConfig(
-            stream=sys.stderr, level=settings.log_level, format="%(asctime)s %(levelname)s %(name)s: %(message)s"
-        )
+        logging.basicConfig(stream=sys.stderr, level=settings.log_level, format=LOG_LINE)
         for handler in logging.getLogger().handlers:
             handler.addFilter(LogLimit())
+            handler.addFilter(InLog())
         if broker_config:
             click.echo(operator_text(Keyring.open(settings.home / "keys"), Path("jwt")))
             return
@@ -88,15 +102,18 @@ def main(home: Path | None, *, broker_config: bool) -> None:
 
 async def run(settings: Settings) -> None:
     """Serve until SIGTERM or SIGINT. Raises: InvalidArgument for settings that cannot be used."""
-    from loominal.weft.api.server import bound_socket  # uvicorn need not load for --help
+    from loominal.weft.api.server import Certificate, bound_socket  # uvicorn need not load for --help
 
     settings.home.mkdir(mode=0o700, parents=True, exist_ok=True)
+    file = read_weft_file(settings.weft_config or settings.home / FILE, required=settings.weft_config is not None)
+    http = settings.http
+    certificate = Certificate.read(http.certificate, http.key) if http.certificate and http.key else None
     try:
-        with bound_socket(settings.api_host, settings.api_port) as listening:
-            async with _fabric(settings) as (fabric, mode, url), asyncio.TaskGroup() as group:
-                group.create_task(_stop_on_signal(fabric), name="stop")
-                group.create_task(fabric.serve(), name="fabric")
-                group.create_task(_serve_http(settings, listening, fabric, mode, url, group), name="http")
+        with bound_socket(http.host, http.port) as listening:
+            async with _fabric(settings, file) as served, asyncio.TaskGroup() as group:
+                group.create_task(_stop_on_signal(served.fabric), name="stop")
+                group.create_task(served.fabric.serve(), name="fabric")
+                group.create_task(_serve_http(settings, file, certificate, listening, served, group), name="http")
                 if settings.supervisor_pid is not None:
                     group.create_task(heal(settings.supervisor_pid, settings.home), name="heal")
     except* Stop:
@@ -104,25 +121,26 @@ async def run(settings: Settings) -> None:
 
 
 @contextlib.asynccontextmanager
-async def _fabric(settings: Settings) -> AsyncIterator[tuple[OperatorFabric | OpenFabric, Mode, str]]:
-    """Yield the fabric that the settings mean, how it is connected, and the broker's URL."""
+async def _fabric(settings: Settings, file: WeftFile) -> AsyncIterator[Served]:
+    """Yield the fabric that the settings mean."""
     with living(settings.home, settings.weft_id) as here:
-        async with _connected(settings, here) as fabric:
-            yield fabric
+        async with _connected(settings, file, here) as served:
+            yield served
 
 
 @contextlib.asynccontextmanager
-async def _connected(settings: Settings, here: Living) -> AsyncIterator[tuple[OperatorFabric | OpenFabric, Mode, str]]:
+async def _connected(settings: Settings, file: WeftFile, here: Living) -> AsyncIterator[Served]:
     runtime = read_runtime(settings.home)
     mode, url = broker_of(settings, runtime)
     tls = _tls(settings, runtime if runtime is not None and runtime.url == url else None)
+    policy = file.default_policy(open_mode=mode is Mode.OPEN)
     if mode is not Mode.OPEN:
         keyring = _keyring(settings.home, mode)
         machine = _machine(settings.home, keyring, mode)
         store = settings.home / "broker"
         restart = functools.partial(ask_broker_restart, settings.supervisor_pid)
         user, timings = _unix_user(), settings.timings
-        yield OperatorFabric(url, keyring, machine, user, timings, here, store, tls, restart), mode, url
+        yield Served(OperatorFabric(url, keyring, machine, user, timings, here, store, policy, tls, restart), mode, url)
         return
     log.warning("open mode: nobody is authenticated, boundaries and users are on trust (%s)", shown_url(url))
     creds = settings.nats_creds
@@ -140,7 +158,7 @@ async def _connected(settings: Settings, here: Living) -> AsyncIterator[tuple[Op
         )
 
     async with connect(HUB_NAME) as broker:
-        yield OpenFabric(broker, url, settings.timings, here, connect), Mode.OPEN, url
+        yield Served(OpenFabric(broker, url, settings.timings, here, connect, policy), mode, url)
 
 
 def _keyring(home: Path, mode: Mode) -> Keyring:
@@ -172,23 +190,21 @@ def _tls(settings: Settings, runtime: Runtime | None) -> ssl.SSLContext | None:
 
 async def _serve_http(
     settings: Settings,
+    file: WeftFile,
+    certificate: Certificate | None,
     listening: socket.socket,
-    fabric: OperatorFabric | OpenFabric,
-    mode: Mode,
-    url: str,
+    served: Served,
     group: asyncio.TaskGroup,
 ) -> None:
     """Serve HTTP until cancelled, and say in the runtime file where."""
-    from loominal.weft.api.app import application  # litestar and uvicorn load while the broker connects
-    from loominal.weft.api.desk import Desk
-    from loominal.weft.api.server import http_server, url_of
-    from loominal.weft.api.tokens import Tokens
+    from loominal.weft.api.server import url_of  # litestar and uvicorn load while the broker connects
 
+    _, mode, url = served
     token_file = settings.home / "api.token"
-    create_secret(token_file, secrets.token_urlsafe(32))
-    tokens = Tokens((read_secret(token_file) or "").strip())
-    server = http_server(application(fabric, Desk(fabric.connect_as, group), tokens, settings.project))
-    api_url = url_of(listening)
+    create_secret(token_file, new_bearer_token())
+    own = (read_secret(token_file) or "").strip()
+    server = _http_server(settings, Tokens(own, file.identities(), served.fabric.bearers), certificate, served, group)
+    api_url = url_of(listening, tls=certificate is not None)
     ca = str(settings.nats_ca.absolute()) if settings.nats_ca else ""
     started = Runtime(mode=mode, url=url, started_at=datetime.now(UTC), version=loominal.__version__, ca=ca)
 
@@ -199,7 +215,12 @@ async def _serve_http(
             runtime = None  # left by a weft that was killed
         was = runtime or started
         return msgspec.structs.replace(
-            was, weft_pid=os.getpid(), api_url=api_url, token_file=str(token_file), ca=ca or was.ca
+            was,
+            weft_pid=os.getpid(),
+            api_url=api_url,
+            api_certificate=certificate.fingerprint if certificate else "",
+            token_file=str(token_file),
+            ca=ca or was.ca,
         )
 
     update_runtime(settings.home, changed)
@@ -213,6 +234,21 @@ async def _serve_http(
         server.should_exit = True
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(serving, STOP_SECONDS)
+
+
+def _http_server(
+    settings: Settings, tokens: Tokens, certificate: Certificate | None, served: Served, group: asyncio.TaskGroup
+) -> HttpServer:
+    """Return the HTTP server of a fabric: its application behind the doors."""
+    from loominal.weft.api.app import application
+    from loominal.weft.api.desk import Desk
+    from loominal.weft.api.doors import Doors
+    from loominal.weft.api.rate import Rate
+    from loominal.weft.api.server import http_server
+
+    http = settings.http
+    app = application(served.fabric, Desk(served.fabric.connect_as, group), tokens, settings.project)
+    return http_server(Doors(app, tokens, (http.host, *http.hosts), Rate(http.rate)), certificate)
 
 
 def _unix_user() -> str:

@@ -21,6 +21,7 @@ from loominal.fabric.protocol import PROTO, Answer, encode
 from loominal.model import names
 from loominal.model.errors import BrokerUnavailable, HubUnavailable, LoominalError
 from loominal.model.names import PROJECT_NAME, SUBJECT_TOKEN
+from loominal.model.policy import Policy
 from loominal.weft.cluster import SPREAD_SECONDS, spread
 from loominal.weft.duties import every
 from loominal.weft.fabric import leave, look_through, reasons_of
@@ -39,11 +40,13 @@ class OpenFabric:
         timings: Timings,
         here: Living,
         connect: Callable[[str], AbstractAsyncContextManager[Broker]],  # under another name than weft's
+        policy: Policy,  # of every project
     ) -> None:
         self._broker = broker
         self._url = url
         self._connect_named = connect
         self._timings = timings
+        self._policy = policy
         self.failures: Counter[str] = Counter()  # of duties, by name
         self._members = Membership(broker, here.weft, FORMAT, here.has_ended)
         self._projects: Projects | None = None
@@ -57,6 +60,10 @@ class OpenFabric:
     def leaders(self) -> dict[str, str]:
         """Return the weft that leads each project loaded here, "" where nobody does."""
         return self._projects.leaders() if self._projects else {}
+
+    def in_use(self, project: str) -> bool:
+        """Return whether some weft has `project` loaded, as far as this one can know."""
+        return self._projects is not None and self._projects.is_in_use(project)
 
     def wefts(self) -> list[str]:
         """Return the wefts that are alive and stay."""
@@ -84,7 +91,9 @@ class OpenFabric:
             group.create_task(members.run(), name="membership")
             await members.joined()
             abroad, authority = Abroad(self._broker), OpenAuthority()
-            projects = self._projects = Projects(self._connect, str, authority, self._timings, members, group, abroad)
+            projects = self._projects = Projects(
+                self._connect, str, authority, self._timings, members, group, self._policy, abroad
+            )
             group.create_task(abroad.run(projects.need), name="other projects")
             await members.heed(projects.load)
             group.create_task(look_through(projects, self._timings, None), name="what is needed")

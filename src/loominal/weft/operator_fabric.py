@@ -31,6 +31,7 @@ from loominal.fabric.hub.timings import Timings
 from loominal.model import names
 from loominal.model.errors import BrokerUnavailable, LoominalError
 from loominal.model.grant import Role
+from loominal.model.policy import Policy
 from loominal.weft.cluster import LOOK_SECONDS, SPREAD_SECONDS, Quorum, spread
 from loominal.weft.connections import HUB_NAME, Connections
 from loominal.weft.duties import every
@@ -59,6 +60,7 @@ class OperatorFabric:
         timings: Timings,
         here: Living,
         store: Path,
+        policy: Policy,  # of projects in which nobody has set one
         tls: ssl.SSLContext | None = None,
         restart: Callable[[], bool] = lambda: False,  # the broker; returns whether somebody will
     ) -> None:
@@ -69,6 +71,7 @@ class OperatorFabric:
         self._timings = timings
         self._here = here
         self._store = store  # the broker's directory, if it is on this machine
+        self._policy = policy
         self._tls = tls
         self._restart = restart
         self.failures: Counter[str] = Counter()  # of duties, by name
@@ -93,6 +96,10 @@ class OperatorFabric:
     def leaders(self) -> dict[str, str]:
         """Return the weft that leads each project loaded here, "" where nobody does."""
         return self._projects.leaders() if self._projects else {}
+
+    def in_use(self, project: str) -> bool:
+        """Return whether some weft has `project` loaded, as far as this one can know."""
+        return self._projects is not None and self._projects.is_in_use(project)
 
     def wefts(self) -> list[str]:
         """Return the wefts that are alive and stay."""
@@ -148,7 +155,9 @@ class OperatorFabric:
             group.create_task(self._keep_accounts(system, accounts, registry), name="accounts")
             await members.joined()
             abroad = Abroad(broker)
-            projects = Projects(self._connect, self._title, registry, self._timings, members, group, abroad)
+            projects = Projects(
+                self._connect, self._title, registry, self._timings, members, group, self._policy, abroad
+            )
             group.create_task(abroad.run(projects.need), name="other projects")
             await members.heed(projects.load)
             self._projects = projects

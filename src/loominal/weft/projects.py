@@ -23,6 +23,7 @@ from loominal.fabric.hub.lead.leadership import Members
 from loominal.fabric.hub.project import Project
 from loominal.fabric.hub.timings import Timings
 from loominal.model.errors import BrokerUnavailable
+from loominal.model.policy import Policy
 from loominal.model.work import ENDED
 
 LOADING = 8  # projects read at once
@@ -49,6 +50,7 @@ class Projects:
         timings: Timings,
         members: Members,
         group: asyncio.TaskGroup,
+        policy: Policy,  # of those in which nobody has set one
         abroad: Abroad | None = None,
     ) -> None:
         self.fullness = Fullness()  # of the store: one for all
@@ -58,6 +60,7 @@ class Projects:
         self._timings = timings
         self._members = members
         self._group = group
+        self._policy = policy
         self._abroad = abroad
         self._gate = asyncio.Semaphore(LOADING)
         self._hubs: dict[str, Hub | None] = {}  # None: about to be made
@@ -121,6 +124,10 @@ class Projects:
         """Return whether `project` is answered now, or that is another weft's business."""
         hub = self._hubs.get(project)
         return hub.is_served if hub is not None else self._members.order(project)[:1] != [self._members.me]
+
+    def is_in_use(self, project: str) -> bool:
+        """Return whether `project` is loaded here, or needed and so loaded by those who are to lead it."""
+        return project in self._hubs or self._is_needed(project)
 
     def activity(self) -> tuple[int, int] | None:
         """Return how many agents are online and how many items are open; None while a project is not served."""
@@ -224,7 +231,7 @@ class Projects:
         async with self._connect(project) as broker, asyncio.TaskGroup() as group:
             title = self._title(project)
             shared = self._authority, self._timings, self._members, self.fullness
-            state = Project(project, title, broker, *shared, abroad=self._abroad)
+            state = Project(project, title, broker, *shared, self._policy, self._abroad)
             hub = Hub(state, new_life=project in self._went_back)
             self._hubs[project] = hub
             if self._leaving:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ipaddress
+import re
 import secrets
 from collections.abc import Mapping
 from pathlib import Path
@@ -16,7 +18,55 @@ from loominal.model.names import PROJECT_NAME, SUBJECT_TOKEN
 
 API_HOST = "127.0.0.1"
 API_PORT = 4280
+API_RATE = 100.0
+HOST_NAME = re.compile(r"[A-Za-z0-9]([A-Za-z0-9_.-]{0,251}[A-Za-z0-9])?")
 LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR")
+
+
+class HttpSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """Where and how weft serves HTTP."""
+
+    host: str = API_HOST  # API_HOST
+    port: int | None = None  # API_PORT; None: 4280 or the next free one
+    hosts: tuple[str, ...] = ()  # API_HOSTS, with commas: names by which it is reached beside API_HOST and loopback's
+    rate: float = API_RATE  # API_RATE: requests a second of one bearer token; for a moment twice as many
+    certificate: Path | None = None  # API_TLS_CERT: PEM, with its chain
+    key: Path | None = None  # API_TLS_KEY
+    insecure: bool = False  # API_INSECURE=1: bearer tokens may cross a network in plain text
+
+    @classmethod
+    def from_env(cls, environ: Mapping[str, str], problems: list[str]) -> HttpSettings:
+        """Return the settings in `environ`; what is wrong with them is added to `problems`."""
+        port = _number(environ, "API_PORT", 1, 65535, problems)
+        rate = _number(environ, "API_RATE", 1, 1_000_000, problems)
+        hosts = tuple(each.strip().strip("[]") for each in environ.get("API_HOSTS", "").split(",") if each.strip())
+        if wrong := [each for each in hosts if not (HOST_NAME.fullmatch(each) or _address(each))]:
+            problems.append(f"API_HOSTS: {', '.join(map(repr, wrong))} must be names or addresses, without a port")
+        if (insecure := environ.get("API_INSECURE", "")) not in ("", "0", "1"):
+            problems.append(f"API_INSECURE={insecure!r} must be 1 or 0")
+        if bool(environ.get("API_TLS_CERT")) != bool(environ.get("API_TLS_KEY")):
+            problems.append("API_TLS_CERT and API_TLS_KEY belong together")
+        made = cls(
+            host=environ.get("API_HOST") or API_HOST,
+            port=int(port) if port is not None else None,
+            hosts=hosts,
+            rate=rate if rate is not None else API_RATE,
+            certificate=_path(environ, "API_TLS_CERT"),
+            key=_path(environ, "API_TLS_KEY"),
+            insecure=insecure == "1",
+        )
+        if not (made.on_loopback or made.certificate or made.insecure):
+            problems.append(
+                f"API_HOST={made.host!r} is reached from other machines, and bearer tokens would come in plain text: "
+                "set API_TLS_CERT and API_TLS_KEY, or API_INSECURE=1 where something else protects them"
+            )
+        return made
+
+    @property
+    def on_loopback(self) -> bool:
+        """Whether only programs of this machine reach it."""
+        address = _address(self.host)
+        return self.host == "localhost" if address is None else address.is_loopback
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
@@ -30,8 +80,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     nats_password: str = ""  # NATS_PASS
     nats_ca: Path | None = None  # NATS_CA
     weft_id: str = ""  # LOOMINAL_WEFT_ID: what other wefts and the logs call this process; one of its own by default
-    api_host: str = API_HOST  # API_HOST
-    api_port: int | None = None  # API_PORT; None: 4280 or the next free one
+    http: HttpSettings = HttpSettings()
+    weft_config: Path | None = (
+        None  # LOOMINAL_WEFT_CONFIG, weft's own file; None: weft.toml in the home, if it is there
+    )
     project: str = ""  # LOOMINAL_PROJECT_ID: meant where neither a request nor its bearer token names one
     log_level: str = "INFO"  # LOG_LEVEL
     timings: Timings = Timings()  # LOOMINAL_TIMINGS_SCALE: factor to all of them, for tests and the demo
@@ -42,7 +94,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         """Return the settings in `environ`. Raises: InvalidArgument, listing every bad value."""
         problems: list[str] = []
         scale = _number(environ, "LOOMINAL_TIMINGS_SCALE", 0.001, 100.0, problems)
-        port = _number(environ, "API_PORT", 1, 65535, problems)
+        http = HttpSettings.from_env(environ, problems)
         supervisor = _number(environ, "LOOMINAL_SUPERVISOR", 1, 1 << 32, problems)
         level = environ.get("LOG_LEVEL", "INFO").upper()
         if level not in LEVELS:
@@ -69,8 +121,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
             nats_password=environ.get("NATS_PASS", ""),
             nats_ca=_path(environ, "NATS_CA"),
             weft_id=weft_id,
-            api_host=environ.get("API_HOST") or API_HOST,
-            api_port=int(port) if port is not None else None,
+            http=http,
+            weft_config=_path(environ, "LOOMINAL_WEFT_CONFIG"),
             project=project,
             log_level=level,
             timings=Timings().scaled(scale) if scale is not None else Timings(),
@@ -116,3 +168,10 @@ def _number(environ: Mapping[str, str], name: str, least: float, most: float, pr
 
 def _path(environ: Mapping[str, str], name: str) -> Path | None:
     return Path(environ[name]) if environ.get(name) else None
+
+
+def _address(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
+    try:
+        return ipaddress.ip_address(host)
+    except ValueError:
+        return None

@@ -6,7 +6,7 @@ import os
 import stat
 import tomllib
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
@@ -15,13 +15,21 @@ import msgspec
 
 from loominal.model import names
 from loominal.model.errors import InvalidArgument, LoominalError
-from loominal.model.grant import Role
-from loominal.model.policy import DEFAULT_POLICY, HAND_BACK_SECONDS, STALLED_SECONDS, Policy, Rule, checked
+from loominal.model.grant import CORPORATE, Role
+from loominal.model.policy import (
+    DEFAULT_POLICY,
+    HAND_BACK_SECONDS,
+    OPEN_POLICY,
+    STALLED_SECONDS,
+    Policy,
+    Rule,
+    checked,
+)
 from loominal.model.times import Instant
+from loominal.weft.api.tokens import Identity
 from loominal.weft.mistakes import mistakes
 
 FILE = "weft.toml"
-VARIABLE = "LOOMINAL_WEFT_CONFIG"
 MOST_BYTES = 1 << 20
 NAMED_BY = 12  # digits of its hash by which a bearer token without a name is called
 OTHERS_WRITE = stat.S_IWGRP | stat.S_IWOTH
@@ -72,6 +80,16 @@ class FiledToken(_Table, frozen=True, kw_only=True):
     def shown_name(self) -> str:
         """What it is called, also if the file does not say."""
         return self.name or self.sha256[:NAMED_BY]
+
+    def identity(self) -> Identity:
+        """Return who holds it."""
+        return Identity(
+            name=self.shown_name,
+            role=self.role,
+            projects=self.projects,
+            sha256=self.sha256,
+            expires_at=self.expires_at,
+        )
 
 
 class FiledRule(_Table, frozen=True, kw_only=True):
@@ -141,10 +159,22 @@ class WeftFile(_Table, frozen=True, kw_only=True):
     policy: FiledPolicy | None = None
     targets: tuple[FiledTarget, ...] = ()
 
+    def identities(self) -> list[Identity]:
+        """Return who holds the bearer tokens."""
+        return [token.identity() for token in self.tokens]
 
-def weft_file_path(home: Path, environ: Mapping[str, str]) -> Path:
-    """Return where the file is: where LOOMINAL_WEFT_CONFIG says, else in the home."""
-    return Path(environ.get(VARIABLE) or home / FILE)
+    def default_policy(self, *, open_mode: bool) -> Policy:
+        """Return the policy of projects in which nobody has set one; in open mode that of all.
+
+        Raises: InvalidArgument if it names `corporate` in open mode, where nobody can be granted it; TooLarge.
+        """
+        default = OPEN_POLICY if open_mode else DEFAULT_POLICY
+        policy = default if self.policy is None else self.policy.policy(default)
+        if open_mode and CORPORATE in policy.boundaries:
+            raise InvalidArgument(
+                f"weft's file has a policy for {CORPORATE!r}, which nobody can be granted in open mode", "leave it out"
+            )
+        return policy
 
 
 def read_weft_file(path: Path, *, required: bool = False) -> WeftFile:
@@ -158,7 +188,7 @@ def read_weft_file(path: Path, *, required: bool = False) -> WeftFile:
             data = tomllib.loads(file.read(MOST_BYTES).decode())
     except FileNotFoundError as error:
         if required:
-            raise InvalidArgument(f"there is no file {path}", f"{VARIABLE} names it") from error
+            raise InvalidArgument(f"there is no file {path}", "LOOMINAL_WEFT_CONFIG names it") from error
         return WeftFile()
     except (OSError, ValueError) as error:
         raise InvalidArgument(f"{path} cannot be read: {error}", "it has to be TOML in UTF-8") from error
@@ -167,7 +197,7 @@ def read_weft_file(path: Path, *, required: bool = False) -> WeftFile:
     found = list(mistakes(WeftFile, data, ""))
     read = WeftFile() if found else msgspec.convert(data, WeftFile)
     if found := found or list(_untrue(read)):
-        raise InvalidArgument("\n  ".join([f"{path} has mistakes:", *found]), "nothing of it was used")
+        raise InvalidArgument(f"{path} has mistakes: {'; '.join(found)}", "nothing of it was used")
     return read
 
 

@@ -21,6 +21,7 @@ from loominal.weft.api.asker import Answer, asker
 from loominal.weft.api.bodies import Body, only_known_queries, query_names
 from loominal.weft.api.desk import Desk
 from loominal.weft.api.docs import Page, openapi_document
+from loominal.weft.api.doors import BODY_BYTES
 from loominal.weft.api.routes import ROUTES
 from loominal.weft.api.tokens import Tokens
 from loominal.weft.fabric import Fabric
@@ -85,6 +86,7 @@ def application(fabric: Fabric, desk: Desk, tokens: Tokens, home_project: str) -
             security=[{SCHEME: []}],
             render_plugins=[Page(path="/")],
         ),
+        request_max_body_size=BODY_BYTES,
         logging_config=None,  # logging is the program's
     )
     app.state.queries = query_names(app)

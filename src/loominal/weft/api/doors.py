@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 import msgspec
-from litestar.types import ASGIApp, HTTPScope, Message, Receive, Scope, Send
+from litestar.enums import ScopeType
+from litestar.types import ASGIApp, HTTPResponseStartEvent, HTTPScope, Message, Receive, Scope, Send
 
 from loominal.model.errors import BrokerUnavailable
 from loominal.model.names import shown
@@ -40,10 +41,10 @@ class Doors:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a request, or pass on what is none."""
-        if scope["type"] != "http":
+        if scope["type"] != ScopeType.HTTP:
             await self._app(scope, receive, send)
             return
-        headers = {name: value.decode("latin-1") for name, value in reversed(scope["headers"])}  # the first one counts
+        headers = {name: value.decode("latin-1") for name, value in scope["headers"]}
         mark = request_id.begin(headers.get(request_id.HEADER, "")).encode()
 
         async def marked(message: Message) -> None:
@@ -71,7 +72,9 @@ class Doors:
         wait_seconds = self._rate.take(self._asker(scope, headers))
         if wait_seconds > 0:
             refusal = problems.answer(
-                429, f"more than {self._rate.per_second:g} requests a second", hint="API_RATE sets how many are answered"
+                429,
+                f"more than {self._rate.per_second:g} requests a second",
+                hint="API_RATE sets how many are answered",
             )
             refusal.headers["Retry-After"] = str(math.ceil(wait_seconds))
             return refusal
@@ -109,3 +112,34 @@ def _name_of(host: str) -> str:
     except ValueError:
         return ""
     return "" if "@" in host or parts.path or parts.query or parts.fragment else (parts.hostname or "").rstrip(".")
+
+
+def _is_address(name: str) -> bool:
+    try:
+        ipaddress.ip_address(name)
+    except ValueError:
+        return False
+    return True
+
+
+def _same_place(origin: str, host: str) -> bool:
+    """Return whether a page of `origin` was served under `host`: by us, then."""
+    try:
+        page, here = urlsplit(origin), urlsplit(f"//{host}")
+        usual = DEFAULT_PORTS.get(page.scheme)
+        return page.hostname is not None and (page.hostname, page.port or usual) == (here.hostname, here.port or usual)
+    except ValueError:
+        return False
+
+
+async def _send(refusal: Response[problems.ProblemDetails], send: Send) -> None:
+    body = msgspec.json.encode(refusal.content)
+    given = {"content-type": problems.PROBLEM, "content-length": str(len(body)), **refusal.headers}
+    headers = [(name.lower().encode(), value.encode()) for name, value in given.items()]
+    start: HTTPResponseStartEvent = {
+        "type": "http.response.start",
+        "status": refusal.content.status,
+        "headers": headers,
+    }
+    await send(start)
+    await send({"type": "http.response.body", "body": body, "more_body": False})

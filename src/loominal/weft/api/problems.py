@@ -12,6 +12,7 @@ from litestar.exceptions import HTTPException, ValidationException
 from litestar.openapi.datastructures import ResponseSpec
 
 from loominal.model.errors import IllegalMove, LoominalError
+from loominal.weft.api import request_id
 
 PROBLEM = "application/problem+json"
 RETRY_SECONDS = 1  # after which what is busy or away may be asked again
@@ -43,6 +44,7 @@ HINTS = {
     401: "send `Authorization: Bearer …`; `loominal status --json` names the file of the fabric's own bearer token",
     405: "/api/openapi.json lists the routes with their methods",
     404: "/api/openapi.json lists the routes",
+    413: "push a branch or give a URL instead of the content",
 }
 
 log = logging.getLogger(__name__)
@@ -62,6 +64,7 @@ class ProblemDetails(msgspec.Struct, frozen=True, kw_only=True):
     detail: str
     code: str
     hint: str = ""
+    request_id: str = msgspec.field(default="", name="requestId")  # by which weft's log knows the request
 
 
 SPEC = {
@@ -90,6 +93,7 @@ def answer(status: int, detail: str, code: str = "", hint: str = "") -> Response
         detail=detail,
         code=code or CODES.get(status, "internal" if status >= 500 else "invalid_argument"),
         hint=hint or HINTS.get(status, ""),
+        request_id=request_id.current(),
     )
     headers = {"WWW-Authenticate": "Bearer"} if status == 401 else {}
     if status in (429, 503):
