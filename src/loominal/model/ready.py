@@ -109,6 +109,10 @@ class ReadyIndex:
         """Return how many items wait by route."""
         return {route: sum(map(len, lines.values())) for route, lines in self._lines.items()}
 
+    def waiting_since(self) -> dict[Route, float]:
+        """Return since when the oldest item of each route waits, in seconds since the epoch."""
+        return {route: min(line.head()[0] for line in lines.values()) for route, lines in self._lines.items()}
+
     def _rank(self, priority: int, submitter: str, line: _Line, at: float) -> Rank:
         ready_at, item_id = line.head()
         urgency = -effective_priority(priority, at - ready_at)

@@ -40,6 +40,9 @@ class Fabric(Protocol):
     def leaders(self) -> dict[str, str]:
         """Return the weft that leads each project loaded here, "" where nobody does."""
 
+    def in_use(self, project: str) -> bool:
+        """Return whether some weft has `project` loaded, as far as this one can know: it, or somebody who is there."""
+
     def wefts(self) -> list[str]:
         """Return the wefts that are alive and stay."""
 

@@ -23,6 +23,7 @@ from loominal.fabric.client.calls import (
     InboxCalls,
     PolicyCalls,
     RegistryCalls,
+    StatsCalls,
     WorkCalls,
 )
 from loominal.fabric.client.session import Session
@@ -77,6 +78,7 @@ class Agent(
     DeadLetterCalls,
     EventCalls,
     PolicyCalls,
+    StatsCalls,
     AccessCalls,
 ):
     """One agent, made by `connect`. Its claims are renewed by heartbeats for as long as the `async with` block runs."""

@@ -23,6 +23,7 @@ from loominal.fabric.client.calls import (
     InboxCalls,
     PolicyCalls,
     RegistryCalls,
+    StatsCalls,
     WorkCalls,
 )
 from loominal.fabric.operations import OPERATIONS
@@ -69,6 +70,7 @@ class Attached(
     DeadLetterCalls,
     EventCalls,
     PolicyCalls,
+    StatsCalls,
     AccessCalls,
 ):
     """An agent whose own process is another one: reads, writes, reports and ends its work, and holds nothing."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from loominal.fabric.hub import ops_policy
+from loominal.fabric.hub import ops_policy, stats
 from loominal.fabric.hub.access import ops_access, ops_machines
 from loominal.fabric.hub.agents import ops_identity, ops_registry
 from loominal.fabric.hub.project import Handler
@@ -43,6 +43,7 @@ HANDLERS: dict[str, Handler] = {
         ops_events.wait_for_events,
         ops_policy.get_policy,
         ops_policy.set_policy,
+        stats.get_stats,
         ops_access.grant_access,
         ops_access.list_grants,
         ops_access.revoke_grant,

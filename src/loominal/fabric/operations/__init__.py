@@ -2,7 +2,18 @@
 
 from __future__ import annotations
 
-from loominal.fabric.operations import access, channels, dead_letters, events, identity, inbox, policy, registry, work
+from loominal.fabric.operations import (
+    access,
+    channels,
+    dead_letters,
+    events,
+    identity,
+    inbox,
+    policy,
+    registry,
+    stats,
+    work,
+)
 from loominal.fabric.operations.operation import Operation
 
 __all__ = ["OPERATIONS", "Operation"]
@@ -53,6 +64,7 @@ OPERATIONS: dict[str, Operation] = {
         Operation("wait_for_events", events.WaitForEvents, events.Events, reads=True, registered=True, waits=True),
         Operation("get_policy", policy.GetPolicy, policy.PolicyView, tool=False, reads=True),
         Operation("set_policy", policy.SetPolicy, policy.PolicyView, tool=False, operator=True),
+        Operation("get_stats", stats.GetStats, stats.Stats, tool=False, reads=True),
         Operation("grant_access", access.GrantAccess, access.GrantView, tool=False, operator=True),
         Operation("list_grants", access.ListGrants, access.Grants, tool=False, operator=True, reads=True),
         Operation("revoke_grant", access.RevokeGrant, access.GrantView, tool=False, operator=True),

@@ -54,9 +54,9 @@ class Asker:
     ) -> None:
         self.identity = identity
         self.fabric = fabric
+        self.named = wanted  # the project that the query names
         self._desk = desk
         self._home_project = home_project
-        self._wanted = wanted
         self._deed = deed
 
     @property
@@ -71,14 +71,14 @@ class Asker:
         """
         if project is None:
             return self
-        if self._wanted not in (None, project):
-            raise InvalidArgument(f"projectId is {shown(self._wanted)} in the query and {shown(project)} in the body")
+        if self.named not in (None, project):
+            raise InvalidArgument(f"projectId is {shown(self.named)} in the query and {shown(project)} in the body")
         return Asker(self._desk, self.fabric, self.identity, self._home_project, project, self._deed)
 
     async def project(self) -> str:
         """Return the project asked in. Raises: InvalidArgument if none is meant, Forbidden, NotFound."""
         mine = self.identity.projects
-        project = self._wanted or (mine[0] if len(mine) == 1 else "") or self._home_project
+        project = self.named or (mine[0] if len(mine) == 1 else "") or self._home_project
         if not project:
             known = ", ".join(sorted(mine or self.fabric.titles())[:10])
             raise InvalidArgument("which project?", f"give projectId: {known}" if known else "give projectId")

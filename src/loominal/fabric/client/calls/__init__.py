@@ -10,6 +10,7 @@ from loominal.fabric.client.calls.identity import IdentityCalls
 from loominal.fabric.client.calls.inbox import InboxCalls
 from loominal.fabric.client.calls.policy import PolicyCalls
 from loominal.fabric.client.calls.registry import RegistryCalls
+from loominal.fabric.client.calls.stats import StatsCalls
 from loominal.fabric.client.calls.work import WorkCalls
 
 __all__ = [
@@ -21,5 +22,6 @@ __all__ = [
     "InboxCalls",
     "PolicyCalls",
     "RegistryCalls",
+    "StatsCalls",
     "WorkCalls",
 ]

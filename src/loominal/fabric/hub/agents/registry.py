@@ -102,6 +102,11 @@ class Agents:
         """Return every registered agent, in no order."""
         return [self._records[agent].value for agent in self._registered]
 
+    @property
+    def registered_count(self) -> int:
+        """How many agents are registered."""
+        return len(self._registered)
+
     def having(self, wanted: Mapping[Facet, str]) -> Iterator[AgentRecord]:
         """Yield the registered agents that have all that is `wanted` (labels as compared), in no order."""
         sets = [self._index.get(each, set[str]()) for each in wanted.items()]

@@ -50,6 +50,7 @@ class WorkBook:
         self._order: dict[Status, list[tuple[datetime, str]]] = {status: [] for status in Status}
         self._due: list[tuple[datetime, str]] = []  # heap; entries may be outdated
         self._deadlines: list[tuple[datetime, str]] = []  # heap; entries may be outdated
+        self._overdue: set[str] = set()  # scheduled items that became ready, and nothing happened to them since
         self.ready = ReadyIndex()
         self.held_by: defaultdict[str, set[str]] = defaultdict(set)  # agent -> items it claims
         self.children: defaultdict[str, set[str]] = defaultdict(set)  # item -> blocked items that wait for it
@@ -75,8 +76,11 @@ class WorkBook:
         return self._called.get(task_id, ())
 
     def counts(self) -> Counter[Status]:
-        """Return how many items stand where; scheduled ones that are due count as scheduled."""
-        return Counter({status: len(order) for status, order in self._order.items()})
+        """Return how many items stand where; scheduled ones that `due` has returned count as ready."""
+        found = Counter({status: len(order) for status, order in self._order.items()})
+        found[Status.SCHEDULED] -= len(self._overdue)
+        found[Status.READY] += len(self._overdue)
+        return found
 
     def items(self) -> Iterator[WorkItem]:
         """Yield every item, in no order."""
@@ -135,6 +139,7 @@ class WorkBook:
             entry = self._entries.get(item_id)
             if entry and entry.item.status is Status.SCHEDULED and (entry.item.due_at or at) == at:
                 self.ready.add(entry.item, at)
+                self._overdue.add(item_id)
                 found.append(item_id)
         return found
 
@@ -214,6 +219,7 @@ class WorkBook:
                 if not self.children[parent]:
                     del self.children[parent]
         self.untold.discard(item.id)
+        self._overdue.discard(item.id)
 
 
 def _newest_first(

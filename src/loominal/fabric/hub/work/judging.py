@@ -92,12 +92,17 @@ async def cancel(project: Project, item: WorkItem, by: str, op: str, reason: str
 
 async def wake_due(project: Project) -> None:
     """Offer what has become ready by time, and what still waits although somebody polls for it."""
+    notice_due(project)
+    if len(project.book.ready):
+        look_again(project)
+
+
+def notice_due(project: Project) -> None:
+    """Offer what has become ready by time."""
     for item_id in project.book.due(project.clock.now()):
         if entry := project.book.get(item_id):
             offer(project, entry.item)
             project.wakes.wake(item_id)
-    if len(project.book.ready):
-        look_again(project)
 
 
 async def _carry_out(project: Project, lease: Lease, event: WorkEvent) -> None:

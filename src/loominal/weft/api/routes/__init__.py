@@ -10,6 +10,16 @@ from loominal.weft.api.routes.channels import CHANNELS
 from loominal.weft.api.routes.dead_letters import DEAD_LETTERS
 from loominal.weft.api.routes.policy import POLICY
 from loominal.weft.api.routes.projects import PROJECTS
+from loominal.weft.api.routes.stats import STATS
 from loominal.weft.api.routes.work import WORK
 
-ROUTES: tuple[ControllerRouterHandler, ...] = (*AGENTS, *WORK, *DEAD_LETTERS, *CHANNELS, *ACCESS, *POLICY, *PROJECTS)
+ROUTES: tuple[ControllerRouterHandler, ...] = (
+    *AGENTS,
+    *WORK,
+    *DEAD_LETTERS,
+    *CHANNELS,
+    *ACCESS,
+    *POLICY,
+    *PROJECTS,
+    *STATS,
+)

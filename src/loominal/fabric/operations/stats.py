@@ -1,0 +1,20 @@
+"""How much of everything there is in a project."""
+
+from __future__ import annotations
+
+from loominal.fabric.operations.types import Arguments, View
+from loominal.model.agent import AgentStatus
+from loominal.model.work import Status
+
+
+class GetStats(Arguments, frozen=True, kw_only=True):
+    """Ask for the counts of the project."""
+
+
+class Stats(View, frozen=True, kw_only=True):
+    """The counts of one project."""
+
+    agents: dict[AgentStatus, int]  # registered ones
+    work: dict[Status, int]  # a scheduled item that is due counts as ready
+    oldest_ready_seconds: float | None = None  # how long the oldest ready item waits; None: nothing is ready
+    dead: int = 0  # dead letters
