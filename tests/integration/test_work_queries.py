@@ -15,6 +15,7 @@ from loominal.fabric.operations.work import GetWork, ListWork, WorkDetail, WorkF
 from loominal.fabric.protocol import encode_answer
 from loominal.model.errors import BadCursor, InvalidArgument, NotFound, TooLarge
 from loominal.model.work import Status
+from tests.integration.conftest import eventually
 from tests.integration.workshop import Workshop, claim, ended, moves_of
 
 LIMIT_BYTES = 24_000  # what warp asks for
@@ -43,8 +44,8 @@ async def whole(agent: Agent, work_id: str, field: WorkField) -> str:
             return text
 
 
-async def ids(agent: Agent, **filters: object) -> list[str]:
-    return [item.id for item in (await agent.list_work(**filters)).items]  # type: ignore[arg-type]
+async def ids(asker: Agent, /, **filters: object) -> list[str]:
+    return [item.id for item in (await asker.list_work(**filters)).items]  # type: ignore[arg-type]
 
 
 async def test_waiting_for_an_item_returns_when_it_ends(workshop: Workshop) -> None:
@@ -188,6 +189,45 @@ async def test_lists_filter_and_count_exactly(workshop: Workshop) -> None:
     assert ready in (waits[blocked] or "")
     assert all(waits[item] for item in (ready, rusty, later))
     assert waits[done] is None
+
+
+async def test_lists_tell_what_somebody_offered_or_holds_and_what_is_urgent(workshop: Workshop) -> None:
+    boss, agent = await workshop.agent("boss"), await workshop.agent("agent")
+    held, urgent = await offered(boss), await offered(boss, priority=9)
+    theirs = (await agent.broadcast_work_offer("r", required_capability="rust", priority=8)).id
+    await claim(agent)  # the urgent one
+    await agent.release_work(urgent)
+    await agent.claim_work(limit=2)
+    await agent.release_work(held)
+
+    assert await ids(boss, agent="agent") == [theirs, urgent]
+    assert await ids(boss, agent=agent.guid, status="claimed") == [urgent]
+    assert await ids(agent, agent="boss", mine=True) == [urgent]
+    assert await ids(boss, min_priority=8) == [theirs, urgent]
+    assert (await boss.list_work(min_priority=9)).total == (await boss.list_work(agent="agent", limit=1)).total - 1 == 1
+    with pytest.raises(NotFound):
+        await boss.list_work(agent="nobody")
+
+
+async def test_totals_are_true_whatever_moves(workshop: Workshop) -> None:
+    boss, agent = await workshop.agent("boss"), await workshop.agent("agent")
+    for number in range(12):
+        boundary = ("personal", "open-source")[number % 2]
+        later = "1s" if number % 3 == 0 else None
+        await boss.broadcast_work_offer("do it", capabilities=["python"], boundary=boundary, not_before=later)
+    for _ in range(3):
+        await claim(agent)
+    await agent.complete_work((await agent.list_work(status="claimed", limit=1)).items[0].id, "done")
+
+    async def totals_are_true() -> bool:
+        """Compare each total with the list that it counts; nothing moves but what becomes ready by time."""
+        for status in ("ready", "scheduled", "claimed", "done", None):
+            for boundary in ("personal", "open-source", None):
+                page = await boss.list_work(status=status, boundary=boundary, limit=100)
+                assert page.total == len(page.items), (status, boundary)
+        return (await boss.list_work(status="ready")).total == 9
+
+    await eventually(totals_are_true)
 
 
 async def test_what_has_become_ready_by_time_is_listed_as_ready(workshop: Workshop) -> None:

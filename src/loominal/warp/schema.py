@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from enum import Enum
 from functools import cache
 
@@ -19,9 +20,9 @@ Json = dict[str, object]
 HIDDEN = frozenset({"leaseToken"})  # Warp keeps the tokens of its claims
 
 
-def input_schema(kind: type[Arguments], hints: dict[str, str]) -> Json:
-    """Return the schema of an operation's arguments, without `anyOf` and `$ref`."""
-    fields = _known()[kind]
+def input_schema(kind: type[Arguments], hints: dict[str, str], hidden: Collection[str] = ()) -> Json:
+    """Return the schema of an operation's arguments but `hidden` ones, without `anyOf` and `$ref`."""
+    fields = [field for field in _known()[kind] if field.encode_name not in hidden]
     properties = {
         field.encode_name: _schema(_plain(field.type))
         | ({"description": hint} if (hint := hints.get(field.encode_name)) else {})

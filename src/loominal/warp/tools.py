@@ -16,6 +16,7 @@ class Tool:
 
     description: str
     hints: dict[str, str] = field(default_factory=dict)  # argument -> what to put there, where its name does not say
+    hidden: frozenset[str] = frozenset()  # arguments that a model does without; others use them
     destructive: bool = False
     idempotent: bool = False  # the same again has no further effect
 
@@ -25,7 +26,7 @@ class Tool:
         return {
             "name": operation.name,
             "description": self.description,
-            "inputSchema": input_schema(operation.arguments, self.hints),
+            "inputSchema": input_schema(operation.arguments, self.hints, self.hidden),
             "outputSchema": output_schema(operation.answer),
             "title": title,
             "annotations": {
@@ -116,7 +117,9 @@ TOOLS: dict[str, Tool] = {
     "fail_work": Tool("You tried and it failed (counts an attempt).", WORK),
     "release_work": Tool("You did not do it (no attempt counted): hand it back.", WORK, idempotent=True),
     "list_work": Tool(
-        "Look through the items, newest first, and why they wait.", CURSOR | {"mine": "offered or claimed by me"}
+        "Look through the items, newest first, and why they wait.",
+        CURSOR | {"mine": "offered or claimed by me"},
+        hidden=frozenset({"agent", "minPriority"}),
     ),
     "get_work": Tool(
         "Look at one item, its result and history.",

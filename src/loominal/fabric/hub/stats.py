@@ -16,7 +16,7 @@ from loominal.model.work import Status
 async def get_stats(project: Project, _caller: Caller, _args: GetStats) -> Stats:
     """Return the counts as they are now."""
     notice_due(project)
-    work = project.book.counts()
+    work = project.book.counts(project.clock.now())
     waits = oldest_ready_seconds(project)
     return Stats(
         agents=dict(agents_by_status(project)),

@@ -189,12 +189,14 @@ class WorkMoved(View, frozen=True, kw_only=True):
 
 
 class ListWork(Arguments, frozen=True, kw_only=True):
-    """Look through the items."""
+    """Look through the items; `agent` (guid or handle) is who offered or holds them."""
 
     status: Status | None = None
     capability: str | None = None
     boundary: str | None = None
     mine: bool = False
+    agent: str | None = None
+    min_priority: Annotated[int, msgspec.Meta(ge=1, le=10)] | None = None
     limit: Limit100 = 20
     cursor: str | None = None
 

@@ -109,10 +109,12 @@ class WorkCalls(Calls):
         capability: str | None = None,
         boundary: str | None = None,
         mine: bool = False,
+        agent: str | None = None,
+        min_priority: int | None = None,
         limit: int = 20,
         cursor: str | None = None,
     ) -> WorkPage:
-        """Return a page of items, newest first. Raises: BadCursor."""
+        """Return a page of items, newest first; `agent` is who offered or holds them. Raises: BadCursor, NotFound."""
         return await self._ask(
             "list_work",
             WorkPage,
@@ -120,6 +122,8 @@ class WorkCalls(Calls):
             capability=capability,
             boundary=boundary,
             mine=mine,
+            agent=agent,
+            min_priority=min_priority,
             limit=limit,
             cursor=cursor,
         )

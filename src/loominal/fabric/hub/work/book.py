@@ -6,9 +6,8 @@ The log is the truth; `moving.py` writes it and `apply` follows it. What is long
 from __future__ import annotations
 
 import heapq
-from bisect import bisect_left, insort
 from collections import Counter, defaultdict
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from datetime import datetime
 
 import msgspec
@@ -16,6 +15,7 @@ from msgspec.structs import replace
 
 from loominal.broker import subjects
 from loominal.broker.log import Record
+from loominal.fabric.hub.work.shelves import Place, Shelves
 from loominal.model import record as records
 from loominal.model.errors import CorruptRecord, NotFound
 from loominal.model.names import shown
@@ -47,10 +47,9 @@ class WorkBook:
 
     def __init__(self) -> None:
         self._entries: dict[str, Entry] = {}
-        self._order: dict[Status, list[tuple[datetime, str]]] = {status: [] for status in Status}
+        self.shelves = Shelves()
         self._due: list[tuple[datetime, str]] = []  # heap; entries may be outdated
         self._deadlines: list[tuple[datetime, str]] = []  # heap; entries may be outdated
-        self._overdue: set[str] = set()  # scheduled items that became ready, and nothing happened to them since
         self.ready = ReadyIndex()
         self.held_by: defaultdict[str, set[str]] = defaultdict(set)  # agent -> items it claims
         self.children: defaultdict[str, set[str]] = defaultdict(set)  # item -> blocked items that wait for it
@@ -75,27 +74,25 @@ class WorkBook:
         """Return the items that their offerers call `task_id`."""
         return self._called.get(task_id, ())
 
-    def counts(self) -> Counter[Status]:
-        """Return how many items stand where; scheduled ones that `due` has returned count as ready."""
-        found = Counter({status: len(order) for status, order in self._order.items()})
-        found[Status.SCHEDULED] -= len(self._overdue)
-        found[Status.READY] += len(self._overdue)
-        return found
+    def counts(self, now: datetime | None = None) -> Counter[Status]:
+        """Return how many items stand where; scheduled ones that are due at `now` count as ready."""
+        return self.shelves.counts(now)
 
     def items(self) -> Iterator[WorkItem]:
         """Yield every item, in no order."""
         for entry in self._entries.values():
             yield entry.item
 
-    def newest_first(self, statuses: frozenset[Status], before: tuple[datetime, str] | None) -> Iterator[WorkItem]:
-        """Yield items of `statuses`, newest submission first, from the one just behind `before` on."""
-        runs = (_newest_first(self._order[status], before) for status in statuses)
-        for _, item_id in heapq.merge(*runs, reverse=True):
+    def newest_first(
+        self, statuses: Collection[Status], boundaries: Collection[str] | None, before: Place | None
+    ) -> Iterator[WorkItem]:
+        """Yield items of `statuses` and `boundaries` (None: any), newest submission first, from behind `before` on."""
+        for item_id in self.shelves.newest_first(statuses, boundaries, before):
             yield self._entries[item_id].item
 
     def oldest_first(self, status: Status) -> Iterator[WorkItem]:
         """Yield the items of `status`, oldest submission first."""
-        for _, item_id in self._order[status]:
+        for item_id in self.shelves.oldest_first(status):
             yield self._entries[item_id].item
 
     def apply(self, entry: Entry) -> bool:
@@ -139,7 +136,6 @@ class WorkBook:
             entry = self._entries.get(item_id)
             if entry and entry.item.status is Status.SCHEDULED and (entry.item.due_at or at) == at:
                 self.ready.add(entry.item, at)
-                self._overdue.add(item_id)
                 found.append(item_id)
         return found
 
@@ -174,11 +170,7 @@ class WorkBook:
         return status_at(item, now)
 
     def _remember(self, item: WorkItem) -> None:
-        order, place = self._order[item.status], (item.submitted_at, item.id)
-        if not order or order[-1] < place:  # nearly always while a project is loaded
-            order.append(place)
-        else:
-            insort(order, place)
+        self.shelves.add(item)
         match item.status:
             case Status.READY:
                 self.ready.add(item, item.ready_at or item.submitted_at)
@@ -204,10 +196,7 @@ class WorkBook:
             self._called.pop(entry.item.task_id, None)
 
     def _forget(self, item: WorkItem) -> None:
-        order = self._order[item.status]
-        at = bisect_left(order, (item.submitted_at, item.id))
-        if at < len(order) and order[at] == (item.submitted_at, item.id):
-            del order[at]
+        self.shelves.remove(item)
         self.ready.remove(item.id)
         if item.status is Status.CLAIMED:
             self.held_by[item.claimed_by].discard(item.id)
@@ -219,15 +208,6 @@ class WorkBook:
                 if not self.children[parent]:
                     del self.children[parent]
         self.untold.discard(item.id)
-        self._overdue.discard(item.id)
-
-
-def _newest_first(
-    order: list[tuple[datetime, str]], before: tuple[datetime, str] | None
-) -> Iterator[tuple[datetime, str]]:
-    end = len(order) if before is None else bisect_left(order, before)
-    for place in range(end - 1, -1, -1):
-        yield order[place]
 
 
 def _kept(entry: Entry) -> Entry:

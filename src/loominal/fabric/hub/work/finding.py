@@ -6,20 +6,31 @@ from loominal.fabric.hub.caller import Caller
 from loominal.fabric.hub.project import Project
 from loominal.fabric.hub.work.book import Entry
 from loominal.model.errors import InvalidArgument, NotFound
-from loominal.model.grant import Role, admits, grants_boundary
-from loominal.model.names import shown, work_id
+from loominal.model.grant import CORPORATE, Role, admits, grants_boundary
+from loominal.model.names import api_role, shown, work_id
 from loominal.model.work import WorkItem
 
 
 def sees(project: Project, caller: Caller, item: WorkItem) -> bool:
-    """Return whether the caller may read it: who offered or held it, operators, and who is granted its boundary."""
+    """Return whether the caller may read it: who offered or held it, and who may read all work of its boundary."""
+    own = caller.agent in (item.submitter, item.claimed_by, item.last_holder)
+    return own or sees_boundary(project, caller, item.boundary)
+
+
+def sees_boundary(project: Project, caller: Caller, boundary: str) -> bool:
+    """Return whether the caller may read all work of `boundary`: operators, and who is granted it.
+
+    Who asks over REST was let into the project by a bearer token, which stands for a grant of all but `corporate`.
+    """
     standing = caller.standing
-    if standing.role is Role.OPERATOR or caller.agent in (item.submitter, item.claimed_by, item.last_holder):
+    if standing.role is Role.OPERATOR:
         return True
+    if api_role(caller.agent):
+        return boundary != CORPORATE
     record, now = project.agents.get(caller.agent), project.clock.now()
     agent_type = record.agent_type if record else ""
     return any(
-        grants_boundary(grant, item.boundary) and admits(grant, project=project.id, agent_type=agent_type, now=now)
+        grants_boundary(grant, boundary) and admits(grant, project=project.id, agent_type=agent_type, now=now)
         for grant in standing.grants
     )
 
