@@ -7,7 +7,7 @@ from loominal.fabric.hub.access import ops_access, ops_machines
 from loominal.fabric.hub.agents import ops_identity, ops_registry
 from loominal.fabric.hub.project import Handler
 from loominal.fabric.hub.talk import ops_channels, ops_events, ops_inbox
-from loominal.fabric.hub.work import claiming, dead_letters, details, ending, querying, submitting
+from loominal.fabric.hub.work import claiming, dead_letters, details, ending, explaining, querying, submitting
 from loominal.fabric.operations import OPERATIONS
 
 HANDLERS: dict[str, Handler] = {
@@ -36,6 +36,7 @@ HANDLERS: dict[str, Handler] = {
         ending.release_work,
         querying.list_work,
         details.get_work,
+        explaining.explain_work,
         querying.cancel_work,
         dead_letters.list_dead_letter_items,
         dead_letters.retry_dead_letter_item,

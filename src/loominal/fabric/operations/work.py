@@ -10,6 +10,7 @@ import msgspec
 
 from loominal.fabric.operations.types import Arguments, Limit100, Offset, Text, View, WaitSeconds
 from loominal.model.agent import JsonObject
+from loominal.model.routing import Exclusion
 from loominal.model.work import Artifact, DeadReason, Notify, Status
 
 Percent = Annotated[float, msgspec.Meta(ge=0, le=100)]
@@ -227,6 +228,37 @@ class GetWork(Arguments, frozen=True, kw_only=True):
     wait_seconds: WaitSeconds = 0
     field: WorkField | None = None
     offset: Offset = 0
+
+
+class ExplainWork(Arguments, frozen=True, kw_only=True):
+    """Ask who may take an item, and what keeps all others from it."""
+
+    work_id: str
+
+
+class AgentVerdict(View, frozen=True, kw_only=True):
+    """Whether an agent may take an item now, or the first rule that keeps it from it."""
+
+    guid: str
+    handle: str
+    agent_type: str = ""
+    eligible: bool = False
+    polling: bool = False  # it waits for work now
+    rule: Exclusion | None = None
+    reason: str = ""  # completes "the agent is ..."
+    seconds: float | None = None  # for how much longer, where the rule is that another type has a head start
+
+
+class Explained(View, frozen=True, kw_only=True):
+    """An item, why it waits, and of each registered agent the first rule that excludes it; the nearest come first."""
+
+    id: str
+    task_id: str
+    status: Status
+    boundary: str
+    waits_for: str | None = None
+    agents: tuple[AgentVerdict, ...] = ()
+    more: int = 0  # agents that are not in the list: the answer would be too long, or the asker may not see them
 
 
 class CancelWork(Arguments, frozen=True, kw_only=True):

@@ -8,6 +8,7 @@ from datetime import datetime
 from loominal.fabric.client.calls.interface import Calls
 from loominal.fabric.operations.work import (
     Claimed,
+    Explained,
     Offered,
     ProgressReported,
     WorkDetail,
@@ -138,6 +139,10 @@ class WorkCalls(Calls):
         return await self._ask(
             "get_work", WorkDetail, work_id=work_id, wait_seconds=wait_seconds, field=field, offset=offset
         )
+
+    async def explain_work(self, work_id: str) -> Explained:
+        """Return who may take an item, and of every other agent the first rule that excludes it. Raises: NotFound."""
+        return await self._ask("explain_work", Explained, work_id=work_id)
 
     async def cancel_work(self, work_id: str, *, reason: str = "") -> WorkMoved:
         """Call an item off; its holder is asked to stop first. Raises: NotOwner, IllegalMove."""

@@ -17,7 +17,7 @@ from loominal.model import record as records
 from loominal.model.agent import AgentStatus, JsonObject
 from loominal.model.errors import CorruptRecord, IllegalMove, NotFound
 from loominal.model.moves import Adopt
-from loominal.model.routing import Route, claimable_after, route_of, why_waiting
+from loominal.model.routing import HEAD_START_SECONDS, Route, claimable_after, route_of, waited_seconds, why_waiting
 from loominal.model.work import Status, Submission, WorkItem, status_at
 
 MOST_SHOWN = 10
@@ -99,17 +99,18 @@ class Why:
 
     def __init__(self, project: Project) -> None:
         self._project = project
-        self._known: dict[Route, str] = {}
+        self._known: dict[tuple[Route, bool], str] = {}  # by route, and whether a head start on it is over
 
     def of(self, item: WorkItem) -> str:
         """Return one sentence, empty if the item does not wait."""
         project, now = self._project, self._project.clock.now()
         if status_at(item, now) is not Status.READY:
             return why_waiting(item, (), project.policy, project.id, now)
-        route = route_of(item)
-        if route not in self._known:
-            self._known[route] = why_waiting(item, workers(project, route), project.policy, project.id, now)
-        return self._known[route]
+        route, late = route_of(item), waited_seconds(item, now) >= HEAD_START_SECONDS
+        if (route, late) not in self._known:
+            why = why_waiting(item, workers(project, route), project.policy, project.id, now)
+            self._known[route, late] = why
+        return self._known[route, late]
 
 
 def why_nothing(project: Project, agent: str, capability: str | None) -> str:
