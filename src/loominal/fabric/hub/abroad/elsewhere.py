@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import heapq
+import logging
 from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
@@ -18,7 +19,7 @@ from loominal.fabric.hub.agents.listing import VIEW_PLACE, Page, fitted
 from loominal.fabric.hub.agents.visibility import nobody
 from loominal.fabric.operations.registry import AgentView, DiscoverAgents
 from loominal.model.agent import AgentStatus
-from loominal.model.errors import Busy, HubUnavailable, InvalidArgument, NotFound
+from loominal.model.errors import InvalidArgument, LoominalError, NotFound
 from loominal.model.names import shown
 
 if TYPE_CHECKING:
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
     from loominal.fabric.hub.project import Project
 
 LOOK_SECONDS = 4.0  # for one project's part of a list: the others are not kept waiting for a dead leader's
+
+log = logging.getLogger(__name__)
 
 APART = "this project's policy keeps it to itself (crossProject)"
 
@@ -61,9 +64,9 @@ async def place_of(project: Project, text: str) -> Place:
     if not places:
         raise nobody(text)
     if len(places) > 1:
-        handle, _, where = text.strip().partition("@")
-        names = [f"{handle}@{place.project}" for place in places]
-        raise InvalidArgument(f"{len(places)} projects are called {shown(where)}", f"name one by its id: {_or(names)}")
+        name = text.strip().partition("@")[0]
+        candidates = " or ".join(f"{name}@{place.project}" for place in places)
+        raise InvalidArgument(f"{shown(text)} may be of {len(places)} projects", f"name one by its id: {candidates}")
     return places[0]
 
 
@@ -84,7 +87,7 @@ async def with_others(
     question = Look(asker=project.id, filters=filters, after=after, limit_bytes=limit_bytes)
     answers = await asyncio.gather(*(_look(abroad, place, question) for place in places))
     parts = [own, *(Page(part.agents, part.total, part.more) for part in answers if part is not None)]
-    note = f"{missing} of the other projects do not answer" if (missing := answers.count(None)) else None
+    note = f"of {missing} other projects it is not known who is there" if (missing := answers.count(None)) else None
     return merged(parts, args.limit, limit_bytes), note
 
 
@@ -138,13 +141,10 @@ async def _look(abroad: Abroad, place: Place, question: Look) -> Looked | None:
         return await abroad.ask(place.project, What.LOOK, question, Looked, seconds=LOOK_SECONDS)
     except NotFound:  # it does not take part any more
         return Looked()
-    except (HubUnavailable, Busy):
+    except LoominalError as error:  # the list says that something is missing
+        log.info("project %s is not asked who is there: %s", place.project, error)
         return None
 
 
 def _see(project: Project, text: str, metadata_bytes: int) -> See:
     return See(asker=project.id, text=text.strip().lower().partition("@")[0], metadata_bytes=metadata_bytes)
-
-
-def _or(names: list[str]) -> str:
-    return " or ".join(names)
