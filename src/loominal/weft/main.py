@@ -11,7 +11,6 @@ import os
 import pwd
 import signal
 import socket
-import ssl
 import sys
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager
@@ -38,7 +37,7 @@ from loominal.fabric.runtime_file import (
     remove_runtime,
     update_runtime,
 )
-from loominal.model.errors import InvalidArgument, LoominalError
+from loominal.model.errors import BrokerUnavailable, Forbidden, InvalidArgument, LoominalError, NotFound
 from loominal.model.names import handle_like
 from loominal.weft.api.request_id import InLog
 from loominal.weft.api.tokens import Tokens, new_bearer_token
@@ -47,8 +46,9 @@ from loominal.weft.living import Living, living
 from loominal.weft.log_limit import LogLimit
 from loominal.weft.open_fabric import OpenFabric
 from loominal.weft.operator_fabric import OperatorFabric
-from loominal.weft.settings import Settings, broker_of
+from loominal.weft.settings import Settings, broker_of, tls_of
 from loominal.weft.supervised import ask_broker_restart, heal
+from loominal.weft.token_command import token
 from loominal.weft.weft_file import FILE, WeftFile, read_weft_file
 
 if TYPE_CHECKING:
@@ -56,6 +56,13 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("loominal.weft")
 
+EXIT_CODES: tuple[tuple[type[LoominalError], int], ...] = (
+    (InvalidArgument, 2),
+    (NotFound, 3),
+    (Forbidden, 4),
+    (BrokerUnavailable, 5),
+    (LoominalError, 1),
+)
 LOG_LINE = "%(asctime)s %(levelname)s %(name)s%(request)s: %(message)s"
 COLLECT_AFTER = (50_000, 20, 100)  # with Python's own numbers a third of loading 100 000 items is looking for garbage
 LEAVE_SECONDS = 3.0  # for handing the projects on
@@ -74,30 +81,46 @@ class Stop(Exception):
     """A signal said so; raised in the task group, it ends every task."""
 
 
-@click.command(
+class Weft(click.Group):
+    """The coordinator, and what is done for it while it runs. Our errors become a line and an exit code."""
+
+    def invoke(self, ctx: click.Context) -> object:
+        """Run what was asked for."""
+        try:
+            return super().invoke(ctx)
+        except LoominalError as error:
+            click.echo(f"weft: {error.message}" + (f" ({error.hint})" if error.hint else ""), err=True)
+            sys.exit(next(code for kind, code in EXIT_CODES if isinstance(error, kind)))
+
+
+@click.group(
+    cls=Weft,
+    invoke_without_command=True,
     help="Run the coordinator until it is told to stop.\n\nExample: LOOMINAL_HOME=/srv/loominal weft",
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 @click.option("--home", type=click.Path(path_type=Path), help="Directory of the fabric; default: LOOMINAL_HOME.")
 @click.option("--broker-config", is_flag=True, help="Print what the servers of an operator's own NATS need, and end.")
 @click.version_option(loominal.__version__, prog_name="weft")
-def main(home: Path | None, *, broker_config: bool) -> None:
-    """Run weft."""
-    environ = {**os.environ, "LOOMINAL_HOME": str(home)} if home else os.environ
-    try:
-        settings = Settings.from_env(environ)
-        logging.basicConfig(stream=sys.stderr, level=settings.log_level, format=LOG_LINE)
-        for handler in logging.getLogger().handlers:
-            handler.addFilter(LogLimit())
-            handler.addFilter(InLog())
-        if broker_config:
-            click.echo(operator_text(Keyring.open(settings.home / "keys"), Path("jwt")))
-            return
-        gc.set_threshold(*COLLECT_AFTER)
-        asyncio.run(run(settings))
-    except LoominalError as error:
-        click.echo(f"weft: {error.message}" + (f" ({error.hint})" if error.hint else ""), err=True)
-        sys.exit(2 if isinstance(error, InvalidArgument) else 1)
+@click.pass_context
+def main(ctx: click.Context, home: Path | None, *, broker_config: bool) -> None:
+    """Run weft, unless a command was named."""
+    environ = ctx.obj = {**os.environ, **({"LOOMINAL_HOME": str(home)} if home else {})}
+    if ctx.invoked_subcommand is not None:
+        return
+    settings = Settings.from_env(environ)
+    logging.basicConfig(stream=sys.stderr, level=settings.log_level, format=LOG_LINE)
+    for handler in logging.getLogger().handlers:
+        handler.addFilter(LogLimit())
+        handler.addFilter(InLog())
+    if broker_config:
+        click.echo(operator_text(Keyring.open(settings.home / "keys"), Path("jwt")))
+        return
+    gc.set_threshold(*COLLECT_AFTER)
+    asyncio.run(run(settings))
+
+
+main.add_command(token)
 
 
 async def run(settings: Settings) -> None:
@@ -132,7 +155,7 @@ async def _fabric(settings: Settings, file: WeftFile) -> AsyncIterator[Served]:
 async def _connected(settings: Settings, file: WeftFile, here: Living) -> AsyncIterator[Served]:
     runtime = read_runtime(settings.home)
     mode, url = broker_of(settings, runtime)
-    tls = _tls(settings, runtime if runtime is not None and runtime.url == url else None)
+    tls = tls_of(settings, runtime if runtime is not None and runtime.url == url else None)
     policy = file.default_policy(open_mode=mode is Mode.OPEN)
     if mode is not Mode.OPEN:
         keyring = _keyring(settings.home, mode)
@@ -177,15 +200,6 @@ def _machine(home: Path, keyring: Keyring, mode: Mode) -> Credential | None:
     if not path.exists() and mode is Mode.EXTERNAL:
         keyring.machine_credential(handle_like(socket.gethostname())[:40]).write(path)
     return Credential.read(path) if path.exists() else None
-
-
-def _tls(settings: Settings, runtime: Runtime | None) -> ssl.SSLContext | None:
-    """Return the context for the broker, if it is one of TLS; `runtime` is that of the same broker."""
-    ca = settings.nats_ca or (runtime.ca if runtime is not None else "")
-    try:
-        return ssl.create_default_context(cafile=ca) if ca else None
-    except OSError as error:
-        raise InvalidArgument(f"cannot use the certificates in {ca}: {error}", "check NATS_CA") from error
 
 
 async def _serve_http(

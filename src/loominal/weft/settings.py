@@ -5,6 +5,7 @@ from __future__ import annotations
 import ipaddress
 import re
 import secrets
+import ssl
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -151,6 +152,15 @@ def broker_of(settings: Settings, runtime: Runtime | None) -> tuple[Mode, str]:
     raise InvalidArgument(
         f"no broker: NATS_URL is not set and no fabric runs in {settings.home}", "`loominal up` starts one"
     )
+
+
+def tls_of(settings: Settings, runtime: Runtime | None) -> ssl.SSLContext | None:
+    """Return the context for the broker, if it is one of TLS; `runtime` is that of the same broker."""
+    ca = settings.nats_ca or (runtime.ca if runtime is not None else "")
+    try:
+        return ssl.create_default_context(cafile=ca) if ca else None
+    except OSError as error:
+        raise InvalidArgument(f"cannot use the certificates in {ca}: {error}", "check NATS_CA") from error
 
 
 def _number(environ: Mapping[str, str], name: str, least: float, most: float, problems: list[str]) -> float | None:
