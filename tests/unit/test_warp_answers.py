@@ -23,6 +23,7 @@ from loominal.model.errors import LeaseLost, UnknownChannel
 from loominal.model.work import DeadReason, Status
 from loominal.warp import renderers
 from loominal.warp.answers import answer, failure
+from loominal.warp.rpc import Json
 from loominal.warp.settings import LIMIT_BYTES, STRUCTURED_BYTES
 
 NOW = datetime(2026, 1, 31, 18, tzinfo=UTC)
@@ -63,14 +64,20 @@ def views(text: str) -> list[View]:
 KINDS = range(len(views("")))
 
 
+def sent(view: View) -> Json:
+    """Return an answer as a client has it."""
+    decoded: Json = json.loads(encode(answer(view)))
+    return decoded
+
+
 def text_of(view: View) -> str:
-    [block] = answer(view)["content"]
+    [block] = sent(view)["content"]
     return str(block["text"])
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_notice_is_given_once_in_the_text_and_once_in_the_structure(kind: int) -> None:
-    given = answer(views("hi")[kind])
+    given = sent(views("hi")[kind])
 
     assert given["content"][0]["text"].count(NOTICE) == 1
     assert json.dumps(given["structuredContent"]).count(NOTICE) == 1
@@ -109,7 +116,7 @@ def test_an_answer_as_long_as_the_hub_gives_fits_in_both(line: str) -> None:
     text = line * (room // (len(encode(line)) - 2))
     mail = MessageView(id="m_d1", sender=sender, message=text, timestamp=NOW)
 
-    given = answer(Inbox(messages=(mail,), unread=0, notice=NOTICE))
+    given = sent(Inbox(messages=(mail,), unread=0, notice=NOTICE))
 
     said = given["content"][0]["text"]
     structured = json.dumps(given["structuredContent"], ensure_ascii=False, separators=(",", ":"))
@@ -118,7 +125,7 @@ def test_an_answer_as_long_as_the_hub_gives_fits_in_both(line: str) -> None:
 
 
 def test_lease_tokens_are_not_shown() -> None:
-    given = answer(Claimed(work=(WorkView(id="w_1", lease_token=77),)))
+    given = sent(Claimed(work=(WorkView(id="w_1", lease_token=77),)))
 
     assert "leaseToken" not in json.dumps(given)
 
@@ -147,7 +154,7 @@ def test_an_answer_without_peers_texts_has_no_notice() -> None:
         Claimed(work=(), note="Nothing is ready."),
         History(messages=(), senders={}),
     ):
-        assert NOTICE not in json.dumps(answer(view))
+        assert NOTICE not in json.dumps(sent(view))
 
 
 def test_an_error_says_what_is_wrong_and_what_next() -> None:

@@ -50,4 +50,4 @@ def _seconds(text: str, hint: str) -> float:
 
 def rfc3339(at: datetime) -> str:
     """Return `at` as answers show it: RFC 3339, UTC, whole seconds, ending in `Z`."""
-    return at.astimezone(UTC).isoformat()[:19] + "Z"  # strftime takes ten times as long
+    return str(msgspec.to_builtins(at.astimezone(UTC)))[:19] + "Z"  # `isoformat` takes three times as long

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import msgspec
+
 from loominal.fabric.operations.channels import History
 from loominal.fabric.operations.dead_letters import DeadLetters
 from loominal.fabric.operations.identity import Joined
@@ -19,22 +21,19 @@ from loominal.warp.text import fitted, one_line
 
 LEAST_BYTES = 500  # of text, whatever the structure takes
 SECRETS = tuple(encode(name) for name in HIDDEN)
-NOTICE_MEMBER = encode({"notice": NOTICE})
 
 
 def answer(view: View) -> Json:
     """Return what `tools/call` answers."""
     structured = plain(view, entry=False)
-    data = encode(structured)
-    if any(name in data for name in SECRETS):  # most answers hold no claim; looking into each of them costs more
-        structured = _without_secrets(structured)
-        data = encode(structured)
     if not isinstance(structured, dict):
         raise TypeError(f"{type(view).__name__} is no object")
     if holds_peers_text(view) and not _says_so(view):
         structured["notice"] = NOTICE
-    room = max(LIMIT_BYTES - len(data) - len(NOTICE_MEMBER), LEAST_BYTES)
-    return content(fitted(text_of(view), room), structured)
+    data = encode(structured)
+    if any(name in data for name in SECRETS):  # most answers hold no claim; looking into each of them costs more
+        data = encode(_without_secrets(structured))
+    return content(fitted(text_of(view), max(LIMIT_BYTES - len(data), LEAST_BYTES)), msgspec.Raw(data))
 
 
 def failure(error: LoominalError) -> Json:
@@ -45,7 +44,7 @@ def failure(error: LoominalError) -> Json:
     return content(said if said.endswith("?") else said + ".", {"error": shown}, is_error=True)
 
 
-def content(said: str, structured: Json, *, is_error: bool = False) -> Json:
+def content(said: str, structured: Json | msgspec.Raw, *, is_error: bool = False) -> Json:
     """Return a tool's result."""
     return {"content": [{"type": "text", "text": said}], "structuredContent": structured, "isError": is_error}
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from loominal.fabric.operations.channels import ChannelMessage, Channels, ChannelView, History, MessageSent
+from loominal.fabric.operations.channels import Channels, ChannelView, History, MessageSent
 from loominal.fabric.operations.dead_letters import DeadLetterMoved, DeadLetters
 from loominal.fabric.operations.events import Events
 from loominal.fabric.operations.identity import HandleSet, Joined, MyHandle
@@ -140,18 +140,12 @@ def _history(view: History) -> list[str]:
         )
         lines += [
             f"{message.id} from {message.handle} at {at(message.timestamp)}{': ' * bool(about)}{about}",
-            *_channel_text(message),
+            *quoted(message.message),
+            *json_line("metadata", message.metadata),
+            *_cut(message.id, message.truncated, message.next_offset, message.chars),
         ]
     lines += [f"older: cursor {view.next_cursor}"] if view.next_cursor else []
     return lines + ([f"only what comes later: cursor {view.new_cursor}"] if view.new_cursor else [])
-
-
-def _channel_text(message: ChannelMessage) -> list[str]:
-    return [
-        *quoted(message.message),
-        *json_line("metadata", message.metadata),
-        *_cut(message.id, message.truncated, message.next_offset, message.chars),
-    ]
 
 
 def _agent(agent: AgentView) -> list[str]:

@@ -54,7 +54,7 @@ def read(kind: type[Arguments], given: Json) -> Arguments:
     Digits count as numbers, JSON text as objects and lists, one text as a list of one, enums in any case; null is
     absent. Raises: InvalidArgument, naming what may be meant by one that is unknown.
     """
-    fields = {field.encode_name: field for field in _known()[kind]}
+    fields = _by_name(kind)
     found: Json = {}
     for name, value in given.items():
         if name not in fields:
@@ -94,6 +94,11 @@ def _known() -> dict[type, tuple[inspect.Field, ...]]:
     kinds = [kind for each in OPERATIONS.values() for kind in (each.arguments, each.answer)]
     infos = zip(kinds, inspect.multi_type_info(kinds), strict=True)
     return {kind: info.fields for kind, info in infos if isinstance(info, inspect.StructType)}
+
+
+@cache
+def _by_name(kind: type[Arguments]) -> dict[str, inspect.Field]:
+    return {field.encode_name: field for field in _known()[kind]}
 
 
 def _plain(kind: inspect.Type) -> inspect.Type:

@@ -6,11 +6,16 @@ From `Stdio.take` on only its lines reach the real stdout: whatever else in this
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import queue
 import select
+import socket
+import stat
 import sys
 import threading
+from collections.abc import Callable
+from functools import partial
 from typing import Self
 
 LINE_BYTES = 8 << 20  # what a tool takes is far below, also when every character of it is escaped
@@ -39,6 +44,7 @@ class Stdio:
         self._skipping = False  # the rest of a line that is too long
         self._writable = select.poll()
         self._writable.register(sink, select.POLLOUT)
+        self._write_some = _without_blocking(sink)
         self._unwritten: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
         self._behind = 0  # lines given to the writer and not written yet
         self._writer: threading.Thread | None = None
@@ -63,11 +69,18 @@ class Stdio:
         return await self._lines.get()
 
     def write(self, line: bytes) -> None:
-        """Write a line as soon as the client reads; a short one at once if that cannot block."""
+        """Write a line as soon as the client reads: at once as much of it as cannot block."""
         data = line + b"\n"
-        if not self._behind and len(data) <= select.PIPE_BUF and self._writable.poll(0):
-            self._write(data)
-            return
+        if not self._behind and self._writable.poll(0):
+            try:
+                data = data[self._write_some(data) :]
+            except BlockingIOError:
+                pass
+            except OSError:
+                self._in_loop(b"")
+                return
+            if not data:
+                return
         if self._writer is None:
             self._writer = threading.Thread(target=self._write_all, name="stdout", daemon=True)
             self._writer.start()
@@ -139,3 +152,23 @@ class Stdio:
                 self._in_loop(b"")
                 return False
         return True
+
+
+def _without_blocking(sink: int) -> Callable[[bytes], int]:
+    """Return what writes to `sink`, if that is writable, as much as it takes at once, and returns how many bytes."""
+    kind = os.fstat(sink).st_mode
+    if stat.S_ISSOCK(kind):
+        return partial(_send, sink)
+    if stat.S_ISFIFO(kind):
+        with contextlib.suppress(OSError):  # not Linux, or the pipe is another user's
+            own = os.open(f"/proc/self/fd/{sink}", os.O_WRONLY | os.O_NONBLOCK)  # as only this opening of it is then
+            return partial(os.write, own)
+    return lambda data: os.write(sink, data[: select.PIPE_BUF])
+
+
+def _send(sink: int, data: bytes) -> int:
+    talk = socket.socket(fileno=sink)
+    try:
+        return talk.send(data, socket.MSG_DONTWAIT)
+    finally:
+        talk.detach()

@@ -19,6 +19,8 @@ CUT = "(cut here; the structured content has all of it)"
 
 def quoted(text: str) -> list[str]:
     """Return a peer's text as lines that are all indented, without control characters."""
+    if text.isprintable():  # then it is one line, as most are
+        return [INDENT + text]
     return [INDENT + _plain(line) for line in text.splitlines()] or [INDENT]
 
 
@@ -49,7 +51,7 @@ def listed(names: Iterable[str]) -> str:
 
 def facts(*pairs: tuple[str, object]) -> str:
     """Return what is known as `name value; name value`, without what is empty."""
-    return "; ".join(f"{name} {value}".strip() for name, value in pairs if value not in ("", None, 0, False, "-"))
+    return "; ".join([f"{name} {value}".strip() for name, value in pairs if value and value != "-"])
 
 
 def counted(number: int, what: str) -> str:
@@ -62,8 +64,11 @@ def flat(entries: Iterable[list[str]]) -> list[str]:
     return [line for entry in entries for line in entry]
 
 
-def fitted(lines: Iterable[str], room: int) -> str:
+def fitted(lines: list[str], room: int) -> str:
     """Return the lines as one text of at most `room` bytes; the last one says so if some are left out."""
+    text = "\n".join(lines)
+    if len(text.encode("utf-8", "replace")) <= room:
+        return text
     kept: list[str] = []
     left = room - len(CUT)
     for line in lines:
