@@ -27,7 +27,7 @@ async def drive(client: Started, model: ScriptedModel, bob: Agent) -> None:
         call("send_direct_message", recipientGuid="bob", message="greetings of ann's"),
         call("claim_work", waitSeconds=20),
         call("complete_work", workId="t1", summary="did it"),
-        call("send_message", channel="nowhere", message="x"),
+        call("send_message", channel="generl", message="x"),
         HOLD,
     )
     model.release()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import hashlib
+import itertools
 import re
 import unicodedata
 from collections.abc import Collection, Iterable
@@ -23,6 +24,7 @@ API_USERS = "api"  # behind the token's name and an @, where others have their m
 LABEL_CHARACTERS = 100  # capabilities, boundaries, agent types
 LONGEST_NORMALIZED = 4 * LABEL_CHARACTERS  # it takes time by the square of the marks: seconds for a long text
 TASK_ID_CHARACTERS = 256
+MOST_NAMED = 50  # in a list of what there is
 SAME_MEANING = {
     word: meaning
     for meaning, words in {
@@ -169,8 +171,10 @@ def nearest(text: str, known: Iterable[str]) -> str:
 
 def meant(text: str, known: Collection[str], what: str) -> str:
     """Return in words which of the `known` names may be meant by `text`, else which `what` there are."""
-    likely = nearest(text[:LABEL_CHARACTERS], known)
-    return f"did you mean {likely!r}?" if likely else f"the {what} are: {', '.join(known)}"
+    if likely := nearest(text[:LABEL_CHARACTERS], known):
+        return f"did you mean {likely!r}?"
+    more = ", ..." if len(known) > MOST_NAMED else ""
+    return f"the {what} are: {', '.join(itertools.islice(known, MOST_NAMED))}{more}"
 
 
 def _shared(text: str, name: str) -> float:

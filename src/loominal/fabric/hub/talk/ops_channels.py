@@ -155,9 +155,8 @@ def _name(text: str) -> str:
 
 def _known(project: Project, name: str) -> str:
     if not project.channels.exists(name):
-        near = names.nearest(name, project.channels.names())
-        likely = f"did you mean {near!r}? " if near else ""
-        raise UnknownChannel(f"there is no channel {name!r}", likely + UnknownChannel.hint)
+        likely = names.meant(name, project.channels.names(), "channels")
+        raise UnknownChannel(f"there is no channel {name!r}", f"{UnknownChannel.hint}; {likely}")
     return name
 
 
