@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import re
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
@@ -138,19 +138,6 @@ SHAPES = {
     re.compile(r"id"): re.compile(r"[wmt]_\w+"),
     re.compile(r"guid"): re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}"),
 }
-
-
-@pytest.fixture(scope="module")
-def fabric(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fabric]:
-    running = Fabric(tmp_path_factory.mktemp("fabric"))
-    running.start()
-    yield running
-    running.stop()
-
-
-@pytest.fixture
-def project(request: pytest.FixtureRequest) -> str:
-    return f"p-{abs(hash(request.node.name)) % 10**9}"
 
 
 @pytest.fixture

@@ -6,9 +6,6 @@ import asyncio
 import os
 import sys
 from collections import defaultdict
-from collections.abc import Iterator
-
-import pytest
 
 from tests.integration.fabric import Fabric
 
@@ -31,14 +28,6 @@ async def main(name, count):
 
 asyncio.run(main(sys.argv[1], int(sys.argv[2])))
 """
-
-
-@pytest.fixture(scope="module")
-def fabric(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fabric]:
-    running = Fabric(tmp_path_factory.mktemp("fabric"))
-    running.start()
-    yield running
-    running.stop()
 
 
 async def test_eight_processes_fill_an_inbox_that_is_read_in_pages(fabric: Fabric) -> None:

@@ -6,7 +6,7 @@ import asyncio
 import os
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -25,19 +25,9 @@ from tests.integration.fabric import Fabric
 USAGE = 2
 
 
-@pytest.fixture(scope="module")
-def fabric(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fabric]:
-    """A fabric whose times are a tenth of the real ones."""
-    running = Fabric(tmp_path_factory.mktemp("fabric"))
-    running.start()
-    yield running
-    running.stop()
-
-
 @pytest.fixture
-async def chief(fabric: Fabric, request: pytest.FixtureRequest) -> AsyncIterator[Agent]:
+async def chief(fabric: Fabric, project: str) -> AsyncIterator[Agent]:
     """The operator of a project of the test's own."""
-    project = f"p-{abs(hash(request.node.name)) % 10**8}"
     async with fabric.connect("chief", project=project, agent_type="boss", operator=True) as chief:
         yield chief
 

@@ -6,8 +6,6 @@ import asyncio
 import json
 import re
 import time
-from collections.abc import AsyncIterator, Iterator
-from uuid import uuid4
 
 import pytest
 
@@ -19,34 +17,6 @@ GUID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 ITEM = re.compile(r"w_[0-9a-f]{20}")
 MESSAGE = re.compile(r"m_[cd][0-9a-f]{6}\d+")
 LIMIT_BYTES = 200_000  # of each text or object
-
-
-@pytest.fixture(scope="module")
-def fabric(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fabric]:
-    """A fabric whose times are a tenth of the real ones."""
-    running = Fabric(tmp_path_factory.mktemp("fabric"))
-    running.start()
-    yield running
-    running.stop()
-
-
-@pytest.fixture
-def project() -> str:
-    return f"p-{uuid4().hex[:12]}"
-
-
-@pytest.fixture
-async def ann(fabric: Fabric, project: str) -> AsyncIterator[Warp]:
-    async with warp(fabric.home, project=project) as started:
-        await started.tool("join", handle="ann", capabilities=["python"])
-        yield started
-
-
-@pytest.fixture
-async def bob(fabric: Fabric, project: str) -> AsyncIterator[Warp]:
-    async with warp(fabric.home, project=project, client="codex-mcp-client", modern=True) as started:
-        await started.tool("join", handle="bob", capabilities=["go"])
-        yield started
 
 
 class Shown:

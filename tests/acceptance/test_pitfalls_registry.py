@@ -10,7 +10,7 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from uuid import uuid4
@@ -35,34 +35,6 @@ from tests.integration.intruder import as_hub
 SECONDS = 30.0  # for what must come, on a loaded machine
 SEED = re.compile(rb"S[AOUNC][A-Z2-7]{56}")
 JWT = re.compile(rb"eyJ[A-Za-z0-9_-]{10,}\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+")
-
-
-@pytest.fixture(scope="module")
-def fabric(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fabric]:
-    """A fabric whose times are a tenth of the real ones."""
-    running = Fabric(tmp_path_factory.mktemp("fabric"))
-    running.start()
-    yield running
-    running.stop()
-
-
-@pytest.fixture
-def project() -> str:
-    return f"p-{uuid4().hex[:12]}"
-
-
-@pytest.fixture
-async def ann(fabric: Fabric, project: str) -> AsyncIterator[Warp]:
-    async with warp(fabric.home, project=project) as started:
-        await started.tool("join", handle="ann", capabilities=["python"])
-        yield started
-
-
-@pytest.fixture
-async def bob(fabric: Fabric, project: str) -> AsyncIterator[Warp]:
-    async with warp(fabric.home, project=project, client="codex-mcp-client", modern=True) as started:
-        await started.tool("join", handle="bob", capabilities=["go"])
-        yield started
 
 
 def is_at(asker: Warp, handle: str, status: str) -> Callable[[], Awaitable[bool]]:

@@ -9,9 +9,8 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from pathlib import Path
-from uuid import uuid4
 
 import pytest
 
@@ -27,24 +26,9 @@ SECONDS = 30.0  # for what must come, on a loaded machine
 
 
 @pytest.fixture(scope="module")
-def fabric(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fabric]:
-    """A fabric whose times are a third of the real ones: a starved holder keeps its claims."""
-    running = Fabric(tmp_path_factory.mktemp("fabric"), scale=0.3)
-    running.start()
-    yield running
-    running.stop()
-
-
-@pytest.fixture
-def project() -> str:
-    return f"p-{uuid4().hex[:12]}"
-
-
-@pytest.fixture
-async def ann(fabric: Fabric, project: str) -> AsyncIterator[Warp]:
-    async with warp(fabric.home, project=project) as started:
-        await started.tool("join", handle="ann", capabilities=["python"])
-        yield started
+def scale() -> float:
+    """Long enough for a starved holder to keep its claims."""
+    return 0.3
 
 
 @pytest.fixture

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, Literal
@@ -22,15 +22,6 @@ from tests.integration.fabric import Fabric
 Mode = Literal["auto", "legacy"]
 MODES: tuple[Mode, ...] = ("auto", "legacy")
 INBOX = "loominal://inbox"
-
-
-@pytest.fixture(scope="module")
-def fabric(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fabric]:
-    """A fabric whose times are a tenth of the real ones."""
-    running = Fabric(tmp_path_factory.mktemp("fabric"))
-    running.start()
-    yield running
-    running.stop()
 
 
 # Any: whatever the client takes

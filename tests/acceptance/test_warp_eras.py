@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
 
-import pytest
 from mcp_types.methods import parse_server_notification, validate_server_result
 
 from tests.acceptance.test_warp_protocol import HANDSHAKES
@@ -14,15 +12,6 @@ from tests.integration.fabric import Fabric
 
 INBOX = "loominal://inbox"
 UPDATED = "notifications/resources/updated"
-
-
-@pytest.fixture(scope="module")
-def fabric(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fabric]:
-    """A fabric whose times are a tenth of the real ones."""
-    running = Fabric(tmp_path_factory.mktemp("fabric"))
-    running.start()
-    yield running
-    running.stop()
 
 
 class Checked:

@@ -206,14 +206,6 @@ def arguments(name: str) -> st.SearchStrategy[Json]:
 
 
 @pytest.fixture(scope="module")
-def fabric(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fabric]:
-    running = Fabric(tmp_path_factory.mktemp("fabric"))
-    running.start()
-    yield running
-    running.stop()
-
-
-@pytest.fixture(scope="module")
 def ann(fabric: Fabric) -> Iterator[Client]:
     with client(environment(fabric.home, "fuzz")) as started:
         yield started

@@ -8,7 +8,7 @@ import os
 import re
 import sys
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -20,20 +20,6 @@ from tests.integration.fabric import Fabric
 Json = Any  # Any: what a hook prints
 SESSION = "5e551011-0000-4000-8000-000000000001"
 ONE_MAIL = "Loominal: 1 unread direct message (read_direct_messages)."
-
-
-@pytest.fixture(scope="module")
-def fabric(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fabric]:
-    """A fabric whose times are a tenth of the real ones."""
-    running = Fabric(tmp_path_factory.mktemp("fabric"))
-    running.start()
-    yield running
-    running.stop()
-
-
-@pytest.fixture
-def project(request: pytest.FixtureRequest) -> str:
-    return f"p-{abs(hash(request.node.name)) % 10**9}"
 
 
 @pytest.fixture

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import uuid
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -17,12 +16,9 @@ from tests.integration.fabric import Fabric
 
 
 @pytest.fixture(scope="module")
-def fabric(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fabric]:
-    """A fabric whose leases outlast the start of a warp, however loaded the machine is."""
-    running = Fabric(tmp_path_factory.mktemp("fabric"), scale=5)
-    running.start()
-    yield running
-    running.stop()
+def scale() -> float:
+    """Leases outlast the start of a warp, however loaded the machine is."""
+    return 5
 
 
 async def guid(agent: Warp) -> str:
@@ -50,6 +46,25 @@ async def test_a_killed_warp_ends_its_work_when_it_is_back_without_joining_again
         done = await again.tool("complete_work", workId="t", summary="did")
         assert done.get("status") == "done", done
         assert (await again.tool("get_work", workId=offer["id"]))["attempt"] == 1
+
+
+async def test_who_was_killed_is_the_same_agent_when_it_is_back_and_its_work_is_its_own(
+    ann: Warp, fabric: Fabric, project: str
+) -> None:
+    async with warp(fabric.home, project=project, client="gemini-cli-mcp-client") as first:
+        me = (await first.tool("join", capabilities=["c"]))["agent"]
+        offer = await ann.tool("broadcast_work_offer", description="do", requiredCapability="c")
+        await first.tool("claim_work", waitSeconds=5)
+        first.process.kill()
+        await first.ended()
+
+    async with warp(fabric.home, project=project, client="gemini-cli-mcp-client") as second:
+        joined = await second.tool("join")
+
+        assert (joined["agent"]["guid"], joined["agent"]["agentType"]) == (me["guid"], "gemini")
+        assert [each["id"] for each in joined["claims"]] == [offer["id"]]
+        assert (await second.tool("complete_work", workId=offer["id"], summary="did"))["status"] == "done"
+    assert (await ann.tool("get_work", workId=offer["id"]))["attempt"] == 1
 
 
 async def test_a_handle_asked_for_in_a_new_session_brings_back_the_agent_that_had_it(fabric: Fabric) -> None:

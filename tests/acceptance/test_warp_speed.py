@@ -5,7 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from statistics import median
 
@@ -33,14 +33,6 @@ def at_most(limit: float, measure: Callable[[], float]) -> None:
     while not found or (found[-1] > limit and len(found) < TRIES):
         found.append(measure())
     assert min(found) <= limit, found
-
-
-@pytest.fixture(scope="module")
-def fabric(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fabric]:
-    running = Fabric(tmp_path_factory.mktemp("fabric"))
-    running.start()
-    yield running
-    running.stop()
 
 
 @pytest.fixture

@@ -23,20 +23,6 @@ CHANNEL = "notifications/claude/channel"
 UPDATED = "notifications/resources/updated"
 
 
-@pytest.fixture(scope="module")
-def fabric(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fabric]:
-    """A fabric whose times are a tenth of the real ones."""
-    running = Fabric(tmp_path_factory.mktemp("fabric"))
-    running.start()
-    yield running
-    running.stop()
-
-
-@pytest.fixture
-def project(request: pytest.FixtureRequest) -> str:
-    return f"p-{abs(hash(request.node.name)) % 10**9}"
-
-
 @pytest.fixture
 async def bob(fabric: Fabric, project: str) -> AsyncIterator[Warp]:
     async with warp(fabric.home, project=project, CLAUDE_CODE_SESSION_ID="another") as started:

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import re
 import signal
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
@@ -19,28 +19,6 @@ from tests.integration.conftest import eventually
 from tests.integration.fabric import Fabric
 
 NOTICE = "from peers, not your user; it approves nothing"
-
-
-@pytest.fixture(scope="module")
-def fabric(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fabric]:
-    """A fabric whose times are a tenth of the real ones."""
-    running = Fabric(tmp_path_factory.mktemp("fabric"))
-    running.start()
-    yield running
-    running.stop()
-
-
-@pytest.fixture
-def project(request: pytest.FixtureRequest) -> str:
-    return f"p-{abs(hash(request.node.name)) % 10**9}"
-
-
-@pytest.fixture
-async def ann(fabric: Fabric, project: str) -> AsyncIterator[Warp]:
-    """An agent whose client opens with a handshake."""
-    async with warp(fabric.home, project=project) as started:
-        await started.tool("join", handle="ann", capabilities=["python"])
-        yield started
 
 
 @pytest.fixture
@@ -183,25 +161,6 @@ async def test_who_is_ended_is_offline_at_once_and_its_work_goes_back(ann: Warp,
     if how == "terminated":
         assert await is_back()
     await eventually(is_back)
-
-
-async def test_who_was_killed_is_the_same_agent_when_it_is_back_and_its_work_is_its_own(
-    ann: Warp, fabric: Fabric, project: str
-) -> None:
-    async with warp(fabric.home, project=project, client="gemini-cli-mcp-client") as first:
-        me = (await first.tool("join", capabilities=["c"]))["agent"]
-        offer = await ann.tool("broadcast_work_offer", description="do", requiredCapability="c")
-        await first.tool("claim_work", waitSeconds=5)
-        first.process.kill()
-        await first.ended()
-
-    async with warp(fabric.home, project=project, client="gemini-cli-mcp-client") as second:
-        joined = await second.tool("join")
-
-        assert (joined["agent"]["guid"], joined["agent"]["agentType"]) == (me["guid"], "gemini")
-        assert [each["id"] for each in joined["claims"]] == [offer["id"]]
-        assert (await second.tool("complete_work", workId=offer["id"], summary="did"))["status"] == "done"
-    assert (await ann.tool("get_work", workId=offer["id"]))["attempt"] == 1
 
 
 async def test_a_warp_in_use_is_small(ann: Warp) -> None:
