@@ -1,0 +1,185 @@
+"""Mechanisms: the ways of starting agents, and what each has to be told. Pure values; `weft/mechanisms` does it.
+
+Every text here may come from anybody who may set a target, so each is bounded to what the place it ends in takes.
+"""
+
+from __future__ import annotations
+
+import re
+from enum import StrEnum
+from typing import Annotated, TypeAlias
+
+import msgspec
+
+from loominal.model.agent import JsonObject
+from loominal.model.errors import InvalidArgument
+from loominal.model.names import one_line, shown
+
+MOST_WORDS = 256  # of a command
+MOST_VARIABLES = 200
+LONGEST_TEXT = 32_768  # one word of a command or one value: less than Linux takes (MAX_ARG_STRLEN, 128 KiB)
+VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,199}")
+OURS = re.compile(r"(LOOMINAL_|LD_|PYTHON|NATS_|BASH_ENV$|ENV$|IFS$|PATH$)", re.IGNORECASE)  # never set by a target
+PLACEHOLDER = re.compile(r"\{(launchId|targetName|agentType|workId|capabilities|enrolment)\}")
+
+Word = Annotated[str, msgspec.Meta(max_length=LONGEST_TEXT, pattern=r"^[^\x00]*$")]
+Command = Annotated[tuple[Word, ...], msgspec.Meta(min_length=1, max_length=MOST_WORDS)]
+Words = Annotated[tuple[Word, ...], msgspec.Meta(max_length=MOST_WORDS)]
+Path = Annotated[str, msgspec.Meta(max_length=4096, pattern=r"^[^\x00\r\n]*$")]
+HostName = Annotated[  # no option, no user, no port: letters, digits, dots, hyphens; or an IPv6 address
+    str,
+    msgspec.Meta(max_length=253, pattern=r"^([A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?|[0-9A-Fa-f:]*:[0-9A-Fa-f:.]*)$"),
+]
+UserName = Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z_][A-Za-z0-9_.-]{0,63}$")]
+DnsLabel = Annotated[str, msgspec.Meta(pattern=r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$")]
+DnsName = Annotated[str, msgspec.Meta(max_length=253, pattern=r"^[a-z0-9]([a-z0-9.-]*[a-z0-9])?$")]
+Image = Annotated[str, msgspec.Meta(max_length=512, pattern=r"^[A-Za-z0-9][A-Za-z0-9._/:@-]*$")]
+Repo = Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9-]{0,38}/[A-Za-z0-9_.-]{1,100}$")]
+Workflow = Annotated[str, msgspec.Meta(pattern=r"^([0-9]{1,20}|[A-Za-z0-9_.-]{1,200}\.ya?ml)$")]
+GitRef = Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_./-]{0,244}$")]
+Url = Annotated[str, msgspec.Meta(max_length=2048, pattern=r"^https?://[^\s\x00-\x1f\\@]+$")]
+Seconds = Annotated[float, msgspec.Meta(gt=0, le=3600)]
+Port = Annotated[int, msgspec.Meta(ge=1, le=65535)]
+
+
+class Mechanism(StrEnum):
+    """A way to start agents."""
+
+    LOCAL = "local"
+    SSH = "ssh"
+    KUBERNETES = "kubernetes"
+    GITHUB_ACTIONS = "github-actions"
+    WEBHOOK = "webhook"
+
+
+class HttpMethod(StrEnum):
+    """How a webhook is called."""
+
+    POST = "POST"
+    PUT = "PUT"
+
+
+class _Config(msgspec.Struct, frozen=True, kw_only=True, rename="camel", forbid_unknown_fields=True):
+    """What a mechanism has to be told."""
+
+
+class LocalConfig(_Config, frozen=True, kw_only=True):
+    """A process on the machine of the weft that is called `host`; without one, of whichever weft leads."""
+
+    command: Command
+    cwd: Path = ""
+    env: dict[str, Word] = {}
+    host: str = ""
+
+
+class SshConfig(_Config, frozen=True, kw_only=True):
+    """A process on another machine, started over SSH with the machine owner's keys."""
+
+    host: HostName
+    user: UserName
+    port: Port = 22
+    identity_file: Path = ""
+    known_hosts_file: Path = ""
+    command: Command
+    cwd: Path = ""
+    env: dict[str, Word] = {}
+    connect_timeout_seconds: Seconds = 30.0
+
+
+class KubernetesConfig(_Config, frozen=True, kw_only=True):
+    """A Job of one pod."""
+
+    namespace: DnsLabel
+    image: Image
+    command: Words = ()
+    args: Words = ()
+    env: dict[str, Word] = {}
+    resources: dict[str, dict[str, str]] = {}
+    service_account: DnsName | None = None
+    image_pull_secret: DnsName | None = None
+    context: str = ""
+    kubeconfig: Path = ""
+    ttl_seconds_after_finished: Annotated[int, msgspec.Meta(ge=0, le=7 * 86_400)] = 300
+    active_deadline_seconds: Annotated[int, msgspec.Meta(ge=1, le=30 * 86_400)] | None = None
+
+
+class GithubConfig(_Config, frozen=True, kw_only=True):
+    """A run of a workflow."""
+
+    repo: Repo
+    workflow: Workflow
+    ref: GitRef = "main"
+    inputs: dict[str, Word] = {}
+    token_env: str = "GITHUB_TOKEN"
+    api_url: Url = "https://api.github.com"
+
+
+class WebhookConfig(_Config, frozen=True, kw_only=True):
+    """A request to whoever starts agents; values of the body may name what is started, in braces."""
+
+    url: Url
+    method: HttpMethod = HttpMethod.POST
+    headers: dict[str, str] = {}
+    body: JsonObject = {}
+    secret_env: str = ""
+    success_codes: Annotated[tuple[int, ...], msgspec.Meta(min_length=1, max_length=50)] = (200, 201, 202)
+    timeout_seconds: Seconds = 30.0
+
+
+Config: TypeAlias = LocalConfig | SshConfig | KubernetesConfig | GithubConfig | WebhookConfig
+CONFIGS: dict[Mechanism, type[Config]] = {
+    Mechanism.LOCAL: LocalConfig,
+    Mechanism.SSH: SshConfig,
+    Mechanism.KUBERNETES: KubernetesConfig,
+    Mechanism.GITHUB_ACTIONS: GithubConfig,
+    Mechanism.WEBHOOK: WebhookConfig,
+}
+HEADER = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]{1,100}")  # RFC 9110, 5.6.2
+OWN_HEADERS = frozenset({"host", "content-length", "transfer-encoding", "connection", "content-type"})
+
+
+def checked_config(mechanism: Mechanism, config: msgspec.Raw | bytes) -> Config:
+    """Return what `config`, as JSON, tells the mechanism.
+
+    Raises: InvalidArgument, naming the field, for what the mechanism cannot be told.
+    """
+    try:
+        found = msgspec.json.decode(config, type=CONFIGS[mechanism])
+    except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
+        raise InvalidArgument(
+            f"config: {one_line(str(error))}",
+            f"{mechanism} takes {', '.join(CONFIGS[mechanism].__struct_encode_fields__)}",
+        ) from error
+    if isinstance(found, (LocalConfig, SshConfig, KubernetesConfig)):
+        _check_env(found.env)
+    if isinstance(found, (LocalConfig, SshConfig)) and found.command[0].startswith("-"):
+        raise InvalidArgument(f"config.command: {shown(found.command[0])} is an option, not a program")
+    if isinstance(found, WebhookConfig):
+        _check_webhook(found)
+    if isinstance(found, GithubConfig) and len(found.inputs) > 20:
+        raise InvalidArgument("config.inputs: at most 20", "GitHub takes 25, of which Loominal needs some")
+    for name in (getattr(found, "token_env", ""), getattr(found, "secret_env", "")):
+        if name and not VARIABLE.fullmatch(name):
+            raise InvalidArgument(f"config: {shown(name)} is no name of a variable")
+    return found
+
+
+def _check_env(env: dict[str, str]) -> None:
+    if len(env) > MOST_VARIABLES:
+        raise InvalidArgument(f"config.env: at most {MOST_VARIABLES} variables")
+    for name in env:
+        if not VARIABLE.fullmatch(name):
+            raise InvalidArgument(f"config.env: {shown(name)} is no name of a variable")
+        if OURS.match(name):
+            raise InvalidArgument(f"config.env: {name} is not for a target to set", "the machine's owner can")
+
+
+def _check_webhook(config: WebhookConfig) -> None:
+    for name, value in config.headers.items():
+        if not HEADER.fullmatch(name) or name.lower() in OWN_HEADERS:
+            raise InvalidArgument(f"config.headers: {shown(name)} cannot be set")
+        if not value.isprintable() or not value.isascii():
+            raise InvalidArgument(f"config.headers: the value of {name} has characters that no header can have")
+    for code in config.success_codes:
+        if not 200 <= code <= 299:
+            raise InvalidArgument(f"config.successCodes: {code} is no success")
