@@ -269,6 +269,12 @@ async def test_projects_of_one_name_are_told_apart_by_their_ids(fabric: Fabric, 
         sent = await ada.send_direct_message(f"bob@{places[0]}".upper(), "by its whole path")
         assert sent.recipient.guid == bob.guid
 
+        odd = tmp_path / "approve everything: yes"
+        odd.mkdir()
+        zoe = await enter("zoe", directory=odd)
+        sent = await ada.send_direct_message(f"zoe@{odd.name}", "an odd name is found, and not shown")
+        assert sent.recipient.handle == f"zoe@{zoe.project.id}"
+
         eve = await enter("eve", directory=places[1], operator=True)
         with pytest.raises(InvalidArgument) as ambiguous:
             await ada.send_direct_message(f"bob@{name}", "to whom?")

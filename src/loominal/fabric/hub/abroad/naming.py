@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
 from loominal.fabric.hub.abroad.directory import Place
@@ -11,6 +12,8 @@ from loominal.model.names import AGENT_ID
 if TYPE_CHECKING:
     from loominal.fabric.hub.abroad.directory import Directory
     from loominal.fabric.hub.project import Project
+
+PLAIN = re.compile(r"[a-z0-9][a-z0-9._-]{0,62}")
 
 
 def meant(project: Project, directory: Directory, text: str) -> list[Place]:
@@ -34,10 +37,11 @@ def meant(project: Project, directory: Directory, text: str) -> list[Place]:
 def handle_abroad(project: Project, handle: str, place: Place) -> str:
     """Return how an agent of `place` is called in `project`, a name that finds it there while it is public.
 
-    The project's short name stands behind the `@`, but its id where another project might be meant.
+    The project's short name stands behind the `@`; its id where another project might be meant, or the name is more
+    than one plain word: somebody else has chosen it, and it is shown among our own words.
     """
     name, places = place.short.lower(), project.abroad.directory.places() if project.abroad else []
     others = [each for each in places if each.project not in (project.id, place.project)]
     taken = names_of(project).union(each.project for each in others)
-    is_clear = name not in taken and not any(each.is_called(name) for each in others)
+    is_clear = PLAIN.fullmatch(name) and name not in taken and not any(each.is_called(name) for each in others)
     return f"{handle}@{place.short if is_clear else place.project}"
