@@ -10,50 +10,51 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from loominal.weft.api import problems, request_id
 
-CONNECTIONS = 1000  # at once; one more is told so
-TELLING = 100  # connections beyond those that are told; others are closed at once
 HEAD_BYTES = 16 << 10  # of a request: line and headers
-REQUEST_SECONDS = 20.0  # for a whole request to come, from the connection or its first byte on
-STUCK_SECONDS = 30.0  # that a client may leave its answer unread, while 64 KB of it wait
+TOLD = 100  # connections beyond the limit that are told of it; others are closed at once
 
 
 class Connection(H11Protocol):
     """A connection on which uvicorn reads requests and writes answers."""
 
-    _limit: asyncio.TimerHandle | None = None  # until the request has come
+    limit = 1000  # connections at once
+    request_seconds = 20.0  # for a whole request to come, from the connection or its first byte on
+    stuck_seconds = 30.0  # that a client may leave its answer unread, while 64 KB of it wait
+
+    _late: asyncio.TimerHandle | None = None  # until the request has come
     _stuck: asyncio.TimerHandle | None = None
     _refused = False  # one connection too many
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn's own
         """Begin to wait for a request, or to refuse it."""
         super().connection_made(transport)
-        if len(self.connections) > CONNECTIONS + TELLING:
+        if len(self.connections) > self.limit + TOLD:
             transport.abort()
             return
-        self._refused = len(self.connections) > CONNECTIONS
-        self._limit = self.loop.call_later(REQUEST_SECONDS, self._too_slow)
+        self._refused = len(self.connections) > self.limit
+        self._late = self.loop.call_later(self.request_seconds, self._too_slow)
 
     def data_received(self, data: bytes) -> None:
         """Take what came; the time for the rest of a request runs on."""
         if self._refused:
-            self._refuse(503, f"this weft has {CONNECTIONS} connections, which is all it takes")
+            self._refuse(503, f"this weft has {self.limit} connections, which is all it takes")
             return
         super().data_received(data)
         if self.conn.their_state in (h11.IDLE, h11.SEND_BODY):
-            self._limit = self._limit or self.loop.call_later(REQUEST_SECONDS, self._too_slow)
+            self._late = self._late or self.loop.call_later(self.request_seconds, self._too_slow)
         else:
-            self._stop_limit()
+            self._stop_late()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Stop every clock."""
-        self._stop_limit()
+        self._stop_late()
         self._stop_stuck()
         super().connection_lost(exc)
 
     def pause_writing(self) -> None:
         """Give the client a while to read what was written."""
         super().pause_writing()
-        self._stuck = self._stuck or self.loop.call_later(STUCK_SECONDS, self.transport.abort)
+        self._stuck = self._stuck or self.loop.call_later(self.stuck_seconds, self.transport.abort)
 
     def resume_writing(self) -> None:
         """Go on: the client reads."""
@@ -65,9 +66,9 @@ class Connection(H11Protocol):
         self._refuse(400, f"that is no HTTP request, or its head is longer than {HEAD_BYTES} bytes")
 
     def _too_slow(self) -> None:
-        self._limit = None
+        self._late = None
         if self.conn.our_state in (h11.IDLE, h11.SEND_RESPONSE):
-            self._refuse(408, f"the request did not come within {REQUEST_SECONDS:g} s")
+            self._refuse(408, f"the request did not come within {self.request_seconds:g} s")
         elif self.conn.our_state is not h11.SEND_BODY:  # in which it is being answered although it has not said all
             self.transport.close()
 
@@ -89,10 +90,10 @@ class Connection(H11Protocol):
         self.transport.write(line.encode() + body)
         self.transport.close()
 
-    def _stop_limit(self) -> None:
-        if self._limit is not None:
-            self._limit.cancel()
-            self._limit = None
+    def _stop_late(self) -> None:
+        if self._late is not None:
+            self._late.cancel()
+            self._late = None
 
     def _stop_stuck(self) -> None:
         if self._stuck is not None:

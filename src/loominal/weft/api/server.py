@@ -85,6 +85,7 @@ def http_server(application: ASGIApp, certificate: Certificate | None = None) ->
     """Return the server, to be started with `serve(sockets=[…])` and ended with `should_exit`."""
     config = uvicorn.Config(
         application,
+        interface="asgi3",
         http=Connection,
         h11_max_incomplete_event_size=HEAD_BYTES,
         ssl_certfile=certificate.file if certificate else None,
