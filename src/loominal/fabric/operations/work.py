@@ -46,6 +46,7 @@ class Offered(View, frozen=True, kw_only=True):
     duplicate: bool
     eligible: int
     note: str | None = None
+    agent_types: tuple[str, ...] | None = None  # that the policy lets take it; only for who asks over REST
 
 
 class ProgressView(View, frozen=True, kw_only=True):

@@ -57,6 +57,7 @@ async def broadcast_work_offer(project: Project, caller: Caller, args: Broadcast
         duplicate=not fresh and stored.op != caller.op,
         eligible=eligible,
         note=note,
+        agent_types=project.policy.rule(item.boundary).agent_types if caller.over_rest else None,
     )
 
 

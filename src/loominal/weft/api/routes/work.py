@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from typing import Annotated
 
-import msgspec
 from litestar.params import Parameter
 
 from loominal.fabric.operations.types import Arguments, View
 from loominal.fabric.operations.work import (
     BroadcastWorkOffer,
     CancelWork,
+    Explained,
+    ExplainWork,
     GetWork,
     HistoryEntry,
     ListWork,
@@ -32,10 +33,24 @@ class SubmitWork(BroadcastWorkOffer, frozen=True, kw_only=True):
     project_id: str | None = None
 
 
-class Submitted(Offered, frozen=True, kw_only=True):
+class RouteView(View, frozen=True, kw_only=True):
+    """Whose work it is by the policy; no agent types: any type may take it."""
+
+    boundary: str
+    agent_types: tuple[str, ...]
+
+
+class Submitted(View, frozen=True, kw_only=True):
     """The item, and who could take it. A bearer token has no inbox: `notify` has no effect."""
 
+    id: str
+    task_id: str
+    status: Status
+    duplicate: bool
+    eligible: int
+    note: str | None = None
     spin_up_triggered: bool = False
+    route: RouteView
 
 
 class Reason(Arguments, frozen=True, kw_only=True):
@@ -58,7 +73,16 @@ async def submit_work(asker: Asker, data: SubmitWork) -> Answer[Submitted]:
     fields = {name: getattr(data, name) for name in BroadcastWorkOffer.__struct_fields__}
     offer = BroadcastWorkOffer(**fields | {"required_capability": data.capability or data.required_capability})
     offered = await asker.elsewhere(data.project_id).view("broadcast_work_offer", offer, Offered)
-    return Answer(Submitted(**msgspec.structs.asdict(offered)), status_code=200 if offered.duplicate else 201)
+    submitted = Submitted(
+        id=offered.id,
+        task_id=offered.task_id,
+        status=offered.status,
+        duplicate=offered.duplicate,
+        eligible=offered.eligible,
+        note=offered.note,
+        route=RouteView(boundary=offer.boundary, agent_types=offered.agent_types or ()),
+    )
+    return Answer(submitted, status_code=200 if offered.duplicate else 201)
 
 
 @reads("/work")
@@ -67,11 +91,21 @@ async def list_work(
     status: Status | None = None,
     capability: str | None = None,
     boundary: str | None = None,
+    agent: Annotated[str | None, Parameter(description="Guid or handle of who offered or holds it.")] = None,
+    min_priority: Annotated[int | None, Parameter(query="minPriority", ge=1, le=10)] = None,
     limit: Limit = 20,
     cursor: Cursor = None,
 ) -> Answer[WorkPage]:
     """Return a page of items, newest submission first."""
-    wanted = ListWork(status=status, capability=capability, boundary=boundary, limit=limit, cursor=cursor)
+    wanted = ListWork(
+        status=status,
+        capability=capability,
+        boundary=boundary,
+        agent=agent,
+        min_priority=min_priority,
+        limit=limit,
+        cursor=cursor,
+    )
     return await asker.answer("list_work", wanted)
 
 
@@ -95,6 +129,12 @@ async def get_history(asker: Asker, work_id: str) -> Answer[History]:
     return Answer(History(history=item.history))
 
 
+@reads("/work/{work_id:str}/explain")
+async def explain_work(asker: Asker, work_id: str) -> Answer[Explained]:
+    """Return for each agent the first rule that keeps it from an item."""
+    return await asker.answer("explain_work", ExplainWork(work_id=work_id))
+
+
 @does("/work/{work_id:str}/cancel")
 async def cancel_work(asker: Asker, work_id: str, data: Reason = Reason()) -> Answer[WorkDetail]:
     """Call an item off and return it; who holds it is asked first. 409 if it has ended."""
@@ -102,4 +142,4 @@ async def cancel_work(asker: Asker, work_id: str, data: Reason = Reason()) -> An
     return await asker.answer("get_work", GetWork(work_id=work_id))
 
 
-WORK = (submit_work, list_work, get_work, get_history, cancel_work)
+WORK = (submit_work, list_work, get_work, get_history, explain_work, cancel_work)
