@@ -21,6 +21,9 @@ LoominalError
 ├── Busy                   too many requests in flight
 ├── BrokerUnavailable      the broker does not answer
 │   └── Conflict           somebody else wrote first (never leaves the hub)
+├── StartFailed            a mechanism has started nothing, that is certain
+├── Unconfirmed            nobody knows whether a mechanism has started something
+├── Unreachable            a mechanism cannot be asked: nothing is known of what it has started
 ├── WrongFabric            what answers there is not the fabric that it should be
 ├── HubUnavailable         no coordinator answers for the project
 └── Internal               a bug on the other side
@@ -193,6 +196,31 @@ class Conflict(BrokerUnavailable):
 
 class Replaced(BrokerUnavailable):
     """What a hub has in memory is void: the project's streams were replaced, or another weft leads it now."""
+
+
+class StartFailed(LoominalError):
+    """Nothing was started, that is certain; `output` is the end of what was printed."""
+
+    code = "start_failed"
+
+    def __init__(self, message: str, hint: str = "", *, output: str = "", retry_after_seconds: float = 0.0) -> None:
+        super().__init__(message, hint)
+        self.output = output
+        self.retry_after_seconds = retry_after_seconds  # as the other side asked; 0: it did not say
+
+
+class Unconfirmed(LoominalError):
+    """Nobody knows whether an agent was started: look for it before anything is asked again."""
+
+    code = "unconfirmed"
+    retryable = True
+
+
+class Unreachable(LoominalError):
+    """The mechanism cannot be asked now: nothing is known of what it has started."""
+
+    code = "mechanism_unreachable"
+    retryable = True
 
 
 class WrongFabric(LoominalError):

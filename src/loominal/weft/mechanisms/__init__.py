@@ -1,0 +1,1 @@
+"""The ways of starting agents, one file each beside `interface.py`."""
