@@ -591,7 +591,7 @@ async def test_an_event_that_cannot_be_written_spoils_no_registration(project: P
     me = await registered(project, handle="one")
 
     assert resolve(project, me, "one").registered
-    assert project.events_lost == 1
+    assert project.tally.events_lost == 1
 
 
 @pytest.mark.pitfall(16)

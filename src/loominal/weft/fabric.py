@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections import Counter
 from contextlib import AbstractAsyncContextManager
 from datetime import UTC, datetime
 from typing import Protocol
@@ -27,6 +28,14 @@ log = logging.getLogger(__name__)
 
 class Fabric(Protocol):
     """What the HTTP interface asks of either."""
+
+    failures: Counter[str]  # of duties, by name
+
+    def projects(self) -> Projects | None:
+        """Return the projects that are loaded here; None while the fabric is not open."""
+
+    def broker(self) -> Broker | None:
+        """Return the connection on which the fabric itself is kept; None while there is none."""
 
     def reasons(self) -> list[str]:
         """Return what keeps the fabric from serving everybody, one line each; nothing if it serves."""

@@ -259,10 +259,12 @@ def _http_server(
     from loominal.weft.api.doors import Doors
     from loominal.weft.api.rate import Rate
     from loominal.weft.api.server import http_server
+    from loominal.weft.api.tally import Counted, HttpTally
 
-    http = settings.http
-    app = application(served.fabric, Desk(served.fabric.connect_as, group), tokens, settings.project)
-    return http_server(Doors(app, tokens, (http.host, *http.hosts), Rate(http.rate)), certificate)
+    http, tally = settings.http, HttpTally()
+    app = application(served.fabric, Desk(served.fabric.connect_as, group), tokens, settings.project, tally)
+    doors = Doors(app, tokens, (http.host, *http.hosts), Rate(http.rate))
+    return http_server(Counted(doors, tally), certificate)
 
 
 def _unix_user() -> str:

@@ -51,6 +51,14 @@ class OpenFabric:
         self._members = Membership(broker, here.weft, FORMAT, here.has_ended)
         self._projects: Projects | None = None
 
+    def projects(self) -> Projects | None:
+        """Return the projects that are loaded here; None while the fabric is not open."""
+        return self._projects
+
+    def broker(self) -> Broker:
+        """Return the connection on which the fabric itself is kept."""
+        return self._broker
+
     def reasons(self) -> list[str]:
         """Return what keeps the fabric from serving everybody, one line each; nothing if it serves."""
         if not self._broker.up or self._projects is None:

@@ -82,6 +82,14 @@ class OperatorFabric:
         self._quorum: Quorum | None = None
         self._members: Membership | None = None
 
+    def projects(self) -> Projects | None:
+        """Return the projects that are loaded here; None while the fabric is not open."""
+        return self._projects
+
+    def broker(self) -> Broker | None:
+        """Return the connection on which the fabric itself is kept; None while there is none."""
+        return self._broker
+
     def reasons(self) -> list[str]:
         """Return what keeps the fabric from serving everybody, one line each; nothing if it serves."""
         if self._broker is None or not self._broker.up:

@@ -21,6 +21,7 @@ from loominal.fabric.hub.fullness import Fullness
 from loominal.fabric.hub.hub import Hub
 from loominal.fabric.hub.lead.leadership import Members
 from loominal.fabric.hub.project import Project
+from loominal.fabric.hub.tally import ProjectTally, Tally
 from loominal.fabric.hub.timings import Timings
 from loominal.model.errors import BrokerUnavailable
 from loominal.model.policy import Policy
@@ -54,6 +55,7 @@ class Projects:
         abroad: Abroad | None = None,
     ) -> None:
         self.fullness = Fullness()  # of the store: one for all
+        self.tally = Tally()
         self._connect = connect
         self._title = title
         self._authority = authority
@@ -111,6 +113,10 @@ class Projects:
     def get(self, project: str) -> Hub | None:
         """Return the hub of `project`; None while there is none."""
         return self._hubs.get(project)
+
+    def loaded(self) -> list[Hub]:
+        """Return the hub of every project that has one."""
+        return [hub for hub in self._hubs.values() if hub is not None]
 
     def logs(self) -> Iterator[Log]:
         """Yield every log of every loaded project, and the directory's."""
@@ -231,7 +237,7 @@ class Projects:
         async with self._connect(project) as broker, asyncio.TaskGroup() as group:
             title = self._title(project)
             shared = self._authority, self._timings, self._members, self.fullness
-            state = Project(project, title, broker, *shared, self._policy, self._abroad)
+            state = Project(project, title, broker, *shared, self._policy, self._abroad, ProjectTally(self.tally))
             hub = Hub(state, new_life=project in self._went_back)
             self._hubs[project] = hub
             if self._leaving:

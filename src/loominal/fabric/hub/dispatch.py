@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import logging
+import time
 from collections import OrderedDict, defaultdict
 from collections.abc import Mapping
 
@@ -45,6 +46,7 @@ log = logging.getLogger(__name__)
 
 ENDINGS = frozenset({"complete_work", "fail_work", "release_work", "report_progress"})  # the lease token decides
 POLL = "claim_work"
+OK, UNKNOWN = "ok", "unknown"  # as codes and operations are counted
 ANSWERS_KEPT = 500  # of the newest deeds and polls; the logs know older ones, these also know what "before" was
 ANSWER_KEPT_BYTES = 4096
 REPLIES_KEPT = 4  # of one deed in flight: who asks again does not wait for its older questions' answers
@@ -103,7 +105,7 @@ class Dispatcher:
             request = decode_request(message.data)
             known = self._operation(operation)
         except LoominalError as error:
-            await self._reply([message.reply], _failed(error))
+            await self._refuse(operation, message, error)
             return
         key = (agent, request.op)
         while running := self._running.get(key):
@@ -113,25 +115,33 @@ class Dispatcher:
                 return
             await running.give_way()
         if self._too_many(known.name, agent):
-            await self._reply([message.reply], _failed(Busy(f"{agent} has too many requests in flight")))
+            await self._refuse(operation, message, Busy(f"{agent} has too many requests in flight"))
             return
+        began = time.monotonic()
         running = self._running[key] = _Running(known, request, message.reply)
         self._count(known.name, agent, +1)
         try:
-            answer = await self._answer(known, agent, request)
+            code, answer = await self._answer(known, agent, request)
         finally:
             del self._running[key]
             self._count(known.name, agent, -1)
             running.over.set()
+        self._project.tally.weft.answered(known.name, code, time.monotonic() - began)
         await self._reply(running.replies, answer)
 
-    async def _answer(self, operation: Operation, agent: str, request: Request) -> bytes:
+    async def _refuse(self, operation: str, message: Received, error: LoominalError) -> None:
+        """Answer a request that is not carried out."""
+        self._project.tally.weft.answered(operation if operation in OPERATIONS else UNKNOWN, error.code, 0.0)
+        await self._reply([message.reply], _failed(error))
+
+    async def _answer(self, operation: Operation, agent: str, request: Request) -> tuple[str, bytes]:
+        """Return the code of the answer, and the answer."""
         try:
             caller = await self._caller(agent, request)
             self._admit(operation, caller)
             key = (operation.name, agent, request.op, hashlib.sha256(request.args).digest())
             if known := self._answers.get(key) or self._waited.get(key):
-                return known
+                return OK, known
             args = arguments(operation.arguments, request.args)
             view = await self._handlers[operation.name](self._project, caller, args)
             if caller.over_rest and not operation.reads:
@@ -142,12 +152,13 @@ class Dispatcher:
             answer = encode(Answer(proto=PROTO, ok=msgspec.Raw(ok)))
             if not operation.reads:
                 (self._waited if operation.waits else self._answers).keep(key, answer)
-            return answer
+            return OK, answer
         except LoominalError as error:
-            return _failed(error)
+            return error.code, _failed(error)
         except Exception:  # the last line of defence: one bad request must not end the project for everybody
             log.exception("operation %s of %s failed", operation.name, agent)
-            return _failed(Internal(f"{operation.name} failed inside the hub", "the coordinator's log has the details"))
+            failure = Internal(f"{operation.name} failed inside the hub", "the coordinator's log has the details")
+            return failure.code, _failed(failure)
 
     def _operation(self, name: str) -> Operation:
         if name in OPERATIONS and name not in self._handlers and self._refusal is not None:

@@ -27,6 +27,7 @@ from loominal.fabric.hub.lead.vigil import Vigil
 from loominal.fabric.hub.loading import Loading
 from loominal.fabric.hub.project import Project
 from loominal.fabric.hub.talk.ops_inbox import flush
+from loominal.fabric.hub.tally import Change
 from loominal.fabric.protocol import PROTO, encode
 from loominal.model.errors import BrokerUnavailable, Conflict, LoominalError, Replaced, UpgradeNeeded
 
@@ -64,6 +65,11 @@ class Hub:
         lead = self.project.leadership
         others = lead.holder != lead.members.me and lead.members.order(self.project.id)[:1] != [lead.members.me]
         return self.ready.is_set() or self.reads_only is not None or lead.elsewhere or others
+
+    @property
+    def leads(self) -> bool:
+        """Whether this weft leads the project and answers."""
+        return self.ready.is_set()
 
     @property
     def is_idle(self) -> bool:
@@ -184,6 +190,7 @@ class Hub:
         except Conflict:  # another was quicker, or a former leader's last guarded write
             await self.project.leadership.read(self.project)
             return False
+        self.project.tally.weft.leads[Change.TAKEN] += 1
         await streams.mark_format(self.project)
         return True
 
@@ -219,6 +226,7 @@ class Hub:
             successor = await self._successor(turn)
             await heard.aclose()
             if successor is None:
+                project.tally.weft.leads[Change.LOST] += 1
                 log.info("project %s is led by %s now", project.id, project.leadership.holder)
                 return
             for duty in duties:
@@ -271,6 +279,7 @@ class Hub:
             await lead.name(project, successor)
         except Conflict:
             return
+        project.tally.weft.leads[Change.HANDED_OVER] += 1
         log.info("project %s is left to %s", project.id, successor or "whoever comes")
         epoch = lead.epoch
         if successor != NOBODY and not self._leaving:

@@ -26,6 +26,7 @@ from loominal.fabric.hub.fullness import Fullness
 from loominal.fabric.hub.lead.leadership import Leadership, Members
 from loominal.fabric.hub.talk.channels import ChannelIndex
 from loominal.fabric.hub.talk.inboxes import Inboxes
+from loominal.fabric.hub.tally import ProjectTally
 from loominal.fabric.hub.timings import Timings
 from loominal.fabric.hub.wakes import Wakes
 from loominal.fabric.hub.work.book import WorkBook
@@ -60,6 +61,7 @@ class Project:
         fullness: Fullness | None = None,
         default_policy: Policy | None = None,
         abroad: Abroad | None = None,
+        tally: ProjectTally | None = None,
     ) -> None:
         self.id = project_id
         self.title = title or project_id
@@ -93,10 +95,10 @@ class Project:
         self.told: dict[str, float] = {}  # ended item, told of and not yet marked so -> since when (monotonic)
         self.fullness = fullness or Fullness()  # of the store, which the projects of a weft share
         self.abroad = abroad  # None: there is no other project
+        self.tally = tally or ProjectTally()
         self.ended = Event()  # some item ended: its children and its offerer have to hear of it
         self.registered: dict[str, tuple[AgentRecord, Candidate]] = {}
         self.crowd = Crowd(partial(candidate_of, self), self.presence.known)
-        self.events_lost = 0  # events of agents that could not be written
         self.corrupt: dict[str, str] = {}  # subject of a record that cannot be read -> why
 
     def note_corrupt(self, where: str, error: LoominalError) -> None:

@@ -23,6 +23,8 @@ from loominal.weft.api.desk import Desk
 from loominal.weft.api.docs import Page, openapi_document
 from loominal.weft.api.doors import BODY_BYTES
 from loominal.weft.api.routes import ROUTES
+from loominal.weft.api.routes.metrics import metrics
+from loominal.weft.api.tally import HttpTally
 from loominal.weft.api.tokens import Tokens
 from loominal.weft.fabric import Fabric
 
@@ -58,7 +60,7 @@ def ready(state: State) -> Answer[Ready]:
     return Answer(Ready(ready=not reasons, reasons=reasons), status_code=503 if reasons else 200)
 
 
-def application(fabric: Fabric, desk: Desk, tokens: Tokens, home_project: str) -> Litestar:
+def application(fabric: Fabric, desk: Desk, tokens: Tokens, home_project: str, tally: HttpTally) -> Litestar:
     """Return the application. `home_project` is meant where neither request nor bearer token names one, "" for none."""
     behind_token = Router(
         path="/api",
@@ -69,8 +71,8 @@ def application(fabric: Fabric, desk: Desk, tokens: Tokens, home_project: str) -
         before_request=only_known_queries,
     )
     app = Litestar(
-        route_handlers=[health, ready, behind_token],
-        state=State({"fabric": fabric, "desk": desk, "tokens": tokens, "home_project": home_project}),
+        route_handlers=[health, ready, metrics, behind_token],
+        state=State({"fabric": fabric, "desk": desk, "tokens": tokens, "home_project": home_project, "tally": tally}),
         guards=[let_in],
         exception_handlers={
             LoominalError: problems.of_loominal,

@@ -52,9 +52,9 @@ async def record_event(project: Project, kind: EventKind, data: msgspec.Struct) 
     try:
         await project.event_log.append(subjects.event(project.id, kind.value), encode(event), seconds=APPEND_SECONDS)
     except LoominalError as error:
-        if not project.events_lost:
+        if not project.tally.events_lost:
             log.warning("project %s: an event was lost: %s", project.id, error)
-        project.events_lost += 1
+        project.tally.events_lost += 1
 
 
 async def offline(project: Project, agent: str) -> None:

@@ -86,6 +86,10 @@ class Leadership:
             return True
         return not self.elsewhere and self.members.sure() and self.members.order(project)[:1] == [self.members.me]
 
+    def led_at(self, sequence: int) -> bool:
+        """Return whether this weft leads and did when the work log's record at `sequence` was written."""
+        return self.leads and sequence > self.sequence
+
     def apply(self, project: Project, record: Record) -> None:
         """Take a record of `wk-lead`; an older one than known changes nothing."""
         if record.sequence > self.sequence:

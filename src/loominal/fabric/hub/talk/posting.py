@@ -54,6 +54,7 @@ async def post(project: Project, log: Log, shelf: Shelf, subject: str, message: 
         if not stored.duplicate:
             kept = marked | {DEDUPE: dedupe}
             shelf.written(Record(subject=subject, sequence=stored.sequence, data=b"", headers=kept, stored_at=at))
+            project.tally.messages[Kind.CHANNEL if log is project.channel_log else Kind.DIRECT] += 1
             await shelf.intake.reach(stored.sequence)
             return Posted(stored.sequence, at, fresh=True)
         sequence = stored.sequence

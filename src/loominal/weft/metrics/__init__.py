@@ -1,0 +1,1 @@
+"""What Prometheus reads of a weft: numbers that others keep, named and described here."""
