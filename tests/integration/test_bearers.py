@@ -13,8 +13,9 @@ from loominal.fabric.enrolment import Enrol
 from loominal.fabric.hub.access.bearers import Bearers, is_good
 from loominal.fabric.hub.access.fabric_records import Bearer
 from loominal.fabric.hub.access.open_authority import OpenAuthority
-from loominal.model.errors import Duplicate, Forbidden, InvalidArgument, NotFound
+from loominal.model.errors import BrokerUnavailable, Duplicate, Forbidden, InvalidArgument, NotFound
 from loominal.model.grant import Role
+from loominal.weft.api.tokens import Identity, Tokens, hash_of
 from tests.integration.conftest import eventually
 from tests.integration.test_enrolment import OWNER, Fabric, enrol, fabric
 
@@ -69,6 +70,41 @@ async def test_a_token_whose_time_is_over_is_good_no_more_and_frees_its_name(fab
     assert is_good(short, short.expires_at - timedelta(seconds=1))
     await bearers.create(bearer(sha256="02"))
     assert bearers.find("02") is not None
+
+
+async def test_who_holds_a_token_on_a_stream_is_told_when_it_ends(fabric: Fabric) -> None:
+    bearers, now = Bearers(fabric.registry.book), datetime.now(UTC)
+    soon = Identity(name="soon", role=Role.AGENT, sha256=hash_of("soon"), expires_at=now + timedelta(seconds=1))
+    tokens = Tokens("own", [soon], lambda: bearers)
+    for name in ("ci", "other"):
+        await bearers.create(bearer(name, sha256=hash_of(name)))
+    ci, other, own = tokens.identify("ci"), tokens.identify("other"), tokens.identify("own")
+    assert ci is not None
+    assert other is not None
+    assert own is not None
+    streams = {each.name: asyncio.create_task(tokens.ended(each)) for each in (ci, other, own, soon)}
+
+    await bearers.revoke("ci")
+
+    await asyncio.wait_for(asyncio.gather(streams["ci"], streams["soon"]), 30)
+    assert tokens.identify("ci") is tokens.identify("soon") is None
+    assert not streams["other"].done()
+    assert not streams["local"].done()
+    for stream in streams.values():
+        stream.cancel()
+    await asyncio.wait(streams.values())
+
+
+async def test_a_token_that_nobody_knows_is_not_refused_while_the_registry_is_not_read(fabric: Fabric) -> None:
+    def not_read() -> Bearers:
+        raise BrokerUnavailable("the fabric's registry is not read yet")
+
+    tokens = Tokens("own", bearers=not_read)
+
+    assert tokens.identify("own") is not None
+    with pytest.raises(BrokerUnavailable):
+        tokens.identify("another")
+    assert Tokens("own").identify("another") is None
 
 
 async def test_what_cannot_be_created_or_revoked_is_refused(fabric: Fabric) -> None:

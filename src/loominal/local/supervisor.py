@@ -252,7 +252,7 @@ class Supervisor:
             told = msgspec.structs.replace(runtime, url=url, nats_pid=nats_pid, ca=ca)
             if runtime.url == url:
                 return told
-            return msgspec.structs.replace(told, api_url="", token_file="")  # weft is about to be restarted
+            return msgspec.structs.replace(told, api_url="", api_certificate="", token_file="")  # weft starts anew
 
         update_runtime(self._home, changed)
         if self._url not in ("", url):
