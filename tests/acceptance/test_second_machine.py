@@ -27,6 +27,7 @@ from loominal.fabric.client.enrolling import Enrolling
 from loominal.fabric.client.entrance import find_entrance
 from loominal.fabric.client.settings import ClientSettings
 from loominal.fabric.enrolment import Enrol
+from loominal.fabric.hub.access.fabric_records import INVITED
 from loominal.fabric.invitation import Token
 from loominal.fabric.protocol import PROTO
 from loominal.fabric.runtime_file import Mode, machine_credential_path, read_runtime, write_runtime
@@ -61,6 +62,12 @@ def invited(home: Path, *options: str) -> list[str]:
     program, *arguments = line.split()
     assert program == "loominal"
     return arguments
+
+
+def number_of(command: list[str]) -> str:
+    """Return the id of the invitation that a `join` takes."""
+    token = Token.from_text(command[-1])
+    return Credential(jwt=token.jwt, key=KeyPair.from_seed(token.seed)).name.removeprefix(INVITED)
 
 
 @pytest.fixture(scope="module")
@@ -110,6 +117,8 @@ async def test_a_machine_that_joined_starts_nothing_of_its_own_and_says_so(first
     assert running(second) == []
     assert machine_credential_path(second).stat().st_mode & 0o777 == 0o600
 
+    assert "run it where the fabric runs" in run(second, "machines", code=REFUSED)
+
     run(second, "join", "--leave")
     assert read_runtime(second) is None
 
@@ -141,6 +150,20 @@ async def test_an_invitation_is_good_for_one_machine_and_the_same_one_again(firs
     assert f"another machine in ({before.name})" in refusal
     [line] = [line for line in run(first, "machines").splitlines() if line.startswith(before.name)]
     assert "another machine showed its invitation" in line
+
+
+def test_an_invitation_is_taken_back_until_somebody_has_used_it(first: Path, second: Path) -> None:
+    command = invited(first)
+    number = number_of(command)
+    assert any(number in line for line in run(first, "machines").splitlines())
+
+    assert run(first, "invite", "--revoke", number) == f"taken back: {number}\n"
+
+    assert number not in run(first, "machines")
+    used = invited(first)
+    run(second, *used)
+    name = Credential.read(machine_credential_path(second)).name
+    assert f"loominal machines --revoke {name}" in run(first, "invite", "--revoke", number_of(used), code=REFUSED)
 
 
 async def test_of_two_machines_that_show_one_invitation_at_once_one_joins(first: Path, second: Path) -> None:
@@ -321,7 +344,8 @@ def test_a_fabric_that_listens_nowhere_else_invites_nobody(tmp_path: Path) -> No
     run(home, "up", "--detach")
     try:
         assert "loominal up --listen" in run(home, "invite", code=REFUSED)
-        run(home, "up", "--detach", "--listen", "0.0.0.0")
+        said = run(home, "up", "--detach", "--listen", "0.0.0.0")
+        assert said.startswith("up: broker tls://")
         listening = json.loads(run(home, "status", "--json"))["nats"]
         assert listening["url"].startswith("tls://127.0.0.1:")
         assert "with TLS" in listening["listen"]

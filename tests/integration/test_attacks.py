@@ -416,6 +416,7 @@ async def test_only_an_operator_grants_and_revokes(
         ("revoke_grant", {"id": "own"}),
         ("revoke_agent", {"guid": victim.guid}),
         ("list_grants", {}),
+        ("revoke_invitation", {"id": "0123456789abcdef"}),
     ):
         assert await intruder.code(operation, args) == "forbidden"
     asked = {"agentType": "python", "boundaries": ["corporate"]}

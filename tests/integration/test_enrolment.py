@@ -26,6 +26,7 @@ from loominal.fabric.enrolment import CREDENTIAL_SECONDS, Enrol, Enrolled
 from loominal.fabric.hub.access.authority import FabricRegistry
 from loominal.fabric.hub.access.enrolment import Enrolments
 from loominal.fabric.hub.access.fabric_records import Invitation, Machine
+from loominal.fabric.hub.access.joining import admit, admit_agent
 from loominal.fabric.hub.access.open_authority import OpenAuthority
 from loominal.fabric.invitation import Join
 from loominal.fabric.protocol import PROTO, Answer, encode
@@ -40,6 +41,7 @@ from loominal.model.errors import (
 )
 from loominal.model.grant import Grant, Role, own_user_grant
 from tests.integration.conftest import eventually
+from tests.integration.intruder import is_refused
 
 OWNER, GUEST = "ada", "bob"
 NOW = datetime(2026, 1, 31, tzinfo=UTC)
@@ -120,6 +122,10 @@ async def _answered(fabric: Fabric) -> bool:
     except LoominalError:
         return False
     return True
+
+
+def join(key: KeyPair) -> Join:
+    return Join(proto=PROTO, key=key.public, hostname="host", user="ada")
 
 
 def enrol(
@@ -362,9 +368,54 @@ async def test_open_mode_trusts_everybody_and_grants_nothing() -> None:
         authority.grant(Grant(id="g", user=OWNER)),
         authority.revoke_grant("g"),
         authority.revoke_agent("p", "a"),
+        authority.revoke_invitation("0123456789abcdef"),
     ):
         with pytest.raises(Forbidden):
             await refused
+
+
+@pytest.mark.parametrize("launch", ["", "l_1"])
+async def test_an_invitation_that_was_taken_back_lets_nobody_in_and_its_holder_is_cut_off(
+    fabric: Fabric, launch: str
+) -> None:
+    agent = str(uuid4()) if launch else ""
+    secret, key, made = KeyPair.generate(Kind.USER), KeyPair.generate(Kind.USER), datetime.now(UTC)
+    invitation = Invitation(
+        id="0123456789abcdef", key=secret.public, agent=agent, launch=launch,
+        projects=("shop",), by=OWNER, created_at=made, expires_at=made + timedelta(minutes=5),
+    )  # fmt: skip
+    jwt = await fabric.registry.invite(invitation)
+    credential = Credential(jwt=jwt, key=secret)
+    async with fabric.connect(credential, invitation.user_name) as holder:
+        for _ in range(2):
+            await fabric.registry.revoke_invitation(invitation.id)
+
+        await eventually(lambda: not holder.up)
+    assert await is_refused(fabric.url, credential)
+    for refused in (
+        admit_agent(fabric.registry, invitation, enrol(agent, key))
+        if launch
+        else admit(fabric.registry, fabric.keyring, invitation.id, join(key)),
+        fabric.registry.invite(invitation),
+        fabric.registry.revoke_invitation("nothing"),
+    ):
+        with pytest.raises(NotFound):
+            await refused
+
+
+async def test_an_invitation_that_was_used_is_not_taken_back(fabric: Fabric) -> None:
+    secret, made = KeyPair.generate(Kind.USER), datetime.now(UTC)
+    invitation = Invitation(
+        id="0123456789abcdef", key=secret.public, by=OWNER, created_at=made, expires_at=made + timedelta(minutes=5)
+    )
+    await fabric.registry.invite(invitation)
+    asked = join(KeyPair.generate(Kind.USER))
+    machine = (await admit(fabric.registry, fabric.keyring, invitation.id, asked)).machine
+
+    with pytest.raises(Forbidden, match=machine):
+        await fabric.registry.revoke_invitation(invitation.id)
+
+    assert fabric.registry.revocations(subjects.FABRIC) == {}
 
 
 async def test_an_invited_agent_is_that_one_in_that_project_with_the_first_key_that_came(fabric: Fabric) -> None:
@@ -381,7 +432,7 @@ async def test_an_invited_agent_is_that_one_in_that_project_with_the_first_key_t
         with pytest.raises(Forbidden, match="alone"):
             await fabric.ask(name, enrol(key=key))
         with pytest.raises(InvalidArgument):
-            await fabric.ask(name, Join(proto=PROTO, key=key.public, hostname="host", user="ada"))
+            await fabric.ask(name, join(key))
         for _ in range(2):
             await fabric.ask(name, enrol(agent, key, role=Role.OPERATOR))
         with pytest.raises(Forbidden, match="another process"):

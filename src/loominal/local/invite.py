@@ -1,4 +1,4 @@
-"""`loominal invite`: let one more machine join this fabric; prints the line to run there."""
+"""`loominal invite`: let one more machine join this fabric, and print the line to run there; or take that back."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from loominal.fabric.runtime_file import Mode, Runtime, read_runtime
 from loominal.local.grant import confirm_corporate
 from loominal.local.home import find_home, read_config
 from loominal.local.listening import addresses
-from loominal.model.errors import Forbidden, HubUnavailable
+from loominal.model.errors import Forbidden, HubUnavailable, InvalidArgument
 from loominal.model.grant import Role
 
 OPEN_UP = "`loominal up --listen 0.0.0.0` lets other machines reach it, over TLS"
 
 
 @click.command(
-    help="Print the line with which one more machine joins this fabric.\n\n"
+    help="Print the line with which one more machine joins this fabric, or take an invitation back.\n\n"
     "Example: loominal invite --project shop --boundary personal"
 )
 @click.option("--project", "projects", multiple=True, metavar="P", help="A project its agents may enter; default: any.")
@@ -38,6 +38,7 @@ OPEN_UP = "`loominal up --listen 0.0.0.0` lets other machines reach it, over TLS
     help="What it may be.",
 )
 @click.option("--expires", default="1h", show_default=True, help="When the invitation ends: a duration, or a time.")
+@click.option("--revoke", metavar="ID", help="Take this invitation back, if nobody has used it.")
 @click.option("--yes", is_flag=True, help="Do not ask before `corporate` is granted.")
 def invite(
     *,
@@ -47,9 +48,17 @@ def invite(
     agent_types: tuple[str, ...],
     role: str,
     expires: str,
+    revoke: str | None,
     yes: bool,
 ) -> None:
-    """Invite."""
+    """Invite, or take back."""
+    if revoke is not None:
+        if projects or boundaries or capabilities or agent_types:
+            raise InvalidArgument(
+                "--revoke takes an invitation back", "give it alone; `loominal machines` lists the ids"
+            )
+        asyncio.run(_revoke(revoke))
+        return
     urls, ca = reachable(find_home(os.environ))
     confirm_corporate(boundaries, yes=yes)
     key = KeyPair.generate(Kind.USER)
@@ -68,7 +77,8 @@ def invite(
     click.echo(f"loominal join {token.to_text()}")
     click.echo(
         f"Run this line on the other machine. It is good for one machine and until {invited.expires_at:%Y-%m-%d %H:%M} "
-        f"UTC;\nwhoever has it can join, so send it as you would a password. Reached at {', '.join(urls)}.",
+        f"UTC;\nwhoever has it can join, so send it as you would a password. Reached at {', '.join(urls)}.\n"
+        f"`loominal invite --revoke {invited.id}` takes it back.",
         err=True,
     )
 
@@ -120,3 +130,11 @@ async def _ask(
             role=role,
             expires=expires,
         )
+
+
+async def _revoke(invitation_id: str) -> None:
+    from loominal.fabric.client.connect import connect
+
+    async with connect(client="loominal", person=True, operator=True) as operator:
+        gone = await operator.revoke_invitation(invitation_id)
+    click.echo(f"taken back: {gone.id}")

@@ -10,7 +10,7 @@ from loominal.fabric.operations.access import MachineView
 
 
 @click.command(
-    help="List the machines of this fabric and open invitations, or cut one off.\n\n"
+    help="List the machines of this fabric and open invitations, or cut a machine off.\n\n"
     "Example: loominal machines --revoke laptop-1a2b3c4d"
 )
 @click.option("--revoke", metavar="NAME", help="Cut this machine off for good, with all its agents.")
@@ -37,8 +37,13 @@ async def _revoke(name: str) -> None:
 
 def _line(each: MachineView) -> str:
     """Return a machine on one line."""
-    if not each.name and each.expires_at:
-        return f"(invitation)  role {each.role}  until {each.expires_at:%Y-%m-%d %H:%M} UTC"
+    if each.invitation and each.expires_at:
+        what = (
+            f"(enrolment {each.invitation} of launch {each.launch})"
+            if each.launch
+            else f"(invitation {each.invitation})"
+        )
+        return f"{what}  role {each.role}  until {each.expires_at:%Y-%m-%d %H:%M} UTC"
     parts = [each.name, f"user {each.user}", f"role {each.role}", f"since {each.since:%Y-%m-%d %H:%M} UTC"]
     if each.revoked_at:
         parts.append(f"cut off {each.revoked_at:%Y-%m-%d %H:%M} UTC")

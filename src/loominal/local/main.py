@@ -30,7 +30,7 @@ COMMANDS = {
     "demo": "Watch three agents share real work, and check what came of it.",
     "connect": "Write Loominal into an agent client's configuration.",
     "grant": "List grants, or grant boundaries, projects and agent types.",
-    "invite": "Print the line with which one more machine joins this fabric.",
+    "invite": "Print the line with which one more machine joins this fabric, or take it back.",
     "join": "Join another machine's fabric.",
     "machines": "List the machines of this fabric, or cut one off.",
 }  # command -> its line in --help; each is the function of that name in the module of that name

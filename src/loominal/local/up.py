@@ -57,11 +57,11 @@ def up(
         return
     home = open_home(os.environ)
     _refuse_joined(home)
-    start = Start(heal=heal, idle_seconds=duration_seconds(idle_exit) if idle_exit else None)
+    idle_seconds = duration_seconds(idle_exit) if idle_exit else None
     if _foreign_url(home) and os.environ.get("LOOMINAL_MODE") != Mode.EXTERNAL:
         click.echo(OPEN_MODE, err=True)
-    if listen is not None:
-        _listen(home, parse_listen(listen))
+    moved = listen is not None and _listen(home, parse_listen(listen))
+    start = Start(heal=heal, idle_seconds=idle_seconds, moved=moved)
     if at_login:
         _at_login(home)
     elif detach:
@@ -75,12 +75,13 @@ class Start(msgspec.Struct, frozen=True, kw_only=True):
 
     heal: int | None  # the weft for which a killed supervisor is replaced
     idle_seconds: float | None  # after its last use; None: it stays until somebody ends it
+    moved: bool  # it runs, and listens elsewhere now
 
     def running(self, home: Path) -> None:
         """Say that a fabric runs already; it stays from now on if it was not to end by itself."""
         if self.heal is None and self.idle_seconds is None:
             keep_idle_exit(home, None)
-        click.echo(f"already running: {_where(home)}")
+        click.echo(f"{'up' if self.moved else 'already running'}: {_where(home)}")
 
     def options(self) -> list[str]:
         """Return the terms as options of `loominal up`."""
@@ -118,14 +119,14 @@ def _refuse_joined(home: Path) -> None:
         )
 
 
-def _listen(home: Path, listen: Listen) -> None:
-    """Move the broker's listener, and return when a running fabric serves there. Raises: BrokerUnavailable."""
+def _listen(home: Path, listen: Listen) -> bool:
+    """Move the broker's listener, and return whether a running fabric serves there now. Raises: BrokerUnavailable."""
     if _foreign_url(home):
         raise InvalidArgument("where somebody else's broker listens is not ours to say", "unset NATS_URL")
     config = keep_listen(home, listen)
     pid = supervisor_pid(home)
     if config is None or pid is None:
-        return
+        return False
     os.kill(pid, RESTART_BROKER)  # it holds the lock at this moment, so the pid is its own
     until = time.monotonic() + READY_SECONDS
     while (runtime := read_runtime(home)) is None or runtime.url != broker_url(home, config) or not_ready(home):
@@ -133,6 +134,7 @@ def _listen(home: Path, listen: Listen) -> None:
             raise BrokerUnavailable("the broker does not serve there yet", "`loominal logs` says why")
         time.sleep(LOOK_SECONDS)
     click.echo("the broker has moved: agents that were connected have to be started again", err=True)
+    return True
 
 
 def _supervise(home: Path, start: Start) -> None:

@@ -60,6 +60,9 @@ class Authority(Protocol):
     def invitations(self) -> list[Invitation]:
         """Return every invitation."""
 
+    async def revoke_invitation(self, invitation_id: str) -> Invitation:
+        """Take back an invitation that nobody has used. Raises: NotFound, Forbidden."""
+
     async def revoke_machine(self, name: str) -> list[Enrolment]:
         """Cut a machine off for good, and return the agents it had. Raises: NotFound."""
 

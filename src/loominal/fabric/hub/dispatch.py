@@ -14,6 +14,7 @@ import msgspec
 from loominal.broker import subjects
 from loominal.broker.connection import Received
 from loominal.fabric.enrolment import ENROL_AGAIN
+from loominal.fabric.hub.access.open_authority import OPEN_HINT
 from loominal.fabric.hub.caller import Caller
 from loominal.fabric.hub.project import Handler, Project
 from loominal.fabric.operations import OPERATIONS, Operation
@@ -47,6 +48,8 @@ log = logging.getLogger(__name__)
 ENDINGS = frozenset({"complete_work", "fail_work", "release_work", "report_progress"})  # the lease token decides
 POLL = "claim_work"
 OK, UNKNOWN = "ok", "unknown"  # as codes and operations are counted
+OPERATORS_MACHINE = "run it where the fabric runs, or join with an invitation for it: `loominal invite --role operator`"
+OPERATORS_TOKEN = "a bearer token of role operator may: `weft token create --role operator`"
 ANSWERS_KEPT = 500  # of the newest deeds and polls; the logs know older ones, these also know what "before" was
 ANSWER_KEPT_BYTES = 4096
 REPLIES_KEPT = 4  # of one deed in flight: who asks again does not wait for its older questions' answers
@@ -190,7 +193,7 @@ class Dispatcher:
         """Refuse what the caller's role, registration or age does not allow."""
         project, role = self._project, caller.standing.role
         if operation.operator and role is not Role.OPERATOR:
-            raise Forbidden(f"{operation.name} is for operators")
+            raise Forbidden(f"{operation.name} is for operators", self._who_may(caller))
         if role is Role.OBSERVER and not (operation.reads or operation.name == "hello"):
             raise Forbidden(f"{operation.name} changes things; an observer may only look")
         if caller.over_rest:
@@ -205,6 +208,12 @@ class Dispatcher:
             if record is None or not record.registered:
                 raise NotRegistered(f"{operation.name} needs a registered agent")
         project.inboxes.surface(caller.agent, caller.incarnation, caller.answered)
+
+    def _who_may(self, caller: Caller) -> str:
+        """Return how somebody who is no operator gets done what is for operators."""
+        if self._project.authority.open_mode:
+            return OPEN_HINT
+        return OPERATORS_TOKEN if caller.over_rest else OPERATORS_MACHINE
 
     def _too_many(self, operation: str, agent: str) -> bool:
         if operation == POLL:

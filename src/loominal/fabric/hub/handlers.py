@@ -51,6 +51,7 @@ HANDLERS: dict[str, Handler] = {
         ops_access.revoke_agent,
         ops_machines.invite,
         ops_machines.list_machines,
+        ops_machines.revoke_invitation,
         ops_machines.revoke_machine,
     )
 }

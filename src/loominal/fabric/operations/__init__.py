@@ -72,6 +72,7 @@ OPERATIONS: dict[str, Operation] = {
         Operation("revoke_agent", access.RevokeAgent, access.Revoked, tool=False, operator=True),
         Operation("invite", access.Invite, access.Invited, tool=False, operator=True),
         Operation("list_machines", access.ListMachines, access.Machines, tool=False, operator=True, reads=True),
+        Operation("revoke_invitation", access.RevokeInvitation, access.InvitationRevoked, tool=False, operator=True),
         Operation("revoke_machine", access.RevokeMachine, access.MachineRevoked, tool=False, operator=True),
     )
 }

@@ -66,6 +66,18 @@ class Invited(View, frozen=True, kw_only=True):
     agent: str = ""  # of a launch's: the agent's id
 
 
+class RevokeInvitation(Arguments, frozen=True, kw_only=True):
+    """Take back an invitation that nobody has used; its holder cannot connect any more."""
+
+    id: str
+
+
+class InvitationRevoked(View, frozen=True, kw_only=True):
+    """What was taken back."""
+
+    id: str
+
+
 class ListMachines(Arguments, frozen=True, kw_only=True):
     """Ask which machines there are."""
 
@@ -93,6 +105,8 @@ class MachineView(View, frozen=True, kw_only=True):
     revoked_at: datetime | None = None
     expires_at: datetime | None = None  # of an invitation
     refused_at: datetime | None = None  # when another machine showed its invitation last
+    invitation: str = ""  # its id, of one that nobody has used
+    launch: str = ""  # of an enrolment: the launch whose agent may use it
 
 
 class Machines(View, frozen=True, kw_only=True):

@@ -6,7 +6,15 @@ from collections.abc import Sequence
 from datetime import datetime
 
 from loominal.fabric.client.calls.interface import Calls
-from loominal.fabric.operations.access import Grants, GrantView, Invited, MachineRevoked, Machines, Revoked
+from loominal.fabric.operations.access import (
+    Grants,
+    GrantView,
+    InvitationRevoked,
+    Invited,
+    MachineRevoked,
+    Machines,
+    Revoked,
+)
 from loominal.model.grant import Role
 
 
@@ -76,6 +84,10 @@ class AccessCalls(Calls):
             expires=expires,
             launch=launch,
         )
+
+    async def revoke_invitation(self, id: str) -> InvitationRevoked:  # noqa: A002  # the argument's name in every interface
+        """Take back an invitation, or an enrolment, that nobody has used. Raises: NotFound, Forbidden."""
+        return await self._ask("revoke_invitation", InvitationRevoked, id=id)
 
     async def list_machines(self) -> Machines:
         """Return every machine, and every invitation that is still good."""

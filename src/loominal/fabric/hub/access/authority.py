@@ -147,10 +147,11 @@ class FabricRegistry:
         """Return the keys that are cut off from the account of `project` (or `subjects.FABRIC`), with Unix seconds."""
         machines = {machine.name: machine.revoked_at for machine in self.machines() if machine.revoked_at is not None}
         if project == subjects.FABRIC:
-            gone = ((machine.key, machines.get(machine.name)) for machine in self.machines() if machine.key)
+            let_in = [(machine.key, machines.get(machine.name)) for machine in self.machines() if machine.key]
+            gone = [*let_in, *((invitation.key, invitation.revoked_at) for invitation in self.invitations())]
         else:
             agents = (agent for agent in self.book.all(Enrolment) if agent.project == project)
-            gone = ((agent.key, agent.revoked_at or machines.get(agent.machine)) for agent in agents)
+            gone = [(agent.key, agent.revoked_at or machines.get(agent.machine)) for agent in agents]
         return {key: int(at.timestamp()) for key, at in gone if at is not None}
 
     # what changes
@@ -237,8 +238,32 @@ class FabricRegistry:
         stored = self.invitation(invitation.id)
         if stored is None:
             raise CorruptRecord(f"invitation {invitation.id} cannot be read", "invite again")
+        if stored.revoked_at is not None:
+            raise NotFound(f"invitation {invitation.id} was taken back", "invite again")
         ends = None if stored.agent else stored.expires_at + KEPT  # an agent renews its own credential with it
         return self._keyring.machine_jwt(stored.user_name, stored.key, ends)
+
+    async def revoke_invitation(self, invitation_id: str) -> Invitation:
+        """Take an invitation back that nobody has used: its holder cannot connect any more.
+
+        Raises: NotFound, Forbidden if somebody has used it.
+        """
+        now = datetime.now(UTC)
+
+        def taken_back(it: Invitation) -> Invitation:
+            if it.spent_by:
+                raise Forbidden(
+                    f"invitation {it.id} has let {it.machine} in",
+                    f"`loominal machines --revoke {it.machine}` cuts it off",
+                )
+            return it if it.revoked_at else msgspec.structs.replace(it, revoked_at=now)
+
+        await self.find_invitation(invitation_id)
+        gone = await self.change(f"invitation.{invitation_id}", Invitation, taken_back)
+        if gone is None:
+            raise NotFound(f"there is no invitation {shown(invitation_id)}", "`loominal machines` lists open ones")
+        await self.push_account(subjects.FABRIC)
+        return gone
 
     async def revoke_machine(self, name: str) -> list[Enrolment]:
         """Cut a machine and its agents off for good, and return the agents. Raises: NotFound, Forbidden for our own."""

@@ -60,6 +60,7 @@ class Invitation(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     spent_at: Instant | None = None
     machine: str = ""  # that machine's name; an agent's is `user_name`
     refused_at: Instant | None = None  # when another key came last
+    revoked_at: Instant | None = None  # when it was taken back; only one that nobody had used is
 
     @property
     def user_name(self) -> str:

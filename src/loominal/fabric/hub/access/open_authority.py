@@ -64,6 +64,10 @@ class OpenAuthority:
         """Return none."""
         return []
 
+    async def revoke_invitation(self, invitation_id: str) -> Invitation:
+        """Refuse. Raises: Forbidden."""
+        raise Forbidden(f"invitation {invitation_id!r} cannot be taken back in open mode", "there are none")
+
     async def revoke_machine(self, name: str) -> list[Enrolment]:
         """Refuse. Raises: Forbidden."""
         raise Forbidden(f"machine {name!r} cannot be cut off in open mode", "its broker's settings can")

@@ -15,12 +15,14 @@ from loominal.fabric.hub.caller import Caller
 from loominal.fabric.hub.project import Project
 from loominal.fabric.hub.work.judging import hand_back
 from loominal.fabric.operations.access import (
+    InvitationRevoked,
     Invite,
     Invited,
     ListMachines,
     MachineRevoked,
     Machines,
     MachineView,
+    RevokeInvitation,
     RevokeMachine,
 )
 from loominal.model import names, times
@@ -61,7 +63,7 @@ async def invite(project: Project, caller: Caller, args: Invite) -> Invited:
 
 
 async def list_machines(project: Project, caller: Caller, args: ListMachines) -> Machines:
-    """Return every machine, and every invitation that is still good."""
+    """Return every machine, and every invitation and enrolment that is still good."""
     now = project.clock.now()
     invitations = project.authority.invitations()
     refused = {each.machine: each.refused_at for each in invitations if each.refused_at is not None}
@@ -77,11 +79,26 @@ async def list_machines(project: Project, caller: Caller, args: ListMachines) ->
         for each in project.authority.machines()
         if not each.name.startswith(INVITED)  # those stand for launched agents
     )
-    open_ = (each for each in invitations if not (each.spent_by or each.agent) and now < each.expires_at)
+    open_ = (each for each in invitations if not (each.spent_by or each.revoked_at) and now < each.expires_at)
     invited = (
-        MachineView(name="", role=each.role, since=each.created_at, expires_at=each.expires_at) for each in open_
+        MachineView(
+            name="",
+            role=each.role,
+            since=each.created_at,
+            expires_at=each.expires_at,
+            invitation=each.id,
+            launch=each.launch,
+        )
+        for each in open_
     )
     return Machines(machines=(*machines, *invited))
+
+
+async def revoke_invitation(project: Project, caller: Caller, args: RevokeInvitation) -> InvitationRevoked:
+    """Take back an invitation, or a launch's enrolment, that nobody has used. Raises: NotFound, Forbidden."""
+    names.subject_token(args.id, "invitation")
+    gone = await project.authority.revoke_invitation(args.id)
+    return InvitationRevoked(id=gone.id)
 
 
 async def revoke_machine(project: Project, caller: Caller, args: RevokeMachine) -> MachineRevoked:
