@@ -6,7 +6,7 @@ import asyncio
 import base64
 import math
 import secrets
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Literal
 
@@ -259,14 +259,21 @@ class Log:
         records: list[Record] = []
         while len(records) < limit:
             start = records[-1].sequence + 1 if records else max(first_sequence, 1)
-            question: dict[str, object] = {"seq": start, "batch": limit - len(records), "next_by_subj": subject_filter}
-            if up_to_bytes is not None:
-                question["max_bytes"] = up_to_bytes
-            found, pending = await self._batch(question)
+            found, pending = await self.part(subject_filter, start, limit - len(records), up_to_bytes)
             records += found
             if not found or not pending or up_to_bytes is not None:
                 break
         return records
+
+    async def part(self, which: str, start: int, limit: int, up_to_bytes: int | None) -> tuple[list[Record], int]:
+        """Return what one question brings of the subjects `which`, and how many are behind it. Raises: as `page`."""
+        return await self._batch({"seq": start, "batch": limit, "next_by_subj": which, "max_bytes": up_to_bytes or 0})
+
+    async def before(self, moment: datetime) -> int:
+        """Return the sequence behind which everything was stored at `moment` or later. Raises: BrokerUnavailable."""
+        state = await self.state()
+        found, _ = await self._batch({"start_time": moment.isoformat(), "batch": 1, "next_by_subj": ">"})
+        return found[0].sequence - 1 if found else state.last if state else 0
 
     async def count(self, subject_filter: str) -> int:
         """Return how many records the subjects in `subject_filter` have, by any server. Raises: BrokerUnavailable."""
@@ -293,7 +300,7 @@ class Log:
             return None
         return found.message.as_record()
 
-    async def _batch(self, question: dict[str, object]) -> tuple[list[Record], int]:
+    async def _batch(self, question: Mapping[str, object]) -> tuple[list[Record], int]:
         """Return the records of one batch direct get and how many more there are behind them."""
         answers = await self._direct(question, is_last=lambda answer: answer.status != 0)
         if not answers:
@@ -303,7 +310,7 @@ class Log:
             raise Internal(f"direct get from {self.stream}: {end.status} {end.headers.get('Description', '')}")
         return [_record(answer) for answer in found], int(end.headers.get("Nats-Num-Pending", 0))
 
-    async def _direct(self, question: dict[str, object], *, is_last: Callable[[Received], bool]) -> list[Received]:
+    async def _direct(self, question: Mapping[str, object], *, is_last: Callable[[Received], bool]) -> list[Received]:
         """Return the answers to a direct get; none if there is no such stream."""
         subject = subjects.api("DIRECT", "GET", self.stream)
         data = msgspec.json.encode(question)

@@ -182,6 +182,11 @@ def leader_wake(project: str) -> str:
     return f"ev.{_t(project)}.lead"
 
 
+def progress_note(project: str) -> str:
+    """Return the subject on which the leader tells what the holder of an item has reported of its progress."""
+    return f"ev.{_t(project)}.progress"
+
+
 def warm(project: str) -> str:
     """Return the subject on which a weft tells the leader that it could lead the project at once."""
     return f"wm.{_t(project)}"

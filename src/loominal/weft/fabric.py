@@ -19,6 +19,7 @@ from loominal.fabric.hub.access.bearers import Bearers
 from loominal.fabric.hub.lead.membership import Membership
 from loominal.fabric.hub.timings import Timings
 from loominal.model.errors import LoominalError
+from loominal.weft.events.watches import Watches
 from loominal.weft.projects import Projects
 
 REVIEW_SECONDS = 5.0  # between two looks at what is needed no longer, and at what is due
@@ -51,6 +52,9 @@ class Fabric(Protocol):
 
     def in_use(self, project: str) -> bool:
         """Return whether some weft has `project` loaded, as far as this one can know: it, or somebody who is there."""
+
+    def watches(self) -> Watches:
+        """Return the projects that are watched here. Raises: BrokerUnavailable while this weft cannot know them."""
 
     def wefts(self) -> list[str]:
         """Return the wefts that are alive and stay."""

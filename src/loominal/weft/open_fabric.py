@@ -24,6 +24,7 @@ from loominal.model.names import PROJECT_NAME, SUBJECT_TOKEN
 from loominal.model.policy import Policy
 from loominal.weft.cluster import SPREAD_SECONDS, spread
 from loominal.weft.duties import every
+from loominal.weft.events.watches import Watches
 from loominal.weft.fabric import leave, look_through, reasons_of
 from loominal.weft.living import Living
 from loominal.weft.projects import Projects
@@ -49,6 +50,7 @@ class OpenFabric:
         self._policy = policy
         self.failures: Counter[str] = Counter()  # of duties, by name
         self._members = Membership(broker, here.weft, FORMAT, here.has_ended)
+        self._watches: Watches | None = None
         self._projects: Projects | None = None
 
     def projects(self) -> Projects | None:
@@ -72,6 +74,12 @@ class OpenFabric:
     def in_use(self, project: str) -> bool:
         """Return whether some weft has `project` loaded, as far as this one can know."""
         return self._projects is not None and self._projects.is_in_use(project)
+
+    def watches(self) -> Watches:
+        """Return the projects that are watched here. Raises: BrokerUnavailable while this weft cannot know them."""
+        if self._watches is None:
+            raise BrokerUnavailable("the coordinator is not connected yet")
+        return self._watches
 
     def wefts(self) -> list[str]:
         """Return the wefts that are alive and stay."""
@@ -102,6 +110,7 @@ class OpenFabric:
             projects = self._projects = Projects(
                 self._connect, str, authority, self._timings, members, group, self._policy, abroad
             )
+            self._watches = Watches(projects, group)
             group.create_task(abroad.run(projects.need), name="other projects")
             await members.heed(projects.load)
             group.create_task(look_through(projects, self._timings, None), name="what is needed")

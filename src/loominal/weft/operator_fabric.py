@@ -35,6 +35,7 @@ from loominal.model.policy import Policy
 from loominal.weft.cluster import LOOK_SECONDS, SPREAD_SECONDS, Quorum, spread
 from loominal.weft.connections import HUB_NAME, Connections
 from loominal.weft.duties import every
+from loominal.weft.events.watches import Watches
 from loominal.weft.fabric import leave, look_through, reasons_of
 from loominal.weft.living import Living
 from loominal.weft.projects import Projects
@@ -78,6 +79,7 @@ class OperatorFabric:
         self._broker: Broker | None = None
         self._registry: FabricRegistry | None = None
         self._bearers: Bearers | None = None
+        self._watches: Watches | None = None
         self._projects: Projects | None = None  # None until the registry is read
         self._quorum: Quorum | None = None
         self._members: Membership | None = None
@@ -108,6 +110,12 @@ class OperatorFabric:
     def in_use(self, project: str) -> bool:
         """Return whether some weft has `project` loaded, as far as this one can know."""
         return self._projects is not None and self._projects.is_in_use(project)
+
+    def watches(self) -> Watches:
+        """Return the projects that are watched here. Raises: BrokerUnavailable while this weft cannot know them."""
+        if self._watches is None:
+            raise BrokerUnavailable("the coordinator is not connected yet")
+        return self._watches
 
     def wefts(self) -> list[str]:
         """Return the wefts that are alive and stay."""
@@ -169,6 +177,7 @@ class OperatorFabric:
             group.create_task(abroad.run(projects.need), name="other projects")
             await members.heed(projects.load)
             self._projects = projects
+            self._watches = Watches(projects, group)
             connections = Connections(system, accounts, registry, self._keyring, projects)
             group.create_task(connections.follow(), name="connections")
             group.create_task(look_through(projects, self._timings, registry), name="what is needed")

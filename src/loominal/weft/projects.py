@@ -1,4 +1,4 @@
-"""The projects that this weft has loaded: those it leads, and those it would lead next.
+"""The projects that this weft has loaded: those it leads, those it would lead next, and those that are watched here.
 
 Each is served by a hub that is started again when it fails. What nobody needs is not loaded.
 """
@@ -9,11 +9,12 @@ import asyncio
 import gc
 import logging
 import time
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator
-from contextlib import AbstractAsyncContextManager
+from contextlib import AbstractAsyncContextManager, contextmanager
 
 from loominal.broker.connection import Broker
+from loominal.broker.event import Event
 from loominal.broker.log import Log
 from loominal.fabric.hub.abroad.asking import Abroad
 from loominal.fabric.hub.caller import Authority
@@ -71,7 +72,10 @@ class Projects:
         self._needed_at: dict[str, float] = {}  # monotonic
         self._left_open: dict[str, int] = {}  # project that was left -> items that had not ended
         self._went_back: set[str] = set()  # projects whose streams lost records: their next life has another name
-        self._leaving = False
+        self.leaving = Event()  # nothing is loaded any more
+        self._watched: Counter[str] = Counter()  # project -> who watches it while anybody needs it, and
+        self._kept: Counter[str] = Counter()  # those for whom it is loaded in any case
+        self._news = Event()  # set once, when what is loaded or needed has changed
         self._untidy = 0  # projects left since the last search for garbage
         self._tidied_at = float("-inf")  # monotonic
         members.on_change(self.review_all)
@@ -80,6 +84,8 @@ class Projects:
 
     def need(self, project: str) -> None:
         """See to it that `project` is served for a while: somebody asks for it, or its time has come."""
+        if not self._is_needed(project):
+            self._tell()
         self._needed_at[project] = time.monotonic()
         self._review(project)
 
@@ -90,8 +96,8 @@ class Projects:
 
     def came(self, project: str, agent: str) -> None:
         """Take that `agent` has connected."""
-        self._online[project].add(agent)
         self.need(project)
+        self._online[project].add(agent)
         if hub := self.get(project):
             hub.project.presence.connected(agent, time.monotonic())
 
@@ -103,6 +109,19 @@ class Projects:
         self._needed_at[project] = time.monotonic()
         if hub := self.get(project):
             hub.project.presence.disconnected(agent, time.monotonic(), closed=closed)
+
+    @contextmanager
+    def watched(self, project: str, *, keep: bool) -> Iterator[None]:
+        """Have `project` loaded here for as long as the block lasts, unless to `keep` it while nobody else needs it."""
+        wanted = self._kept if keep else self._watched
+        wanted[project] += 1
+        self._review(project)
+        try:
+            yield
+        finally:
+            wanted[project] -= 1
+            if not wanted[project]:
+                del wanted[project]
 
     # what there is
 
@@ -117,6 +136,27 @@ class Projects:
     def loaded(self) -> list[Hub]:
         """Return the hub of every project that has one."""
         return [hub for hub in self._hubs.values() if hub is not None]
+
+    def in_use(self) -> list[str]:
+        """Return the ids of the projects that some weft has loaded, as far as this one can know."""
+        return sorted({*self._hubs, *filter(self._is_needed, self._needed_at)})
+
+    async def changed(self) -> None:
+        """Return when what is loaded or needed has changed."""
+        await self._news.wait()
+
+    async def loaded_hub(self, project: str) -> Hub:
+        """Return the hub of `project` once everything is in its memory."""
+        while True:
+            hub = self.get(project)
+            if hub is not None and hub.loaded.is_set():
+                return hub
+            await _first(self._news, *([hub.loaded] if hub is not None else []))
+
+    async def gone(self, hub: Hub) -> None:
+        """Return when `hub` serves its project no more."""
+        while self.get(hub.project.id) is hub:
+            await self._news.wait()
 
     def logs(self) -> Iterator[Log]:
         """Yield every log of every loaded project, and the directory's."""
@@ -159,7 +199,7 @@ class Projects:
 
     def review_all(self) -> None:
         """Load what this weft is to lead or to follow now, and leave what nobody needs here any more."""
-        for project in {*self._needed_at, *self._hubs}:
+        for project in {*self._needed_at, *self._hubs, *self._kept}:
             self._review(project)
 
     def tidy(self) -> None:
@@ -171,7 +211,7 @@ class Projects:
 
     async def leave(self, seconds: float) -> None:
         """Hand every project on, for at most `seconds`; nothing is loaded any more."""
-        self._leaving = True
+        self.leaving.set()
         for hub in self._hubs.values():
             if hub is not None:
                 hub.leave()
@@ -181,14 +221,14 @@ class Projects:
     def _review(self, project: str) -> None:
         hub = self._hubs.get(project)
         if project not in self._hubs:
-            if self._is_mine(project):
+            if self._is_wanted(project):
                 self._start(project)
             elif not self._is_needed(project):
                 self._needed_at.pop(project, None)
         elif hub is not None and not hub.ready.is_set():
-            if hub.loaded.is_set() and not self._is_mine(project):
+            if hub.loaded.is_set() and not self._is_wanted(project):
                 hub.leave()
-        elif hub is not None and not self._is_needed(project) and hub.is_idle:
+        elif hub is not None and not (self._is_needed(project) or self._kept[project]) and hub.is_idle:
             hub.leave(unload=True)
 
     def _is_needed(self, project: str) -> bool:
@@ -198,10 +238,19 @@ class Projects:
     def _is_mine(self, project: str) -> bool:
         return self._is_needed(project) and self._members.me in self._members.order(project)[:LOADED_BY]
 
+    def _is_wanted(self, project: str) -> bool:
+        watched = self._watched[project] and self._is_needed(project)
+        return bool(watched or self._kept[project]) or self._is_mine(project)
+
+    def _tell(self) -> None:
+        self._news.set()
+        self._news = Event()
+
     def _start(self, project: str) -> None:
-        if project in self._hubs or self._leaving:
+        if project in self._hubs or self.leaving.is_set():
             return
         self._hubs[project] = None
+        self._tell()
         self._left_open.pop(project, None)
         task = self._group.create_task(self._keep(project), name=f"hub of {project}")
         self._keeping.add(task)
@@ -210,15 +259,16 @@ class Projects:
     async def _keep(self, project: str) -> None:
         """Serve `project` until it is left; begin again after whatever breaks it."""
         pause, loop = FIRST_PAUSE_SECONDS, asyncio.get_running_loop()
-        while not self._leaving:
+        while not self.leaving.is_set():
             began = loop.time()
             # gathered, so that whatever breaks one project is told and ends no other
             [failure] = await asyncio.gather(self._serve(project), return_exceptions=True)
             if (hub := self._hubs[project]) is not None and hub.went_back:
                 self._went_back.add(project)
             self._hubs[project] = None
+            self._tell()
             if failure is None:
-                if not self._is_mine(project):
+                if not self._is_wanted(project):
                     if hub is not None:
                         self._left_open[project] = _open_work(hub)
                     break
@@ -231,6 +281,7 @@ class Projects:
             await asyncio.sleep(pause)
             pause = min(2 * pause, LAST_PAUSE_SECONDS)
         del self._hubs[project]
+        self._tell()
         self._untidy += 1
 
     async def _serve(self, project: str) -> None:
@@ -240,7 +291,8 @@ class Projects:
             state = Project(project, title, broker, *shared, self._policy, self._abroad, ProjectTally(self.tally))
             hub = Hub(state, new_life=project in self._went_back)
             self._hubs[project] = hub
-            if self._leaving:
+            self._tell()
+            if self.leaving.is_set():
                 return
             async with self._gate:
                 serving = group.create_task(hub.serve(), name=f"serve {project}")
@@ -249,6 +301,15 @@ class Projects:
                 settled.cancel()
             if hub.is_served:
                 self._went_back.discard(project)
+
+
+async def _first(*events: asyncio.Event) -> None:
+    """Return when any of `events` is set."""
+    async with asyncio.TaskGroup() as group:
+        waits = [group.create_task(event.wait()) for event in events]
+        await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+        for wait in waits:
+            wait.cancel()
 
 
 def _outage(failure: BaseException) -> BrokerUnavailable | None:

@@ -10,7 +10,7 @@ from loominal.broker.bucket import Deleted, Entry
 from loominal.broker.event import Event
 from loominal.broker.follower import Follower
 from loominal.broker.log import Log, Record
-from loominal.fabric.hub import ops_policy
+from loominal.fabric.hub import ops_policy, streams
 from loominal.fabric.hub.agents import records as agents_records
 from loominal.fabric.hub.project import Project
 from loominal.fabric.hub.work.collecting import clear
@@ -92,10 +92,12 @@ class Loading:
 
     def _item(self, record: Record) -> None:
         known = self._project.book.get(subjects.last_token(record.subject))
-        if known is not None and known.sequence >= record.sequence:
-            return  # written here
-        if record.data:  # a tombstone whose time ran out leaves an empty marker
-            follow(self._project, record)
+        written_here = known is not None and known.sequence >= record.sequence
+        try:
+            if record.data and not written_here:  # a tombstone whose time ran out leaves an empty marker
+                follow(self._project, record)
+        finally:
+            self._project.feed.take(record)
 
     def _entry(self, change: Entry | Deleted) -> None:
         project, kind = self._project, change.key.partition(".")[0]
@@ -108,6 +110,8 @@ class Loading:
                 project.inboxes.apply_entry(change)
             elif kind == ops_policy.POLICY:
                 ops_policy.remember(project, change)
+            elif kind == streams.GENERATION and isinstance(change, Entry):
+                streams.remember_generation(project, change)
         except CorruptRecord as error:
             project.note_corrupt(change.key, error)
 

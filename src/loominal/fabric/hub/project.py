@@ -22,6 +22,7 @@ from loominal.fabric.hub.agents.presence import Presence
 from loominal.fabric.hub.agents.registry import Agents
 from loominal.fabric.hub.caller import Authority, Caller
 from loominal.fabric.hub.clock import Clock
+from loominal.fabric.hub.feed import Feed
 from loominal.fabric.hub.fullness import Fullness
 from loominal.fabric.hub.lead.leadership import Leadership, Members
 from loominal.fabric.hub.talk.channels import ChannelIndex
@@ -77,9 +78,8 @@ class Project:
         self.event_log = Log(broker, subjects.events_stream(project_id))
         self.bucket = Bucket(broker, subjects.registry_bucket(project_id))
         self.leadership = Leadership(members)
-        # what holds while nobody has set a policy, and in open mode always
         self.default_policy = default_policy or (OPEN_POLICY if authority.open_mode else DEFAULT_POLICY)
-        self.policy = self.default_policy
+        self.policy = self.default_policy  # until somebody has set one, and in open mode always
         self.policy_revision = 0  # of its key in the bucket, also when that cannot be read
         self.policy_extra: dict[str, msgspec.Raw] = {}  # its fields of a later version
         self.agents = Agents()
@@ -87,6 +87,7 @@ class Project:
         self.channels = ChannelIndex(self.wakes)
         self.inboxes = Inboxes(self.wakes, self.clock)
         self.book = WorkBook()
+        self.feed = Feed()
         self.offered = Offered()
         self.leases = Leases()
         self.polls = Polls()

@@ -17,6 +17,7 @@ FORMAT = 1  # of everything stored; a hub of an older release does not lead a pr
 DAY_SECONDS = 86_400
 DEDUPE_SECONDS = 30 * 60  # three times as long as a client asks again
 PER_CHANNEL = 10_000
+PER_ITEM = 64  # records; the oldest go first
 GENERATION, FORMAT_KEY = "generation", "format"
 
 
@@ -67,7 +68,7 @@ async def ensure(project: Project, *, new_life: bool = False) -> None:
             subjects.fence(p),
             subjects.leader(p),
         ),
-        max_per_subject=64,
+        max_per_subject=PER_ITEM,
         discard="new",
         allow_atomic=True,
         allow_msg_ttl=True,
@@ -132,6 +133,12 @@ async def _generation(project: Project, created: dict[str, str], *, new_life: bo
     except Conflict:
         return await _generation(project, created, new_life=new_life)
     return fresh.id
+
+
+def remember_generation(project: Project, entry: Entry) -> None:
+    """Know the generation that another weft has stored."""
+    if known := _known_generation(project, entry):
+        project.generation = known.id
 
 
 def _known_generation(project: Project, entry: Entry | None) -> GenerationRecord | None:

@@ -26,6 +26,7 @@ from loominal.weft.api.routes import ROUTES
 from loominal.weft.api.routes.metrics import metrics
 from loominal.weft.api.tally import HttpTally
 from loominal.weft.api.tokens import Tokens
+from loominal.weft.events.readers import Readers
 from loominal.weft.fabric import Fabric
 
 OPEN = "open"  # the option of a route that needs no bearer token
@@ -70,9 +71,10 @@ def application(fabric: Fabric, desk: Desk, tokens: Tokens, home_project: str, t
         return_dto=None,
         before_request=only_known_queries,
     )
+    state = {"fabric": fabric, "desk": desk, "tokens": tokens, "home_project": home_project, "tally": tally}
     app = Litestar(
         route_handlers=[health, ready, metrics, behind_token],
-        state=State({"fabric": fabric, "desk": desk, "tokens": tokens, "home_project": home_project, "tally": tally}),
+        state=State({**state, "readers": Readers(tokens, tally)}),
         guards=[let_in],
         exception_handlers={
             LoominalError: problems.of_loominal,

@@ -10,6 +10,7 @@ import msgspec
 
 from loominal.broker import subjects
 from loominal.fabric.hub.caller import Caller
+from loominal.fabric.hub.feed import tell_progress
 from loominal.fabric.hub.project import Project
 from loominal.fabric.hub.work.book import Entry, read
 from loominal.fabric.hub.work.finding import resolve
@@ -83,11 +84,12 @@ async def report_progress(project: Project, caller: Caller, args: ReportProgress
         raise _lost(project, item.id)
     before = project.progress.get(item.id)
     percent = args.percent if args.percent is not None else (before.percent if before else 0.0)
-    project.progress[item.id] = Progress(percent=percent, message=args.message[:400], at=now)
+    said = project.progress[item.id] = Progress(percent=percent, message=args.message[:400], at=now)
     project.leases.active(item.id, project.clock.monotonic())
     if item.last.at + timedelta(seconds=PROGRESS_SECONDS) < now:
         event = moves.Progress(by=caller.agent, token=caller.lease_token, percent=percent, message=args.message)
         await move(project, item.id, event)
+    await tell_progress(project.broker, project.id, item.id, lease.token, said)
     project.wakes.wake(item.id)
     return ProgressReported(work_id=item.id, percent=percent, cancel_requested=item.cancel_asked_at is not None)
 

@@ -8,6 +8,7 @@ from loominal.weft.api.routes.access import ACCESS
 from loominal.weft.api.routes.agents import AGENTS
 from loominal.weft.api.routes.channels import CHANNELS
 from loominal.weft.api.routes.dead_letters import DEAD_LETTERS
+from loominal.weft.api.routes.events import EVENTS
 from loominal.weft.api.routes.policy import POLICY
 from loominal.weft.api.routes.projects import PROJECTS
 from loominal.weft.api.routes.stats import STATS
@@ -20,6 +21,7 @@ ROUTES: tuple[ControllerRouterHandler, ...] = (
     *CHANNELS,
     *ACCESS,
     *POLICY,
+    *EVENTS,
     *PROJECTS,
     *STATS,
 )
