@@ -42,6 +42,7 @@ from loominal.model.names import handle_like
 from loominal.weft.api.request_id import InLog
 from loominal.weft.api.tokens import Tokens, new_bearer_token
 from loominal.weft.connections import HUB_NAME
+from loominal.weft.json_log import JsonLines
 from loominal.weft.living import Living, living
 from loominal.weft.log_limit import LogLimit
 from loominal.weft.open_fabric import OpenFabric
@@ -109,10 +110,7 @@ def main(ctx: click.Context, home: Path | None, *, broker_config: bool) -> None:
     if ctx.invoked_subcommand is not None:
         return
     settings = Settings.from_env(environ)
-    logging.basicConfig(stream=sys.stderr, level=settings.log_level, format=LOG_LINE)
-    for handler in logging.getLogger().handlers:
-        handler.addFilter(LogLimit())
-        handler.addFilter(InLog())
+    _log_to_stderr(settings)
     if broker_config:
         click.echo(operator_text(Keyring.open(settings.home / "keys"), Path("jwt")))
         return
@@ -121,6 +119,14 @@ def main(ctx: click.Context, home: Path | None, *, broker_config: bool) -> None:
 
 
 main.add_command(token)
+
+
+def _log_to_stderr(settings: Settings) -> None:
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(JsonLines() if settings.log_format == "json" else logging.Formatter(LOG_LINE))
+    handler.addFilter(LogLimit())
+    handler.addFilter(InLog())
+    logging.basicConfig(level=settings.log_level, handlers=[handler])
 
 
 async def run(settings: Settings) -> None:

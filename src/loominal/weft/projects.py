@@ -16,6 +16,7 @@ from contextlib import AbstractAsyncContextManager, contextmanager
 from loominal.broker.connection import Broker
 from loominal.broker.event import Event
 from loominal.broker.log import Log
+from loominal.fabric.hub.about import about
 from loominal.fabric.hub.abroad.asking import Abroad
 from loominal.fabric.hub.caller import Authority
 from loominal.fabric.hub.fullness import Fullness
@@ -258,6 +259,7 @@ class Projects:
 
     async def _keep(self, project: str) -> None:
         """Serve `project` until it is left; begin again after whatever breaks it."""
+        about(project=project)
         pause, loop = FIRST_PAUSE_SECONDS, asyncio.get_running_loop()
         while not self.leaving.is_set():
             began = loop.time()

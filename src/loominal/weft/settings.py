@@ -21,6 +21,7 @@ API_HOST = "127.0.0.1"
 API_PORT = 4280
 API_RATE = 100.0
 HOST_NAME = re.compile(r"[A-Za-z0-9]([A-Za-z0-9_.-]{0,251}[A-Za-z0-9])?")
+FORMATS = ("text", "json")
 LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR")
 
 
@@ -87,6 +88,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     )
     project: str = ""  # LOOMINAL_PROJECT_ID: meant where neither a request nor its bearer token names one
     log_level: str = "INFO"  # LOG_LEVEL
+    log_format: str = "text"  # LOG_FORMAT: `text`, or `json`: one object a line
     timings: Timings = Timings()  # LOOMINAL_TIMINGS_SCALE: factor to all of them, for tests and the demo
     supervisor_pid: int | None = None  # LOOMINAL_SUPERVISOR: the process that `loominal up` started and that started us
 
@@ -100,6 +102,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         level = environ.get("LOG_LEVEL", "INFO").upper()
         if level not in LEVELS:
             problems.append(f"LOG_LEVEL={level!r} must be one of {', '.join(LEVELS)}")
+        log_format = environ.get("LOG_FORMAT", "text").lower()
+        if log_format not in FORMATS:
+            problems.append(f"LOG_FORMAT={log_format!r} must be one of {', '.join(FORMATS)}")
         weft_id = environ.get("LOOMINAL_WEFT_ID") or f"weft-{secrets.token_hex(6)}"
         if not SUBJECT_TOKEN.fullmatch(weft_id):
             problems.append(f"LOOMINAL_WEFT_ID={weft_id!r} must be 1-64 letters, digits, '_' or '-'")
@@ -126,6 +131,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
             weft_config=_path(environ, "LOOMINAL_WEFT_CONFIG"),
             project=project,
             log_level=level,
+            log_format=log_format,
             timings=Timings().scaled(scale) if scale is not None else Timings(),
             supervisor_pid=int(supervisor) if supervisor is not None else None,
         )

@@ -14,10 +14,12 @@ import msgspec
 from loominal.broker import subjects
 from loominal.broker.connection import Received
 from loominal.fabric.enrolment import ENROL_AGAIN
+from loominal.fabric.hub.about import about
 from loominal.fabric.hub.access.open_authority import OPEN_HINT
 from loominal.fabric.hub.caller import Caller
 from loominal.fabric.hub.project import Handler, Project
 from loominal.fabric.operations import OPERATIONS, Operation
+from loominal.fabric.operations.types import Arguments
 from loominal.fabric.protocol import (
     PROTO,
     REQUESTS_IN_FLIGHT,
@@ -110,6 +112,7 @@ class Dispatcher:
         except LoominalError as error:
             await self._refuse(operation, message, error)
             return
+        about(project=self._project.id, agent=agent, operation=known.name)
         key = (agent, request.op)
         while running := self._running.get(key):
             if running.is_same(known, request):  # asked again while it runs: one deed, both are answered
@@ -146,6 +149,7 @@ class Dispatcher:
             if known := self._answers.get(key) or self._waited.get(key):
                 return OK, known
             args = arguments(operation.arguments, request.args)
+            about(work=_work_named(args))
             view = await self._handlers[operation.name](self._project, caller, args)
             if caller.over_rest and not operation.reads:
                 self._project.presence.stir()
@@ -173,6 +177,7 @@ class Dispatcher:
     async def _caller(self, agent: str, request: Request) -> Caller:
         if not SUBJECT_TOKEN.fullmatch(request.op) or not SUBJECT_TOKEN.fullmatch(request.incarnation):
             raise InvalidArgument("op and incarnation must be 1-64 letters, digits, '_' or '-'", "give each a UUID")
+        about(op=request.op)
         authority = self._project.authority
         if (standing := authority.standing(self._project.id, agent)) is None:
             await authority.catch_up()  # another weft may have enrolled it just now
@@ -282,6 +287,12 @@ class _Answers(OrderedDict[tuple[str, str, str, bytes], bytes]):
 
 def _failed(error: LoominalError) -> bytes:
     return encode(Answer(proto=PROTO, error=error.problem()))
+
+
+def _work_named(args: Arguments) -> str:
+    """Return the work item that arguments name, if it stands there by an id; "" if not."""
+    named = getattr(args, "work_id", "") or getattr(args, "item_id", "")
+    return named if isinstance(named, str) and SUBJECT_TOKEN.fullmatch(named) else ""
 
 
 def _own_reply(reply: str, agent: str) -> bool:

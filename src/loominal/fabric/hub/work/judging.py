@@ -113,9 +113,10 @@ async def _carry_out(project: Project, lease: Lease, event: WorkEvent) -> None:
     except BrokerUnavailable:
         raise
     except LoominalError as error:  # this item cannot be moved now; the others can
-        log.warning("%s: no %s yet: %s", lease.item, event.move, error)
+        log.warning("%s: no %s yet: %s", lease.item, event.move, error, extra={"work": lease.item})
         return
-    log.info("%s: %s of %s's claim, now %s", lease.item, event.move, lease.agent, entry.item.status)
+    about = {"work": lease.item, "agent": lease.agent}
+    log.info("%s: %s of %s's claim, now %s", lease.item, event.move, lease.agent, entry.item.status, extra=about)
     if not isinstance(event, Lapse):  # a lapsed holder may come back, and learns from its next heartbeat if it cannot
         await nudge(project, lease.agent, ControlKind.LEASE_LOST, entry.item, event.note, token=lease.token)
 
