@@ -46,7 +46,7 @@ def agents() -> Agents:
 
 
 def found(agents: Agents, **wanted: str) -> set[str]:
-    return {record.id for record in agents.having({Facet(name): text for name, text in wanted.items()})}
+    return set(agents.having({Facet(name): text for name, text in wanted.items()}))
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from loominal.fabric.hub.agents.presence import Presence
 from loominal.fabric.hub.timings import Timings
@@ -155,10 +157,10 @@ def test_a_hub_that_has_just_begun_to_listen_declares_nobody_gone() -> None:
 
 
 def test_a_hub_that_could_not_listen_gives_everybody_time_to_be_heard(presence: Presence) -> None:
+    presence.hello("agent-c", "one", HELLO, -60.0)
     presence.hello(A, "one", HELLO, 0.0)
     presence.hello("agent-b", "one", HELLO, 0.0)
     presence.left("agent-b", 1.0)
-    presence.hello("agent-c", "one", HELLO, -60.0)
     presence.offline_now(10.0, TIMES)
 
     presence.renew(30.0)
@@ -177,3 +179,41 @@ def test_nothing_is_known_of_an_agent_never_heard(presence: Presence) -> None:
     assert presence.seen_at(A) is None
     assert presence.polled_at(A) is None
     assert not online(presence, 1.0)
+
+
+CREW = ("agent-a", "agent-b", "agent-c", "agent-d")
+HEARD = ("hello", "other", "beat", "leave", "disconnect", "close", "connect", "left", "seen", "renew", "round", "wait")
+
+
+@given(st.lists(st.tuples(st.sampled_from(HEARD), st.sampled_from(CREW), st.sampled_from([0.0, 0.5, 4.0, 11.0]))))
+def test_who_is_online_among_many_is_who_is_online_one_by_one(heard: list[tuple[str, str, float]]) -> None:
+    presence, now = Presence(since=0.0), 0.0
+    reported: set[str] = set()
+    for what, agent, seconds in heard:
+        now += seconds
+        match what:
+            case "hello" | "other":
+                presence.hello(agent, what, HELLO, now)
+            case "beat" | "leave":
+                presence.beat(agent, "hello", now, leaving=what == "leave")
+            case "disconnect" | "close":
+                presence.disconnected(agent, now, closed=what == "close")
+            case "connect":
+                presence.connected(agent, now)
+            case "left":
+                presence.left(agent, now)
+            case "seen":
+                presence.seen(agent, "hello", now)
+            case "renew":
+                presence.renew(now)
+            case "round":
+                reported.update(presence.offline_now(now, TIMES))
+
+        online = {each for each in CREW if presence.is_online(each, now, TIMES)}
+        assert presence.among({*CREW, "stranger"}, now, TIMES) == online
+        assert presence.online_count(now, TIMES) == len(online)
+        assert presence.someone.is_set() or not online
+    ever = {agent for what, agent, _ in heard if presence.seen_at(agent) is not None}
+    last = set(presence.offline_now(now + 100, TIMES))
+    assert last | reported <= ever
+    assert not presence.someone.is_set()

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Callable, Mapping
+from collections.abc import Set as AbstractSet
+from itertools import islice
 from operator import attrgetter
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -14,6 +16,7 @@ from loominal.fabric.hub.agents.views import agent_view
 from loominal.fabric.hub.parts import fitting
 from loominal.fabric.operations.registry import AgentView, DiscoverAgents
 from loominal.model.agent import AgentRecord, AgentStatus
+from loominal.model.grant import Visibility
 from loominal.model.names import label
 
 if TYPE_CHECKING:
@@ -26,6 +29,7 @@ LABELS = {  # what is compared as a label, and how an error calls it
     Facet.CAPABILITY: "capability",
     Facet.BOUNDARY: "boundary",
 }
+HIDING = (Visibility.PRIVATE, Visibility.USER_ONLY)  # all others are seen by everybody in the project
 PLACE = attrgetter("handle", "id")  # what a list of agents is sorted by
 VIEW_PLACE = attrgetter("handle", "guid")
 
@@ -51,15 +55,13 @@ def page(
 ) -> Page:
     """Return those of the project's agents behind `after` for which the filters hold, and what stands `beside` them.
 
-    Raises: InvalidArgument for a filter that is no label.
+    `visible` is asked of those that hide from some. Raises: InvalidArgument for a filter that is no label.
     """
-    is_there = _presence(project, args)
     wanted = {**_wanted(args), **(beside or {})}
-    found = [record for record in project.agents.having(wanted) if visible(record) and is_there(record)]
-    behind = [record for record in found if PLACE(record) > after] if after != ("", "") else found
-    views = (agent_view(project, record) for record in heapq.nsmallest(args.limit, behind, key=PLACE))
-    fit = fitted(views, limit_bytes)
-    return Page(fit, len(found), bool(fit) and len(behind) > len(fit))
+    found = _seen(project, _there(project, args, project.agents.having(wanted)), visible)
+    first = _first(project, found, after, args.limit + 1)
+    fit = fitted((agent_view(project, record) for record in first[: args.limit]), limit_bytes)
+    return Page(fit, len(found), 0 < len(fit) < len(first))
 
 
 def fitted(views: Iterable[AgentView], limit_bytes: int) -> tuple[AgentView, ...]:
@@ -68,17 +70,31 @@ def fitted(views: Iterable[AgentView], limit_bytes: int) -> tuple[AgentView, ...
     return tuple(cut)
 
 
-def _presence(project: Project, args: DiscoverAgents) -> Callable[[AgentRecord], bool]:
-    """Return what tells whether an agent is there in the sense of the filters."""
-    now, is_online, timings = project.clock.monotonic(), project.presence.is_online, project.timings
+def _there(project: Project, args: DiscoverAgents, agents: AbstractSet[str]) -> AbstractSet[str]:
+    """Return those of `agents` whose status is what the filters say."""
+    if args.status is None and args.include_offline:
+        return agents
+    online = project.presence.among(agents, project.clock.monotonic(), project.timings)
+    if args.status in (AgentStatus.ONLINE, AgentStatus.BUSY):
+        return online & project.agents.having({Facet.STATUS: args.status})
+    awake = online - project.agents.having({Facet.STATUS: AgentStatus.OFFLINE})
+    return agents - awake if args.status is AgentStatus.OFFLINE else awake
 
-    def accepts(record: AgentRecord) -> bool:
-        status = record.status if is_online(record.id, now, timings) else AgentStatus.OFFLINE
-        if args.status is None:
-            return args.include_offline or status is not AgentStatus.OFFLINE
-        return status is args.status
 
-    return accepts
+def _seen(project: Project, agents: AbstractSet[str], visible: Callable[[AgentRecord], bool]) -> AbstractSet[str]:
+    """Return `agents` without those that hide, unless they are `visible` all the same."""
+    hiding = [agents & project.agents.having({Facet.VISIBILITY: each}) for each in HIDING]
+    hidden = {each for some in hiding for each in some if not visible(project.agents.known(each))}
+    return agents - hidden if hidden else agents
+
+
+def _first(project: Project, agents: AbstractSet[str], after: Place, limit: int) -> list[AgentRecord]:
+    """Return the first `limit` of `agents` behind `after`: sorted, or found in the order of all if they are many."""
+    if len(agents) ** 2 < limit * project.agents.registered_count:
+        records = (project.agents.known(each) for each in agents)
+        return heapq.nsmallest(limit, (each for each in records if PLACE(each) > after), key=PLACE)
+    in_order = (each for each in project.agents.in_order(after) if each in agents)
+    return [project.agents.known(each) for each in islice(in_order, limit)]
 
 
 def _wanted(args: DiscoverAgents) -> dict[Facet, str]:

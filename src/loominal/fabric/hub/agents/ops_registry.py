@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from functools import partial
 
 from msgspec.structs import replace
 
@@ -12,6 +12,7 @@ from loominal.fabric.hub.agents.admission import Bounds
 from loominal.fabric.hub.agents.events_log import EventKind, record_event
 from loominal.fabric.hub.agents.listing import VIEW_PLACE, Place, page
 from loominal.fabric.hub.agents.records import Saved, identified, save
+from loominal.fabric.hub.agents.registry import Facet
 from loominal.fabric.hub.agents.views import agent_view
 from loominal.fabric.hub.agents.visibility import find, sees, user_of
 from loominal.fabric.hub.caller import Caller
@@ -153,20 +154,12 @@ async def discover_agents(project: Project, caller: Caller, args: DiscoverAgents
     """
     query = encode(replace(args, limit=20, cursor=None)).decode()
     after = _after(args.cursor, query, project.generation)
-    found, note = page(project, args, _seen_by(project, caller, args), after, caller.limit_bytes), None
+    mine = {Facet.USER: user_of(project, caller)} if args.scope is Scope.MINE else {}
+    found, note = page(project, args, partial(sees, project, caller), after, caller.limit_bytes, beside=mine), None
     if args.scope is Scope.FABRIC:
         found, note = await elsewhere.with_others(project, args, after, caller.limit_bytes, found)
     last = cursor(query, project.generation, *VIEW_PLACE(found.agents[-1])) if found.more else None
     return Discovered(agents=found.agents, total=found.total, next_cursor=last, note=note)
-
-
-def _seen_by(project: Project, caller: Caller, args: DiscoverAgents) -> Callable[[AgentRecord], bool]:
-    user = user_of(project, caller)
-
-    def visible(record: AgentRecord) -> bool:
-        return sees(project, caller, record) and (args.scope is not Scope.MINE or record.user == user)
-
-    return visible
 
 
 def _after(text: str | None, query: str, generation: str) -> Place:

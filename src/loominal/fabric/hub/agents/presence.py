@@ -6,7 +6,9 @@ The dispatcher reports what it hears, the judging round asks who went silent. Al
 from __future__ import annotations
 
 import time
+from collections import OrderedDict
 from collections.abc import Iterator
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 
 from loominal.broker.event import Event
@@ -46,7 +48,9 @@ class Presence:
     def __init__(self, since: float | None = None) -> None:
         self._since = time.monotonic() if since is None else since  # nothing was heard before
         self._processes: dict[str, Process] = {}
-        self._online: set[str] = set()  # those whose going offline has not been reported
+        # those whose going offline has not been reported, whose last sign of life is oldest first
+        self._online: OrderedDict[str, None] = OrderedDict()
+        self._parting: set[str] = set()  # of which it is known that they end, or that their connection did
         self.someone = Event()  # set while there are any, and until a round has looked at what `stir` told of
 
     def clear(self, since: float) -> None:
@@ -54,6 +58,7 @@ class Presence:
         self._since = since
         self._processes.clear()
         self._online.clear()
+        self._parting.clear()
         self.someone.clear()
 
     # what is heard
@@ -87,7 +92,9 @@ class Presence:
         process = self._current(agent, incarnation, now)
         if process is not None:
             self._alive(agent, process, now)
-            process.left_at = now if leaving else None
+            if leaving:
+                process.left_at = now
+                self._parting.add(agent)
         return process is not None
 
     def disconnected(self, agent: str, now: float, *, closed: bool = False) -> None:
@@ -98,6 +105,7 @@ class Presence:
         process = self._processes.get(agent)
         if process is not None and process.disconnected_at is None:
             process.disconnected_at, process.closed = now, closed
+            self._parting.add(agent)
 
     def connected(self, agent: str, now: float) -> None:
         """Note that the broker saw `agent` connect; one that is not known yet will say hello."""
@@ -110,6 +118,7 @@ class Presence:
         process = self._processes.get(agent)
         if process is not None:
             process.left_at = process.seen_at = now
+            self._parting.add(agent)
 
     def polled(self, agent: str, now: float) -> None:
         """Note that `agent` asks for work."""
@@ -187,14 +196,31 @@ class Presence:
 
     def online_count(self, now: float, timings: Timings) -> int:
         """Return how many agents are online, registered or not."""
-        return sum(self.is_online(agent, now, timings) for agent in self._online)
+        return len(self._online) - len(self._gone(now, timings))
+
+    def among(self, agents: AbstractSet[str], now: float, timings: Timings) -> AbstractSet[str]:
+        """Return those of `agents` that are online."""
+        found, gone = agents & self._online.keys(), self._gone(now, timings)
+        return found - gone if gone else found
 
     def offline_now(self, now: float, timings: Timings) -> list[str]:
         """Return the agents that went offline since they were last reported; each is reported once."""
-        gone = [agent for agent in self._online if not self.is_online(agent, now, timings)]
-        self._online.difference_update(gone)
+        gone = sorted(self._gone(now, timings))
+        for agent in gone:
+            del self._online[agent]
+            self._parting.discard(agent)
         if not self._online:
             self.someone.clear()
+        return gone
+
+    def _gone(self, now: float, timings: Timings) -> set[str]:
+        """Return who went offline since it was last reported; looks at few others."""
+        gone = {agent for agent in self._parting & self._online.keys() if not self.is_online(agent, now, timings)}
+        for agent in self._online:
+            if now - self._processes[agent].seen_at < timings.offline_seconds and agent not in self._parting:
+                break
+            if not self.is_online(agent, now, timings):
+                gone.add(agent)
         return gone
 
     def _current(self, agent: str, incarnation: str, now: float) -> Process | None:
@@ -209,5 +235,7 @@ class Presence:
         self._is_there(agent)
 
     def _is_there(self, agent: str) -> None:
-        self._online.add(agent)
+        self._parting.discard(agent)
+        self._online[agent] = None
+        self._online.move_to_end(agent)
         self.someone.set()

@@ -6,8 +6,10 @@ Memory follows the project's bucket; `records.py` writes there, and what it wrot
 from __future__ import annotations
 
 import asyncio
+from bisect import bisect_left, bisect_right, insort
 from collections import defaultdict
 from collections.abc import Collection, Hashable, Iterator, Mapping
+from collections.abc import Set as AbstractSet
 from enum import Enum
 from typing import TypeVar
 from weakref import WeakValueDictionary
@@ -33,6 +35,8 @@ class Facet(Enum):
     HOSTNAME = "hostname"
     HANDLE = "handle"
     VISIBILITY = "visibility"
+    STATUS = "status"  # by the agent's own word
+    USER = "user"
 
 
 class Agents:
@@ -45,6 +49,7 @@ class Agents:
         self._handles: defaultdict[str, set[str]] = defaultdict(set)  # agent -> the handles whose key names it
         self._bearers: defaultdict[str, set[str]] = defaultdict(set)  # handle -> the agents whose record says so
         self._registered: set[str] = set()
+        self._order: list[tuple[str, str]] = []  # handle and id of the registered ones, sorted
         self._index: defaultdict[tuple[Facet, str], set[str]] = defaultdict(set)  # of the registered ones
         self._facets: dict[str, tuple[tuple[Facet, str], ...]] = {}
         self._naming: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
@@ -54,6 +59,7 @@ class Agents:
         for memory in (self._records, self._holders, self._revisions, self._handles, self._bearers, self._facets):
             memory.clear()
         self._registered.clear()
+        self._order.clear()
         self._index.clear()
 
     def apply(self, change: Entry | Deleted) -> None:
@@ -90,6 +96,10 @@ class Agents:
         stored = self._records.get(agent)
         return None if stored is None else stored.value
 
+    def known(self, agent: str) -> AgentRecord:
+        """Return the record of an agent that has one."""
+        return self._records[agent].value
+
     def stored(self, agent: str) -> Stored[AgentRecord] | None:
         """Return the record of `agent` with the fields of later versions."""
         return self._records.get(agent)
@@ -107,16 +117,20 @@ class Agents:
         """How many agents are registered."""
         return len(self._registered)
 
-    def having(self, wanted: Mapping[Facet, str]) -> Iterator[AgentRecord]:
-        """Yield the registered agents that have all that is `wanted` (labels as compared), in no order."""
+    def having(self, wanted: Mapping[Facet, str]) -> AbstractSet[str]:
+        """Return the registered agents that have all that is `wanted` (labels as compared), as they are now."""
         sets = [self._index.get(each, set[str]()) for each in wanted.items()]
         first, *others = sorted(sets or [self._registered], key=len)
-        for agent in first.intersection(*others):
-            yield self._records[agent].value
+        return first.intersection(*others) if others else first
 
     def public(self) -> set[str]:
         """Return the registered agents that may be seen from other projects."""
         return set(self._index.get((Facet.VISIBILITY, Visibility.PUBLIC), ()))
+
+    def in_order(self, after: tuple[str, str]) -> Iterator[str]:
+        """Yield the registered agents in the order of (handle, id), from behind `after` on."""
+        for place in range(bisect_right(self._order, after), len(self._order)):
+            yield self._order[place][1]
 
     def shown(self, agent: str) -> str:
         """Return the agent's handle, or its id if it has none: fit for a message to people."""
@@ -166,6 +180,7 @@ class Agents:
         self._bearers[record.handle].add(agent)
         if record.registered:
             self._registered.add(agent)
+            insort(self._order, (record.handle, agent))
             self._facets[agent] = found_by
         for each in found_by:
             self._index[each].add(agent)
@@ -174,7 +189,9 @@ class Agents:
         if (old := self._records.pop(agent, None)) is None:
             return
         _discard(self._bearers, old.value.handle, agent)
-        self._registered.discard(agent)
+        if old.value.registered:
+            self._registered.discard(agent)
+            del self._order[bisect_left(self._order, (old.value.handle, agent))]
         for each in self._facets.pop(agent, ()):
             _discard(self._index, each, agent)
 
@@ -197,6 +214,8 @@ def facets(record: AgentRecord) -> tuple[tuple[Facet, str], ...]:
             (Facet.HOSTNAME, record.hostname.casefold()),
             (Facet.HANDLE, record.handle),
             (Facet.VISIBILITY, record.visibility),
+            (Facet.STATUS, record.status),
+            (Facet.USER, record.user),
             *((Facet.CAPABILITY, label(each, "capability")) for each in record.capabilities),
             *((Facet.BOUNDARY, label(each, "boundary")) for each in record.boundaries),
         )
