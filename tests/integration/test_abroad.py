@@ -28,7 +28,8 @@ from loominal.model.message import INBOX_UNREAD
 from loominal.model.names import project_of_path
 from tests.integration.conftest import eventually
 from tests.integration.fabric import Fabric
-from tests.integration.intruder import as_hub, intrude, own_machine, visit
+from tests.integration.intruder import as_hub, intrude, own_machine
+from tests.integration.visitor import visit
 from tests.integration.workshop import Workshop
 
 SOON = 30.0

@@ -26,13 +26,12 @@ from tests.integration.intruder import (
     enrol,
     enrolment,
     intrude,
-    is_refused,
     log_since,
     own_machine,
     stored,
     stranger,
-    visit,
 )
+from tests.integration.visitor import is_refused, visit
 
 
 @pytest.fixture

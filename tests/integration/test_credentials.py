@@ -6,7 +6,6 @@ import asyncio
 import base64
 import json
 import time
-from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
@@ -24,6 +23,7 @@ from loominal.broker.nkeys import KeyPair, Kind
 from loominal.broker.server import EmbeddedServer, free_port
 from loominal.broker.server_config import ServerSettings
 from loominal.model.errors import Forbidden
+from tests.integration.visitor import PATIENCE_SECONDS, Visitor, is_refused, visit
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -32,8 +32,6 @@ if TYPE_CHECKING:
     from nats.aio.msg import Msg
 
 ALICE, BOB = "alice-1", "bob-1"
-LAST = "nobody.may.publish.this"
-PATIENCE_SECONDS = 10.0
 
 
 class Line:
@@ -45,78 +43,6 @@ class Line:
     async def request(self, subject: str, data: bytes, *, seconds: float) -> Msg:
         """Return the first answer."""
         return await self.client.request(subject, data, timeout=seconds)
-
-
-class Visitor:
-    """A connection with what the broker told it."""
-
-    def __init__(self) -> None:
-        self.client = Client()
-        self.complaints: list[str] = []
-        self.complained = asyncio.Event()
-        self.gone = asyncio.Event()
-
-    async def connect(self, url: str, credential: Credential, name: str = "") -> None:
-        """Connect once; no reconnecting."""
-
-        async def complain(error: Exception) -> None:
-            self.complaints.append(str(error))
-            self.complained.set()
-
-        async def disconnect() -> None:
-            self.gone.set()
-
-        await self.client.connect(
-            url,
-            name=name or None,
-            user_jwt_cb=lambda: bytearray(credential.jwt.encode()),
-            signature_cb=lambda nonce: base64.b64encode(credential.key.sign(nonce.encode())),
-            inbox_prefix=f"_IB.{credential.name}".encode(),
-            allow_reconnect=False,
-            connect_timeout=2,
-            error_cb=complain,
-            disconnected_cb=disconnect,
-        )
-
-    async def denied(self, publish: list[str], subscribe: list[str]) -> list[str]:
-        """Return which of these the broker does not let this visitor do."""
-        self.complaints.clear()
-        for name in publish:
-            await self.client.publish(name, b"x")
-        for name in subscribe:
-            await self.client.subscribe(name)
-        await self.client.publish(LAST, b"x")
-        async with asyncio.timeout(PATIENCE_SECONDS):
-            while not self._complained("publish", LAST):  # complaints come in order
-                self.complained.clear()
-                await self.complained.wait()
-        refused = [name for name in publish if self._complained("publish", name)]
-        return refused + [name for name in subscribe if self._complained("subscription", name)]
-
-    def _complained(self, deed: str, subject: str) -> bool:
-        complaint = f'permissions violation for {deed} to "{subject}"'.lower()  # nats-py lowers all that it is told
-        return any(complaint in told for told in self.complaints)
-
-
-@asynccontextmanager
-async def visit(url: str, credential: Credential, name: str = "") -> AsyncIterator[Visitor]:
-    visitor = Visitor()
-    await visitor.connect(url, credential, name)
-    try:
-        yield visitor
-    finally:
-        await visitor.client.close()
-
-
-async def is_refused(url: str, credential: Credential) -> bool:
-    visitor = Visitor()
-    try:
-        await visitor.connect(url, credential)
-    except (TimeoutError, nats.errors.Error):
-        return True
-    finally:
-        await visitor.client.close()
-    return False
 
 
 def a_server(directory: Path, ring: Keyring) -> EmbeddedServer:

@@ -41,7 +41,7 @@ from loominal.model.errors import (
 )
 from loominal.model.grant import Grant, Role, own_user_grant
 from tests.integration.conftest import eventually
-from tests.integration.intruder import is_refused
+from tests.integration.visitor import is_refused
 
 OWNER, GUEST = "ada", "bob"
 NOW = datetime(2026, 1, 31, tzinfo=UTC)

@@ -46,7 +46,8 @@ from tests.checker import End, check, read_work
 from tests.integration.alone import Alone
 from tests.integration.conftest import NatsServer, eventually
 from tests.integration.fabric import Fabric
-from tests.integration.intruder import enrolment, is_refused, own_machine
+from tests.integration.intruder import enrolment, own_machine
+from tests.integration.visitor import is_refused
 from tests.integration.workshop import Workshop, ended, open_workshop
 
 THERE = " wefts: "  # what a weft logs first that sees others
