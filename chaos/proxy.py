@@ -40,12 +40,16 @@ class Frames:
 
 
 class Line:
-    """All connections of one process. Faults are begun by a call each; `mend` ends every one of them."""
+    """All connections of one process. Faults are begun by a call each; `mend` ends every one of them.
 
-    def __init__(self, port: int, seed: str) -> None:
+    Without a seed nothing is sent twice, and what is carried may be anything: TLS, say.
+    """
+
+    def __init__(self, port: int, seed: str = "", host: str = "127.0.0.1") -> None:
         self.delay_seconds = 0.0
         self.repeats = 0.0  # the share of requests that are sent twice
-        self._port = port
+        self._port, self._host = port, host
+        self._seeded = bool(seed)
         self._random = random.Random(seed)
         self._flows = asyncio.Event()
         self._flows.set()
@@ -98,7 +102,7 @@ class Line:
 
     async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
-            far_reader, far_writer = await asyncio.open_connection("127.0.0.1", self._port)
+            far_reader, far_writer = await asyncio.open_connection(self._host, self._port)
         except OSError:
             writer.transport.abort()
             return
@@ -114,11 +118,11 @@ class Line:
     async def _carry_up(
         self, source: asyncio.StreamReader, sink: asyncio.StreamWriter, back: asyncio.StreamWriter
     ) -> None:
-        frames = Frames()
+        frames = Frames().feed if self._seeded else lambda data: [data]
         with contextlib.suppress(OSError):
             while data := await source.read(CHUNK):
                 await self._lag()
-                for frame in frames.feed(data):
+                for frame in frames(data):
                     await self._pass(sink, frame)
                     self._repeat(sink, frame)
         self._end(sink, back)

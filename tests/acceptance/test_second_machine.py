@@ -18,6 +18,7 @@ import msgspec
 import pytest
 
 import loominal
+from chaos.proxy import Line
 from loominal.broker.certificates import ensure_certificates
 from loominal.broker.credentials import Credential
 from loominal.broker.nkeys import KeyPair, Kind
@@ -34,7 +35,7 @@ from loominal.fabric.runtime_file import Mode, machine_credential_path, read_run
 from loominal.local.processes import running
 from loominal.model.errors import BoundaryRefused, BrokerUnavailable, Forbidden, HubUnavailable, LoominalError
 from tests.integration.conftest import eventually
-from tests.integration.workshop import Line, until_status
+from tests.integration.workshop import until_status
 
 HOST = "127.0.0.2"
 PROJECT = "shop"
@@ -218,7 +219,7 @@ async def test_an_agent_there_says_that_the_link_is_cut_and_goes_on_when_it_is_b
     run(second, *invited(first))
     runtime = read_runtime(second)
     assert runtime is not None
-    async with Line(urlsplit(runtime.url).port or 0, HOST).running() as line:
+    async with Line(urlsplit(runtime.url).port or 0, host=HOST).running() as line:
         write_runtime(second, msgspec.structs.replace(runtime, url=line.url.replace("nats://", "tls://")))
         async with (
             loominal.connect("planner", "boss", ["plan"], project=PROJECT, home=first) as boss,
@@ -226,7 +227,7 @@ async def test_an_agent_there_says_that_the_link_is_cut_and_goes_on_when_it_is_b
         ):
             offered = await boss.broadcast_work_offer("dig", capabilities=["ore"], boundary="personal")
             await hand.claim_work(wait_seconds=10)
-            line.cut()
+            line.stall()
             for _ in range(2):
                 with pytest.raises(BrokerUnavailable, match=r"link to it may be cut|no broker at|is down"):
                     await hand.list_channels()

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from msgspec.structs import replace
 
+from chaos.proxy import Line
 from loominal.fabric.client.agent import Agent
 from loominal.fabric.hub.timings import Timings
 from loominal.fabric.operations.work import WorkDetail
@@ -18,7 +19,7 @@ from loominal.model.policy import DEFAULT_POLICY
 from loominal.model.work import Move, Status
 from tests.integration.conftest import eventually
 from tests.integration.fabric import SCALE, Fabric
-from tests.integration.workshop import SOON, Line, Workshop, claim, ended, moves_of, until_status
+from tests.integration.workshop import SOON, Workshop, claim, ended, moves_of, until_status
 
 TIMES = Timings().scaled(SCALE)
 CLAIMABLE_SECONDS = 60 * SCALE  # the design's promise for a killed holder
@@ -103,7 +104,7 @@ async def test_a_holder_cut_off_beyond_its_lease_goes_on_if_nobody_took_the_item
         away = await workshop.agent("away", home=workshop.home_behind(line, tmp_path))
         work_id = await offered(boss)
         await claim(away)
-        line.cut()
+        line.stall()
         deed = asyncio.create_task(away.complete_work(work_id, "done far away")) if speaks else None
         await until_status(boss, work_id, "scheduled", "ready")
         line.mend()

@@ -1,4 +1,4 @@
-"""What the tests of work share: crews of agents, the project as its hub sees it, and a line that can be cut."""
+"""What the tests of work share: crews of agents, and the project as its hub sees it."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from typing import Any
 
 import msgspec
 
+from chaos.proxy import Line
 from loominal.broker import subjects
 from loominal.broker.bucket import Bucket
 from loominal.broker.connection import Broker
@@ -92,60 +93,6 @@ async def open_workshop(fabric: Fabric, project: str) -> AsyncIterator[Workshop]
     """Yield a workshop whose agents leave at the end of the block."""
     async with contextlib.AsyncExitStack() as stack:
         yield Workshop(fabric, project, stack)
-
-
-class Line:
-    """A TCP line to the broker that can be cut without either end hearing of it."""
-
-    def __init__(self, port: int, host: str = "127.0.0.1") -> None:
-        self._port, self._host = port, host
-        self._open = asyncio.Event()
-        self._open.set()
-        self._server: asyncio.Server | None = None
-        self._writers: set[asyncio.StreamWriter] = set()
-        self._tasks: set[asyncio.Task[None]] = set()
-
-    @property
-    def url(self) -> str:
-        assert self._server is not None
-        return f"nats://127.0.0.1:{self._server.sockets[0].getsockname()[1]}"
-
-    def cut(self) -> None:
-        """Hold back everything, both ways."""
-        self._open.clear()
-
-    def mend(self) -> None:
-        """Let through what was held back, and all that follows."""
-        self._open.set()
-
-    @contextlib.asynccontextmanager
-    async def running(self) -> AsyncIterator[Line]:
-        """Accept connections while the block runs."""
-        self._server = await asyncio.start_server(self._accept, "127.0.0.1", 0)
-        try:
-            yield self
-        finally:
-            self._server.close()
-            for task in self._tasks:
-                task.cancel()
-            await asyncio.gather(*self._tasks, return_exceptions=True)
-            for writer in self._writers:
-                writer.transport.abort()
-
-    async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        far_reader, far_writer = await asyncio.open_connection(self._host, self._port)
-        self._writers |= {writer, far_writer}
-        for source, sink in ((reader, far_writer), (far_reader, writer)):
-            task = asyncio.ensure_future(self._carry(source, sink))
-            self._tasks.add(task)
-
-    async def _carry(self, source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> None:
-        with contextlib.suppress(OSError):
-            while data := await source.read(1 << 16):
-                await self._open.wait()
-                sink.write(data)
-                await sink.drain()
-        sink.close()
 
 
 async def claim(agent: Agent, seconds: float = SOON) -> WorkView:
