@@ -14,18 +14,7 @@ import msgspec
 
 from loominal.broker import subjects
 from loominal.broker.connection import Received
-from loominal.fabric.client.calls import (
-    AccessCalls,
-    ChannelCalls,
-    DeadLetterCalls,
-    EventCalls,
-    IdentityCalls,
-    InboxCalls,
-    PolicyCalls,
-    RegistryCalls,
-    StatsCalls,
-    WorkCalls,
-)
+from loominal.fabric.client.calls import EveryCall
 from loominal.fabric.client.session import Session
 from loominal.fabric.client.settings import ClientSettings
 from loominal.fabric.client.unanswered import Unanswered
@@ -69,18 +58,7 @@ _UnderLease: TypeAlias = CompleteWork | FailWork | ReleaseWork | ReportProgress
 _Waiting: TypeAlias = ClaimWork | GetWork | ReadDirectMessages | WaitForEvents
 
 
-class Agent(
-    IdentityCalls,
-    ChannelCalls,
-    RegistryCalls,
-    InboxCalls,
-    WorkCalls,
-    DeadLetterCalls,
-    EventCalls,
-    PolicyCalls,
-    StatsCalls,
-    AccessCalls,
-):
+class Agent(EveryCall):
     """One agent, made by `connect`. Its claims are renewed by heartbeats for as long as the `async with` block runs."""
 
     def __init__(self, session: Session, slot: Slot, settings: ClientSettings) -> None:

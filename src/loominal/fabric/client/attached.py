@@ -14,18 +14,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from loominal.fabric.client.calls import (
-    AccessCalls,
-    ChannelCalls,
-    DeadLetterCalls,
-    EventCalls,
-    IdentityCalls,
-    InboxCalls,
-    PolicyCalls,
-    RegistryCalls,
-    StatsCalls,
-    WorkCalls,
-)
+from loominal.fabric.client.calls import EveryCall
 from loominal.fabric.operations import OPERATIONS
 from loominal.fabric.operations.types import Arguments, View
 from loominal.fabric.project_id import ProjectName
@@ -61,18 +50,7 @@ class Asked(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     op: str = ""
 
 
-class Attached(
-    IdentityCalls,
-    ChannelCalls,
-    RegistryCalls,
-    InboxCalls,
-    WorkCalls,
-    DeadLetterCalls,
-    EventCalls,
-    PolicyCalls,
-    StatsCalls,
-    AccessCalls,
-):
+class Attached(EveryCall):
     """An agent whose own process is another one: reads, writes, reports and ends its work, and holds nothing."""
 
     holds: tuple[str, ...] = ()
