@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import heapq
 from collections import Counter, defaultdict
-from collections.abc import Collection, Iterator
+from collections.abc import Iterator
 from datetime import datetime
 
 import msgspec
@@ -15,7 +15,7 @@ from msgspec.structs import replace
 
 from loominal.broker import subjects
 from loominal.broker.log import Record
-from loominal.fabric.hub.work.shelves import Place, Shelves
+from loominal.fabric.hub.work.shelves import Shelves
 from loominal.model import record as records
 from loominal.model.errors import CorruptRecord, NotFound
 from loominal.model.names import shown
@@ -48,6 +48,8 @@ class WorkBook:
     def __init__(self) -> None:
         self._entries: dict[str, Entry] = {}
         self.shelves = Shelves()
+        self.needing: defaultdict[str, Shelves] = defaultdict(Shelves)  # capability -> the items that need it
+        self.offered_by: defaultdict[str, Shelves] = defaultdict(Shelves)  # agent -> its items
         self._due: list[tuple[datetime, str]] = []  # heap; entries may be outdated
         self._deadlines: list[tuple[datetime, str]] = []  # heap; entries may be outdated
         self.ready = ReadyIndex()
@@ -83,16 +85,9 @@ class WorkBook:
         for entry in self._entries.values():
             yield entry.item
 
-    def newest_first(
-        self, statuses: Collection[Status], boundaries: Collection[str] | None, before: Place | None
-    ) -> Iterator[WorkItem]:
-        """Yield items of `statuses` and `boundaries` (None: any), newest submission first, from behind `before` on."""
-        for item_id in self.shelves.newest_first(statuses, boundaries, before):
-            yield self._entries[item_id].item
-
     def oldest_first(self, status: Status) -> Iterator[WorkItem]:
         """Yield the items of `status`, oldest submission first."""
-        for item_id in self.shelves.oldest_first(status):
+        for _, item_id in self.shelves.oldest_first(status):
             yield self._entries[item_id].item
 
     def apply(self, entry: Entry) -> bool:
@@ -170,7 +165,11 @@ class WorkBook:
         return status_at(item, now)
 
     def _remember(self, item: WorkItem) -> None:
-        self.shelves.add(item)
+        place = item.submitted_at, item.id
+        self.shelves.add(item, place)
+        self.offered_by[item.submitter].add(item, place)
+        for each in item.capabilities:
+            self.needing[each].add(item, place)
         match item.status:
             case Status.READY:
                 self.ready.add(item, item.ready_at or item.submitted_at)
@@ -197,6 +196,9 @@ class WorkBook:
 
     def _forget(self, item: WorkItem) -> None:
         self.shelves.remove(item)
+        _take_from(self.offered_by, item.submitter, item)
+        for each in item.capabilities:
+            _take_from(self.needing, each, item)
         self.ready.remove(item.id)
         if item.status is Status.CLAIMED:
             self.held_by[item.claimed_by].discard(item.id)
@@ -208,6 +210,12 @@ class WorkBook:
                 if not self.children[parent]:
                     del self.children[parent]
         self.untold.discard(item.id)
+
+
+def _take_from(shelves: defaultdict[str, Shelves], name: str, item: WorkItem) -> None:
+    shelves[name].remove(item)
+    if not shelves[name]:
+        del shelves[name]
 
 
 def _kept(entry: Entry) -> Entry:

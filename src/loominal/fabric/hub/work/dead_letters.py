@@ -32,7 +32,7 @@ async def list_dead_letter_items(project: Project, caller: Caller, args: ListDea
     query = f"dead {capability}"
     dead = [
         item
-        for item in project.book.newest_first({Status.DEAD}, None, None)
+        for item in project.book.oldest_first(Status.DEAD)
         if (capability is None or capability in item.capabilities) and sees(project, caller, item)
     ]
     dead.sort(key=_rank, reverse=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import heapq
 from collections.abc import Iterator
 from datetime import UTC, datetime
 
@@ -11,7 +12,7 @@ from loominal.fabric.hub.parts import fitting
 from loominal.fabric.hub.project import Project
 from loominal.fabric.hub.work.finding import resolve, sees_boundary
 from loominal.fabric.hub.work.judging import cancel
-from loominal.fabric.hub.work.shelves import Place
+from loominal.fabric.hub.work.shelves import Place, Shelves
 from loominal.fabric.hub.work.views import Why, entry_view
 from loominal.fabric.operations.work import CancelWork, ListWork, WorkMoved, WorkPage, WorkView
 from loominal.model import cursor as cursors
@@ -57,54 +58,72 @@ def may_end(project: Project, caller: Caller, item: WorkItem) -> None:
 
 
 class _Wanted:
-    """The items that a list shows: what was asked for, of what the caller may read."""
+    """The items that a list shows: what was asked for, of what the caller may read.
+
+    They stand on the shelves of the narrowest filter; an agent's own are those it offered and those it holds.
+    """
 
     def __init__(self, project: Project, caller: Caller, args: ListWork) -> None:
         self._project = project
         self._caller = caller
         self._now = project.clock.now()
         self._status = args.status
-        self._mine = args.mine
-        self._capability = names.label(args.capability, "capability") if args.capability else None
-        self._agent = _agent(project, caller, args.agent) if args.agent else None
-        self._min_priority = args.min_priority or 1
+        self._least = args.min_priority or 1
+        capability = names.label(args.capability, "capability") if args.capability else None
+        owners = [caller.agent] if args.mine else []
+        owners += [_agent(project, caller, args.agent)] if args.agent else []
+        book = project.book
+        if owners:
+            self._shelves = book.offered_by.get(owners[0], Shelves())
+        else:
+            self._shelves = book.shelves if capability is None else book.needing.get(capability, Shelves())
+        self._held = book.held_by.get(owners[0], set()) if owners else set()
+        self._capability = capability if owners else None  # what the shelves do not tell
+        self._owners = owners
         boundary = names.label(args.boundary, "boundary") if args.boundary else None
-        self._boundaries = project.book.shelves.boundaries() if boundary is None else {boundary}
+        self._boundaries = book.shelves.boundaries() if boundary is None else {boundary}
         self._open = {each for each in self._boundaries if sees_boundary(project, caller, each)}
 
     def total(self) -> int:
-        """Return how many there are. Counted where everything of a boundary is wanted, else each is looked at."""
-        shelves = self._project.book.shelves
-        if self._mine or self._capability or self._agent or self._min_priority > 1:
+        """Return how many there are. Counted where everything on the shelves is wanted, else each is looked at."""
+        if self._capability is not None or len(self._owners) > 1:
             return sum(1 for _ in self.items(None))
-        some = self._boundaries - self._open
-        return sum(shelves.count(each, self._status, self._now) for each in self._open) + sum(
-            1 for _ in self._in(some, None)
-        )
+        whole = self._boundaries if self._owners == [self._caller.agent] else self._open
+        counted = self._shelves.count(whole, self._status, self._least, self._now)
+        others = self._shelves.newest_first(self._statuses(), self._boundaries - whole, self._least, None)
+        held = (place for place in self._held_places() if self._is_wanted(place))
+        return counted + sum(map(self._is_wanted, others)) + sum(1 for _ in held)
 
     def items(self, before: Place | None) -> Iterator[WorkItem]:
         """Yield them, newest submission first, from the one just behind `before` on."""
-        return self._in(self._boundaries, before)
+        offered = self._shelves.newest_first(self._statuses(), self._boundaries, self._least, before)
+        held = [place for place in self._held_places() if before is None or place < before]
+        for place in heapq.merge(offered, sorted(held, reverse=True), reverse=True):
+            if self._is_wanted(place):
+                yield self._project.book.find(place[1]).item
 
-    def _in(self, boundaries: set[str], before: Place | None) -> Iterator[WorkItem]:
-        me = self._caller.agent
-        statuses = {*Status} if self._status is None else {self._status}
-        if self._status is Status.READY:
-            statuses.add(Status.SCHEDULED)  # those that are due are ready
-        for item in self._project.book.newest_first(statuses, boundaries, before):
-            if self._status is not None and status_at(item, self._now) is not self._status:
-                continue
-            if self._capability is not None and self._capability not in item.capabilities:
-                continue
-            if item.priority < self._min_priority or not self._is_of(item):
-                continue
-            if item.boundary in self._open or me in (item.submitter, item.claimed_by, item.last_holder):
-                yield item
+    def _statuses(self) -> set[Status]:
+        if self._status is None:
+            return {*Status}
+        return {Status.READY, Status.SCHEDULED} if self._status is Status.READY else {self._status}
 
-    def _is_of(self, item: WorkItem) -> bool:
-        """Return whether the item is offered or held by whom the list is about."""
-        own = {item.submitter, item.claimed_by}
-        return (not self._mine or self._caller.agent in own) and (self._agent is None or self._agent in own)
+    def _held_places(self) -> Iterator[Place]:
+        """Yield what the owner holds and did not offer."""
+        for item_id in self._held:
+            item = self._project.book.find(item_id).item
+            if item.submitter != self._owners[0]:
+                yield item.submitted_at, item_id
+
+    def _is_wanted(self, place: Place) -> bool:
+        item, me = self._project.book.find(place[1]).item, self._caller.agent
+        return (
+            self._status in (None, status_at(item, self._now))
+            and item.boundary in self._boundaries
+            and item.priority >= self._least
+            and (self._capability is None or self._capability in item.capabilities)
+            and all(owner in (item.submitter, item.claimed_by) for owner in self._owners)
+            and (item.boundary in self._open or me in (item.submitter, item.claimed_by, item.last_holder))
+        )
 
 
 def _agent(project: Project, caller: Caller, text: str) -> str:

@@ -1,4 +1,4 @@
-"""Items in the order of their submission, by status and boundary: for lists, and for counts that look at no item."""
+"""Items in the order of their submission, by status, boundary and priority: for lists, and to count without looking."""
 
 from __future__ import annotations
 
@@ -7,76 +7,98 @@ from bisect import bisect_left, bisect_right, insort
 from collections import Counter, defaultdict
 from collections.abc import Collection, Iterator
 from datetime import datetime
+from typing import NamedTuple
 
 from loominal.model.work import Status, WorkItem
 
 Place = tuple[datetime, str]  # when an item was submitted (or is due), and its id
 
 
+class Label(NamedTuple):
+    """What the items of one shelf have in common."""
+
+    status: Status
+    boundary: str
+    priority: int
+
+
 class Shelves:
-    """Every item that is not forgotten, once."""
+    """Some items, each once."""
 
     def __init__(self) -> None:
-        self._shelves: defaultdict[tuple[Status, str], list[Place]] = defaultdict(list)
-        self._due: defaultdict[str, list[Place]] = defaultdict(list)  # of the scheduled ones, by boundary
+        self._shelves: defaultdict[Label, list[Place]] = defaultdict(list)
+        self._due: defaultdict[Label, list[Place]] = defaultdict(list)  # of the scheduled ones
 
-    def add(self, item: WorkItem) -> None:
-        """Put an item where it belongs now."""
-        _insert(self._shelves[item.status, item.boundary], (item.submitted_at, item.id))
+    def __bool__(self) -> bool:
+        return bool(self._shelves)
+
+    def add(self, item: WorkItem, place: Place) -> None:
+        """Put an item where it belongs now; `place` is its own, one object for all the shelves that it stands on."""
+        label = _label(item)
+        _insert(self._shelves[label], place)
         if item.status is Status.SCHEDULED:
-            _insert(self._due[item.boundary], (item.due_at or item.submitted_at, item.id))
+            _insert(self._due[label], (item.due_at or item.submitted_at, item.id))
 
     def remove(self, item: WorkItem) -> None:
         """Take an item away, which is as it was when it was added."""
-        key = item.status, item.boundary
-        _delete(self._shelves[key], (item.submitted_at, item.id))
-        if not self._shelves[key]:
-            del self._shelves[key]
+        label = _label(item)
+        _delete(self._shelves, label, (item.submitted_at, item.id))
         if item.status is Status.SCHEDULED:
-            _delete(self._due[item.boundary], (item.due_at or item.submitted_at, item.id))
-            if not self._due[item.boundary]:
-                del self._due[item.boundary]
+            _delete(self._due, label, (item.due_at or item.submitted_at, item.id))
 
     def boundaries(self) -> set[str]:
         """Return the boundaries of which there are items."""
-        return {boundary for _, boundary in self._shelves}
+        return {label.boundary for label in self._shelves}
 
     def counts(self, now: datetime | None) -> Counter[Status]:
         """Return how many items stand where; scheduled ones that are due at `now` count as ready."""
         counts: Counter[Status] = Counter()
-        for (status, _), shelf in self._shelves.items():
-            counts[status] += len(shelf)
-        if now is not None:
-            due = sum(bisect_right(shelf, now, key=_at) for shelf in self._due.values())
-            counts.update({Status.READY: due, Status.SCHEDULED: -due})
+        for label, shelf in self._shelves.items():
+            due = self._due_count(label, now) if now else 0
+            counts[label.status] += len(shelf) - due
+            counts[Status.READY] += due
         return counts
 
-    def count(self, boundary: str, status: Status | None, now: datetime) -> int:
-        """Return how many items of a boundary stand at `status` at `now` (None: anywhere); due ones are ready."""
-        if status is None:
-            return sum(len(self._shelves.get((each, boundary), ())) for each in Status)
-        kept = len(self._shelves.get((status, boundary), ()))
-        if status not in (Status.READY, Status.SCHEDULED):
-            return kept
-        due = bisect_right(self._due.get(boundary, ()), now, key=_at)
-        return kept + due if status is Status.READY else kept - due
+    def count(self, boundaries: Collection[str], status: Status | None, least: int, now: datetime) -> int:
+        """Return how many items of these boundaries stand at `status` at `now`; None: anywhere.
+
+        Counted are those of at least the priority `least`. Scheduled ones that are due are ready.
+        """
+        found = 0
+        for label, shelf in self._shelves.items():
+            if label.boundary not in boundaries or label.priority < least:
+                continue
+            due = self._due_count(label, now)
+            found += len(shelf) - due if status in (None, label.status) else 0
+            found += due if status in (None, Status.READY) else 0
+        return found
 
     def newest_first(
-        self, statuses: Collection[Status], boundaries: Collection[str] | None, before: Place | None
-    ) -> Iterator[str]:
-        """Yield items of `statuses` and `boundaries` (None: any), newest submission first, from behind `before` on."""
+        self, statuses: Collection[Status], boundaries: Collection[str] | None, least: int, before: Place | None
+    ) -> Iterator[Place]:
+        """Yield items of `statuses` and `boundaries` (None: any) and at least the priority `least`.
+
+        The newest submission comes first, of those behind `before`.
+        """
         runs = [
             _newest_first(shelf, before)
-            for (status, boundary), shelf in self._shelves.items()
-            if status in statuses and (boundaries is None or boundary in boundaries)
+            for label, shelf in self._shelves.items()
+            if label.status in statuses
+            and (boundaries is None or label.boundary in boundaries)
+            and label.priority >= least
         ]
-        for _, item_id in heapq.merge(*runs, reverse=True):
-            yield item_id
+        return heapq.merge(*runs, reverse=True)
 
-    def oldest_first(self, status: Status) -> Iterator[str]:
+    def oldest_first(self, status: Status) -> Iterator[Place]:
         """Yield the items of `status`, oldest submission first."""
-        for _, item_id in heapq.merge(*(shelf for (each, _), shelf in self._shelves.items() if each is status)):
-            yield item_id
+        return heapq.merge(*(shelf for label, shelf in self._shelves.items() if label.status is status))
+
+    def _due_count(self, label: Label, now: datetime) -> int:
+        return bisect_right(self._due[label], now, key=_at) if label in self._due else 0
+
+
+def _label(item: WorkItem) -> Label:
+    return Label(item.status, item.boundary, item.priority)
 
 
 def _newest_first(shelf: list[Place], before: Place | None) -> Iterator[Place]:
@@ -92,10 +114,13 @@ def _insert(shelf: list[Place], place: Place) -> None:
         insort(shelf, place)
 
 
-def _delete(shelf: list[Place], place: Place) -> None:
+def _delete(shelves: defaultdict[Label, list[Place]], label: Label, place: Place) -> None:
+    shelf = shelves[label]
     at = bisect_left(shelf, place)
     if at < len(shelf) and shelf[at] == place:
         del shelf[at]
+    if not shelf:
+        del shelves[label]
 
 
 def _at(place: Place) -> datetime:
