@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from loominal.broker.certificates import ensure_certificates, fingerprint, is_fit
-from loominal.local.listening import Listen, addresses, certified, parse_listen
+from loominal.fabric.addresses import addresses
+from loominal.local.listening import Listen, certified, parse_listen
 from loominal.model.errors import InvalidArgument
 
 NOW = datetime(2026, 1, 31, tzinfo=UTC)

@@ -45,6 +45,7 @@ class Runtime(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_de
     started_at: Instant
     version: str = ""  # of Loominal
     ca: str = ""  # certificates that the broker is checked against
+    listen: str = ""  # where our own broker listens for other machines; "" if it serves this one alone
 
 
 class _Versioned(msgspec.Struct):

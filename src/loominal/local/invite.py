@@ -9,17 +9,14 @@ from pathlib import Path
 import click
 
 from loominal.broker.nkeys import KeyPair, Kind
-from loominal.broker.secret_file import read_secret
+from loominal.fabric.addresses import Reach, from_elsewhere
 from loominal.fabric.invitation import Token
 from loominal.fabric.operations.access import Invited
-from loominal.fabric.runtime_file import Mode, Runtime, read_runtime
+from loominal.fabric.runtime_file import read_runtime
 from loominal.local.grant import confirm_corporate
-from loominal.local.home import find_home, read_config
-from loominal.local.listening import addresses
-from loominal.model.errors import Forbidden, HubUnavailable, InvalidArgument
+from loominal.local.home import find_home
+from loominal.model.errors import HubUnavailable, InvalidArgument
 from loominal.model.grant import Role
-
-OPEN_UP = "`loominal up --listen 0.0.0.0` lets other machines reach it, over TLS"
 
 
 @click.command(
@@ -59,7 +56,7 @@ def invite(
             )
         asyncio.run(_revoke(revoke))
         return
-    urls, ca = reachable(find_home(os.environ))
+    reach = reachable(find_home(os.environ))
     confirm_corporate(boundaries, yes=yes)
     key = KeyPair.generate(Kind.USER)
     invited = asyncio.run(
@@ -73,39 +70,25 @@ def invite(
             expires=expires,
         )
     )
-    token = Token(urls=urls, ca=ca, jwt=invited.jwt, seed=key.seed, expires_at=invited.expires_at)
+    token = Token(urls=reach.urls, ca=reach.ca, jwt=invited.jwt, seed=key.seed, expires_at=invited.expires_at)
     click.echo(f"loominal join {token.to_text()}")
     click.echo(
         f"Run this line on the other machine. It is good for one machine and until {invited.expires_at:%Y-%m-%d %H:%M} "
-        f"UTC;\nwhoever has it can join, so send it as you would a password. Reached at {', '.join(urls)}.\n"
+        f"UTC;\nwhoever has it can join, so send it as you would a password. Reached at {', '.join(reach.urls)}.\n"
         f"`loominal invite --revoke {invited.id}` takes it back.",
         err=True,
     )
 
 
-def reachable(home: Path) -> tuple[tuple[str, ...], str]:
-    """Return how other machines reach this home's fabric, and the certificate (PEM) that they check it by.
+def reachable(home: Path) -> Reach:
+    """Return how other machines reach this home's fabric.
 
     Raises: HubUnavailable if none runs, Forbidden if other machines cannot reach it over TLS.
     """
     runtime = read_runtime(home)
     if runtime is None:
         raise HubUnavailable("no fabric is running", "`loominal up --listen 0.0.0.0` starts one that others can join")
-    urls = _urls(home, runtime)
-    ca = read_secret(Path(runtime.ca)) if runtime.ca else None
-    if not urls or ca is None:
-        raise Forbidden("this fabric serves this machine alone", OPEN_UP)
-    return urls, ca
-
-
-def _urls(home: Path, runtime: Runtime) -> tuple[str, ...]:
-    if runtime.mode is not Mode.EMBEDDED:
-        return tuple(url for url in runtime.url.split(",") if url.startswith("tls://"))
-    config = read_config(home)
-    if config is None or not config.listen:
-        return ()
-    hosts = (f"[{each}]" if ":" in each else each for each in addresses(config.listen))
-    return tuple(f"tls://{host}:{config.broker_port}" for host in hosts)
+    return from_elsewhere(runtime)
 
 
 async def _ask(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ipaddress
-import itertools
 import re
 import socket
 from pathlib import Path
@@ -11,17 +10,14 @@ from pathlib import Path
 import msgspec
 
 from loominal.broker.server import free_port
-from loominal.broker.server_config import WILDCARDS, ServerSettings
+from loominal.broker.server_config import ServerSettings
+from loominal.fabric.addresses import LOOPBACK, addresses
 from loominal.local.home import Config, keep_config, read_config, tls_directory
 from loominal.model.errors import InvalidArgument
 from loominal.model.names import shown
 
-LOOPBACK = "127.0.0.1"
 HOW = "write HOST or HOST:PORT, for example 0.0.0.0 or 192.168.1.5:4222"
 HOST_NAME = re.compile(r"(?!-)[A-Za-z0-9-]{1,63}(\.[A-Za-z0-9-]{1,63})*")
-ROUTES = Path("/proc/net/fib_trie")
-ADDRESSES_6 = Path("/proc/net/if_inet6")
-GLOBAL_SCOPE = "00"
 
 
 class Listen(msgspec.Struct, frozen=True, kw_only=True):
@@ -86,37 +82,11 @@ def _check(host: str, port: int) -> None:
         raise InvalidArgument(f"the broker cannot listen on {where}: {error.strerror}", HOW) from error
 
 
-def addresses(host: str) -> list[str]:
-    """Return how others reach a broker that listens on `host`, which may be all addresses of this machine.
-
-    Loopback only if there is nothing else, so that two fabrics' homes on one machine can be tried out.
-    """
-    if host not in WILDCARDS:
-        return [host]
-    own = [each for each in machine_addresses() if ":" not in each or host == "::"]
-    return [each for each in own if not ipaddress.ip_address(each).is_loopback] or [LOOPBACK]
-
-
 def certified(host: str) -> list[str]:
     """Return every address and name for which the broker's certificate has to be good."""
     name = socket.gethostname()
     names = ["localhost", name] if HOST_NAME.fullmatch(name) else ["localhost"]
     return list(dict.fromkeys([*addresses(host), LOOPBACK, "::1", *names]))
-
-
-def machine_addresses() -> list[str]:
-    """Return the addresses of this machine that do not only hold on one link, IPv4 first."""
-    lines = ROUTES.read_text().splitlines() if ROUTES.exists() else []
-    found = [
-        before.split()[-1]
-        for before, line in itertools.pairwise(lines)
-        if line.split()[:2] == ["/32", "host"] and line.split()[-1] == "LOCAL"
-    ]
-    for line in ADDRESSES_6.read_text().splitlines() if ADDRESSES_6.exists() else []:
-        raw, _, _, scope, *_ = line.split()
-        if scope == GLOBAL_SCOPE:
-            found.append(str(ipaddress.IPv6Address(bytes.fromhex(raw))))
-    return list(dict.fromkeys(found))
 
 
 def _host(text: str) -> str:

@@ -10,9 +10,9 @@ import click
 import msgspec
 
 from loominal.broker.shown_url import shown_url
+from loominal.fabric.addresses import addresses
 from loominal.fabric.runtime_file import Mode, Runtime, read_runtime
 from loominal.local.home import find_home, read_config
-from loominal.local.listening import addresses
 from loominal.local.weft_api import answers, listing, not_ready
 
 NOT_RUNNING = 5

@@ -170,7 +170,7 @@ class Supervisor:
         settings, ca = self._broker_settings(keyring)
         async with EmbeddedServer(settings) as server:
             log.info("the broker runs (pid %d) at %s", server.pid, server.url)
-            self._say(server.url, server.pid, ca)
+            self._say(server.url, server.pid, ca, settings.host if ca else "")
             self._broker_up.set()
             try:
                 over = await _first(self._restart_broker.wait(), server.wait(), self._outdated())
@@ -234,7 +234,7 @@ class Supervisor:
             await _end(process)
         return f"weft ended with exit code {process.returncode}: {_last_line(log_path)}"
 
-    def _say(self, url: str, nats_pid: int, ca: str) -> None:
+    def _say(self, url: str, nats_pid: int, ca: str, listen: str = "") -> None:
         """Write the runtime file; what weft has said in it stays while the broker's address does."""
         fresh = Runtime(
             mode=Mode(self._environ.get("LOOMINAL_MODE") or Mode.OPEN) if self._foreign_url else Mode.EMBEDDED,
@@ -244,12 +244,13 @@ class Supervisor:
             started_at=datetime.now(UTC),
             version=loominal.__version__,
             ca=ca,
+            listen=listen,
         )
 
         def changed(runtime: Runtime | None) -> Runtime:
             if runtime is None or runtime.supervisor_pid != os.getpid():
                 return fresh
-            told = msgspec.structs.replace(runtime, url=url, nats_pid=nats_pid, ca=ca)
+            told = msgspec.structs.replace(runtime, url=url, nats_pid=nats_pid, ca=ca, listen=listen)
             if runtime.url == url:
                 return told
             return msgspec.structs.replace(told, api_url="", api_certificate="", token_file="")  # weft starts anew

@@ -19,7 +19,7 @@ from loominal.model.names import PROJECT_NAME, SUBJECT_TOKEN
 
 API_HOST = "127.0.0.1"
 API_PORT = 4280
-API_RATE = 100.0
+API_RATE = 1000.0  # one client that asks as fast as it is answered is slower than that
 HOST_NAME = re.compile(r"[A-Za-z0-9]([A-Za-z0-9_.-]{0,251}[A-Za-z0-9])?")
 FORMATS = ("text", "json")
 LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR")
