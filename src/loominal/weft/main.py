@@ -268,7 +268,9 @@ def _http_server(
     from loominal.weft.api.tally import Counted, HttpTally
 
     http, tally = settings.http, HttpTally()
-    app = application(served.fabric, Desk(served.fabric.connect_as, group), tokens, settings.project, tally)
+    app = application(
+        served.fabric, Desk(served.fabric.connect_as, group), tokens, settings.project, tally, settings.home
+    )
     doors = Doors(app, tokens, (http.host, *http.hosts), Rate(http.rate))
     return http_server(Counted(doors, tally), certificate)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 from litestar import Litestar, Router, get
@@ -61,8 +62,13 @@ def ready(state: State) -> Answer[Ready]:
     return Answer(Ready(ready=not reasons, reasons=reasons), status_code=503 if reasons else 200)
 
 
-def application(fabric: Fabric, desk: Desk, tokens: Tokens, home_project: str, tally: HttpTally) -> Litestar:
-    """Return the application. `home_project` is meant where neither request nor bearer token names one, "" for none."""
+def application(
+    fabric: Fabric, desk: Desk, tokens: Tokens, home_project: str, tally: HttpTally, home: Path
+) -> Litestar:
+    """Return the application. `home_project` is meant where neither request nor bearer token names one, "" for none.
+
+    `home` is where the runtime file of this fabric lies.
+    """
     behind_token = Router(
         path="/api",
         route_handlers=[*ROUTES, openapi_document],
@@ -71,7 +77,14 @@ def application(fabric: Fabric, desk: Desk, tokens: Tokens, home_project: str, t
         return_dto=None,
         before_request=only_known_queries,
     )
-    state = {"fabric": fabric, "desk": desk, "tokens": tokens, "home_project": home_project, "tally": tally}
+    state = {
+        "fabric": fabric,
+        "desk": desk,
+        "tokens": tokens,
+        "home_project": home_project,
+        "tally": tally,
+        "home": home,
+    }
     app = Litestar(
         route_handlers=[health, ready, metrics, behind_token],
         state=State({**state, "readers": Readers(tokens, tally)}),
