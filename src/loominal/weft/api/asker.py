@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import hmac
+import secrets
 from typing import Annotated, Any, TypeVar
 
 import msgspec
@@ -58,6 +60,12 @@ class Asker:
         self._desk = desk
         self._home_project = home_project
         self._deed = deed
+
+    def secret(self) -> bytes:
+        """Return 32 secret bytes, the same again when a deed is repeated under its Idempotency-Key."""
+        if not self._deed:
+            return secrets.token_bytes(32)
+        return hmac.digest(self.identity.sha256.encode(), self._deed.encode(), "sha256")
 
     @property
     def caller(self) -> str:

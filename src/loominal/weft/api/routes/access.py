@@ -106,7 +106,7 @@ async def invite(asker: Asker, data: NewInvitation, state: State) -> Answer[Invi
     runtime = read_runtime(home)
     if runtime is None:
         raise HubUnavailable("the coordinator has not said yet where the fabric is", "ask again in a moment")
-    reach, secret = from_elsewhere(runtime), KeyPair.generate(Kind.USER)
+    reach, secret = from_elsewhere(runtime), KeyPair(Kind.USER, asker.secret())
     wanted = {name: getattr(data, name) for name in NewInvitation.__struct_fields__}
     made = await asker.view("invite", Invite(key=secret.public, **wanted), Invited)
     token = Token(urls=reach.urls, ca=reach.ca, jwt=made.jwt, seed=secret.seed, expires_at=made.expires_at)
