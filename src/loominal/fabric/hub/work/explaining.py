@@ -6,7 +6,8 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from loominal.fabric.hub.agents.admission import PERSON
-from loominal.fabric.hub.agents.candidates import absent_candidate, candidate_of, rivals
+from loominal.fabric.hub.agents.candidates import absent_candidate, rivals
+from loominal.fabric.hub.agents.registry import Facet
 from loominal.fabric.hub.agents.visibility import sees
 from loominal.fabric.hub.caller import Caller
 from loominal.fabric.hub.parts import fitting
@@ -17,8 +18,10 @@ from loominal.fabric.operations.work import AgentVerdict, Explained, ExplainWork
 from loominal.model.agent import AgentRecord
 from loominal.model.routing import (
     HEAD_START_SECONDS,
+    Candidate,
     Exclusion,
     Reason,
+    barred,
     exclusion,
     route_of,
     waited_seconds,
@@ -26,6 +29,7 @@ from loominal.model.routing import (
 from loominal.model.work import WAITING, WorkItem
 
 RULES = list(Exclusion)
+PEOPLE = {Facet.TYPE: PERSON}
 
 
 class _Judged(NamedTuple):
@@ -33,11 +37,11 @@ class _Judged(NamedTuple):
 
     record: AgentRecord
     reason: Reason | None
-    missing: int  # rules that were not reached: 0 for who may take it
 
     @property
     def place(self) -> tuple[int, str]:
-        return self.missing, self.record.handle
+        """Who may take it comes first, then who breaks one of the last rules; of equal ones by handle."""
+        return len(RULES) - RULES.index(self.reason.exclusion) if self.reason else 0, self.record.handle
 
 
 async def explain_work(project: Project, caller: Caller, args: ExplainWork) -> Explained:
@@ -46,12 +50,12 @@ async def explain_work(project: Project, caller: Caller, args: ExplainWork) -> E
     People are left out unless it is assigned to them. Nobody is named of an item that does not wait.
     """
     item = resolve(project, caller, args.work_id).item
-    now = project.clock.now()
-    project.crowd.touch_all()  # the sentence and the list must agree
-    judged = sorted(_judge_all(project, item), key=lambda each: each.place) if item.status in WAITING else []
+    now, waits = project.clock.now(), item.status in WAITING
     left = max(HEAD_START_SECONDS - waited_seconds(item, now), 0.0)
+    judged = _judge_all(project, item) if waits else iter(())
     shown = (_verdict(project, each, left) for each in judged if sees(project, caller, each.record))
     agents = tuple(fitting(shown, caller.limit_bytes))
+    people = sum(_is_left_out(project.agents.known(each), item) for each in project.agents.having(PEOPLE))
     return Explained(
         id=item.id,
         task_id=item.task_id,
@@ -59,18 +63,42 @@ async def explain_work(project: Project, caller: Caller, args: ExplainWork) -> E
         boundary=item.boundary,
         waits_for=Why(project).of(item) or None,
         agents=agents,
-        more=len(judged) - len(agents),
+        more=project.agents.registered_count - people - len(agents) if waits else 0,
     )
 
 
 def _judge_all(project: Project, item: WorkItem) -> Iterator[_Judged]:
+    """Yield every agent: those that are there in order, then, by handle, those that are not."""
+    here = {
+        candidate.id: _Judged(project.agents.known(candidate.id), why) for candidate, why in _present(project, item)
+    }
+    yield from sorted((each for each in here.values() if not _is_left_out(each.record, item)), key=lambda it: it.place)
+    for agent in project.agents.in_order(("", "")):
+        record = project.agents.known(agent)
+        if agent not in here and not _is_left_out(record, item):
+            yield _Judged(record, _why_absent(project, item, agent))
+
+
+def _present(project: Project, item: WorkItem) -> Iterator[tuple[Candidate, Reason | None]]:
+    """Yield who is there and what keeps each from the item, asked once for each kind unless it is assigned."""
     now, others = project.clock.now(), rivals(project, route_of(item))
-    for record in project.agents.registered():
-        candidate = candidate_of(project, record.id) or absent_candidate(project, record.id)
-        if candidate is None or (candidate.agent_type == PERSON and item.assign_to != record.id):
-            continue
-        reason = exclusion(item, candidate, project.policy, project.id, now, others)
-        yield _Judged(record, reason, len(RULES) - RULES.index(reason.exclusion) if reason else 0)
+    known: dict[object, Reason | None] = {}
+    for kind, candidate in project.crowd.members():
+        key = candidate.id if item.assign_to else kind
+        if key not in known:
+            known[key] = exclusion(item, candidate, project.policy, project.id, now, others)
+        yield candidate, known[key]
+
+
+def _why_absent(project: Project, item: WorkItem, agent: str) -> Reason | None:
+    candidate = absent_candidate(project, agent)
+    if candidate is None:
+        return Reason(Exclusion.GRANT, "not let into the project any more")
+    return barred(route_of(item), candidate, project.policy, project.id, project.clock.now())
+
+
+def _is_left_out(record: AgentRecord, item: WorkItem) -> bool:
+    return record.agent_type == PERSON and item.assign_to != record.id
 
 
 def _verdict(project: Project, judged: _Judged, head_start_left: float) -> AgentVerdict:
