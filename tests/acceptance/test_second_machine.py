@@ -6,8 +6,11 @@ import asyncio
 import contextlib
 import json
 import os
+import pwd
+import shutil
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -39,6 +42,19 @@ from tests.integration.workshop import until_status
 
 HOST = "127.0.0.2"
 PROJECT = "shop"
+NOBODY = 65534
+HAND = """
+import asyncio, loominal
+
+async def main():
+    async with loominal.connect("theirs", "hand", ["theirs"]) as hand:
+        [head] = (await hand.discover_agents(capability="lead")).agents
+        await hand.send_direct_message(head.guid, "I am here")
+        [work] = (await hand.claim_work(wait_seconds=20)).work
+        await hand.complete_work(work.id, "mended")
+
+asyncio.run(main())
+"""
 REFUSED, NOT_FOUND, UNREACHABLE, FAILED, USAGE = 4, 3, 5, 1, 2
 
 
@@ -63,6 +79,18 @@ def invited(home: Path, *options: str) -> list[str]:
     program, *arguments = line.split()
     assert program == "loominal"
     return arguments
+
+
+def another_user() -> tuple[int, list[str]]:
+    """Return a user id for another machine's agents, and what a command of theirs begins with.
+
+    Only root can be somebody else, and if it may lend the right to read: Python may lie in a home of root's.
+    """
+    rights = ["--inh-caps", "+dac_read_search", "--ambient-caps", "+dac_read_search"]
+    prefix = ["setpriv", "--reuid", str(NOBODY), "--regid", str(NOBODY), "--clear-groups", *rights]
+    probe = [*prefix, sys.executable, "-c", "import loominal"]
+    may = os.geteuid() == 0 and shutil.which("setpriv") and subprocess.run(probe, check=False, cwd="/").returncode == 0
+    return (NOBODY, prefix) if may else (os.geteuid(), [])
 
 
 def number_of(command: list[str]) -> str:
@@ -103,6 +131,32 @@ async def test_three_commands_make_one_fabric_of_two_machines(first: Path, secon
         assert work.id == offered.id
         await hand.complete_work(work.id, "mended")
         assert (await boss.get_work(work.id)).status == "done"
+
+
+async def test_another_unix_user_joins_and_works_from_a_home_of_its_own(first: Path) -> None:
+    uid, prefix = another_user()
+    with tempfile.TemporaryDirectory(prefix="loominal-") as home:
+        os.chown(home, uid, uid)
+        environ = os.environ | {"LOOMINAL_HOME": home, "HOME": home, "LOOMINAL_PROJECT_ID": PROJECT}
+
+        async def theirs(*arguments: str) -> None:
+            process = await asyncio.create_subprocess_exec(
+                *prefix, sys.executable, *arguments, env=environ, cwd=home, stdin=asyncio.subprocess.DEVNULL
+            )
+            assert await asyncio.wait_for(process.wait(), 60) == 0
+
+        await theirs("-m", "loominal", *invited(first))
+        async with loominal.connect("head", "boss", ["lead"], project=PROJECT, home=first, operator=True) as head:
+            offered = await head.broadcast_work_offer("mend", capabilities=["theirs"], boundary="personal")
+            await theirs("-c", HAND)
+
+            said, *_ = (await head.read_direct_messages(wait_seconds=10)).messages
+            assert (said.message, said.sender.handle) == ("I am here", "theirs")
+            assert (await head.get_work(offered.id, wait_seconds=10)).status == "done"
+            users = {each.user for each in (await head.list_machines()).machines}
+        assert any(user.startswith(f"{pwd.getpwuid(uid).pw_name}@") for user in users)
+        owners = {path.stat().st_uid for path in Path(home).rglob("*")}  # noqa: ASYNC240 - a few files
+        assert owners == {uid}
 
 
 async def test_a_machine_that_joined_starts_nothing_of_its_own_and_says_so(first: Path, second: Path) -> None:
