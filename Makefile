@@ -4,7 +4,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --no-input --quiet
-CODE := $(wildcard src tests bench chaos)
+CODE := $(wildcard src tests bench chaos deploy)
 WORKERS ?= 4  # on two cores: most of the time tests wait for processes
 
 # The build backend comes from the lock too, so that the install of the project itself downloads nothing.

@@ -15,6 +15,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from loominal.fabric.client.agent import Agent
 from loominal.weft.api.tokens import hash_of
 from loominal.weft.metrics.projects import LABEL_CHARACTERS, ROUTES
+from tests.integration.event_reader import reading
 from tests.integration.fabric import Fabric
 from tests.integration.http_api import Api, open_api
 from tests.integration.workshop import Workshop
@@ -26,9 +27,9 @@ PROJECTS = """
     loominal_work_oldest_ready_seconds loominal_work_run_seconds
 """
 WEFTS = """
-    loominal_broker_connects loominal_broker_up loominal_build_info loominal_event_readers loominal_http_request_seconds
-    loominal_http_requests loominal_lead_changes loominal_operation_seconds loominal_projects loominal_store_used_ratio
-    loominal_wefts process_resident_memory_bytes
+    loominal_broker_connects loominal_broker_up loominal_build_info loominal_duty_failures loominal_event_readers
+    loominal_event_readers_cut loominal_http_request_seconds loominal_http_requests loominal_lead_changes
+    loominal_operation_seconds loominal_projects loominal_store_used_ratio loominal_wefts process_resident_memory_bytes
 """
 
 
@@ -68,7 +69,7 @@ async def test_every_metric_has_a_sample_after_a_day_of_work_and_says_what_was_d
     boss, worker = await workshop.agent("boss"), await workshop.agent("worker")
     await day_of_work(boss, worker)
     here = {"project": workshop.project}
-    async with open_api(workshop.fabric.home) as api:
+    async with open_api(workshop.fabric.home) as api, reading(workshop.fabric.home, projectId=workshop.project):
         await api.client.get("/api/nowhere")
         found = await scrape(api)
 
@@ -87,6 +88,7 @@ async def test_every_metric_has_a_sample_after_a_day_of_work_and_says_what_was_d
     assert value(found, "loominal_projects", role="leader") >= 1
     assert value(found, "loominal_lead_changes_total", change="taken") >= 1
     assert value(found, "loominal_broker_up") == 1
+    assert value(found, "loominal_event_readers") >= 1
     assert value(found, "loominal_http_requests_total", route="(none)", status="404") >= 1
 
 

@@ -17,6 +17,7 @@ async def every(period_s: float, duty: Callable[[], Awaitable[None]], name: str,
 
     A LoominalError is logged and counted in `failures` under `name`; any other exception is a bug and ends it.
     """
+    failures[name] += 0  # so that it is there before the first one
     while True:
         try:
             await duty()

@@ -12,6 +12,11 @@ from loominal.fabric.hub.tally import SHORT_SECONDS, Histogram
 
 METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "PATCH"})
 OTHER, NOWHERE = "(other)", "(none)"  # a method of the client's own; a path that is no route's, or was not looked at
+CUTS = (
+    "slow",
+    "leaving",
+    "token",
+)  # why readers of live events are cut off: so that each is there before the first one
 
 
 class HttpTally:
@@ -21,7 +26,7 @@ class HttpTally:
         self.requests: Counter[tuple[str, str, int]] = Counter()  # by method, route and status
         self.seconds: dict[tuple[str, str], Histogram] = {}  # by method and route, until the answer begins
         self.readers = 0  # of live events, now
-        self.cut: Counter[str] = Counter()  # readers that were cut off, by reason
+        self.cut = Counter(dict.fromkeys(CUTS, 0))  # readers that were cut off, by reason
 
     def answered(self, method: str, route: str, status: int, seconds: float) -> None:
         """Count an answer."""
