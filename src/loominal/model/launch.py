@@ -112,3 +112,36 @@ def overdue(launch: Launch, now: Instant) -> bool:
 def _last(output: str) -> str:
     """Return the end of an output, at most OUTPUT_BYTES in UTF-8."""
     return output.encode("utf-8", "replace")[-OUTPUT_BYTES:].decode("utf-8", "ignore")
+
+
+class Order(msgspec.Struct, frozen=True, kw_only=True):
+    """One agent to start. `enrolment` is a secret: it goes by the mechanism's safe channel, never into a log."""
+
+    launch: str  # id; a subject token
+    target: str  # name
+    project: str
+    agent_type: str
+    capabilities: tuple[str, ...] = ()
+    work: str = ""  # the item that called for it
+    enrolment: str = ""
+
+    def __repr__(self) -> str:
+        return f"Order({self.launch} on {self.target})"
+
+
+class Condition(StrEnum):
+    """Where what was started stands."""
+
+    RUNNING = "running"
+    ENDED = "ended"
+    GONE = "gone"  # there is nothing of that launch, as far as the mechanism can know
+
+
+class Seen(msgspec.Struct, frozen=True, kw_only=True):
+    """What a look at a started agent finds."""
+
+    condition: Condition
+    reference: str = ""  # what the mechanism calls it
+    exit_code: int | None = None  # of one that has ended
+    detail: str = ""  # for people: why it ended, or what it waits for
+    output: str = ""  # the end of what it printed, as far as the mechanism can tell, at most 64 KB

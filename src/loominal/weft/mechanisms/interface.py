@@ -6,50 +6,17 @@ was started. What it may use of this machine is bounded by `Allow`, the machine 
 
 from __future__ import annotations
 
-from enum import StrEnum
 from typing import Protocol, TypeVar
 
-import msgspec
-
+from loominal.model.launch import Condition, Order, Seen
 from loominal.model.mechanism import Config
 
 C = TypeVar("C", bound=Config, contravariant=True)
 
+__all__ = ["ENROLMENT_VARIABLE", "LAUNCH_VARIABLE", "Condition", "MechanismDriver", "Order", "Seen"]
+
 LAUNCH_VARIABLE = "LOOMINAL_LAUNCH"  # in the environment of everything that a launch starts: the launch's id
 ENROLMENT_VARIABLE = "LOOMINAL_ENROLMENT"
-
-
-class Order(msgspec.Struct, frozen=True, kw_only=True):
-    """One agent to start. `enrolment` is a secret: it goes by the mechanism's safe channel, never into a log."""
-
-    launch: str  # id; a subject token
-    target: str  # name
-    project: str
-    agent_type: str
-    capabilities: tuple[str, ...] = ()
-    work: str = ""  # the item that called for it
-    enrolment: str = ""
-
-    def __repr__(self) -> str:
-        return f"Order({self.launch} on {self.target})"
-
-
-class Condition(StrEnum):
-    """Where what was started stands."""
-
-    RUNNING = "running"
-    ENDED = "ended"
-    GONE = "gone"  # there is nothing of that launch, as far as the mechanism can know
-
-
-class Seen(msgspec.Struct, frozen=True, kw_only=True):
-    """What a look at a started agent finds."""
-
-    condition: Condition
-    reference: str = ""  # what the mechanism calls it
-    exit_code: int | None = None  # of one that has ended
-    detail: str = ""  # for people: why it ended, or what it waits for
-    output: str = ""  # the end of what it printed, as far as the mechanism can tell, at most 64 KB
 
 
 class MechanismDriver(Protocol[C]):
