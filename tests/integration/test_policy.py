@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from uuid import uuid4
 
 import pytest
@@ -13,7 +13,7 @@ from loominal.broker import subjects
 from loominal.broker.bucket import Bucket
 from loominal.fabric.client.agent import Agent
 from loominal.fabric.operations.policy import BoundaryRule, SetPolicy
-from loominal.model.errors import BoundaryRefused, Forbidden, IllegalMove, InvalidArgument
+from loominal.model.errors import BoundaryRefused, Forbidden, HubUnavailable, IllegalMove, InvalidArgument
 from loominal.model.policy import DEFAULT_POLICY
 from tests.integration.conftest import eventually
 from tests.integration.fabric import Fabric
@@ -191,6 +191,28 @@ async def test_policy_survives_the_death_of_weft_and_a_corrupt_one_stays_closed(
         mended = await boss.set_policy({"personal": ANYONE})
         assert (await claim(agent)).id == item.id
         assert await agent.get_policy() == mended
+
+
+async def test_a_second_weft_that_follows_warm_knows_the_policy_when_it_takes_over(private_fabric: Fabric) -> None:
+    private_fabric.start()
+    project = f"p-{uuid4().hex[:8]}"
+    async with private_fabric.connect(
+        "boss", project=project, agent_type="person", operator=True, client="boss"
+    ) as boss:
+        await boss.set_policy({"personal": ANYONE})
+        private_fabric.start_another("second")
+        made = await boss.set_policy({"personal": only("codex"), "secret": ANYONE})
+        log = private_fabric.home / "machines" / "second" / "weft.log"
+        await eventually(lambda: f"project {project} is followed" in log.read_text(), 30)
+
+        private_fabric.kill_weft()
+
+        async def is_known() -> bool:
+            with suppress(HubUnavailable):
+                return await boss.get_policy() == made
+            return False
+
+        await eventually(is_known, 60)
 
 
 async def test_who_is_no_operator_changes_no_policy_with_a_request_of_its_own_making(
