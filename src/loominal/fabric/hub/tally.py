@@ -29,7 +29,7 @@ class Histogram:
     """How many values were at most each of `bounds`, and their sum."""
 
     def __init__(self, bounds: tuple[float, ...]) -> None:
-        self.sum = 0.0
+        self.sum, self.count = 0.0, 0
         self._bounds = bounds
         self._counts = [0] * (len(bounds) + 1)
 
@@ -37,6 +37,7 @@ class Histogram:
         """Count `value`."""
         self._counts[bisect_left(self._bounds, value)] += 1
         self.sum += value
+        self.count += 1
 
     def buckets(self) -> list[tuple[str, float]]:
         """Return each bound as text and how many values were at most that; the last one, "+Inf", counts them all."""

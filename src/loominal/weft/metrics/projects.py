@@ -87,10 +87,12 @@ def _work_done(led: list[Project]) -> Iterator[Metric]:
             moves.add_metric((project.id, move), count)
         for reason in DeadReason:
             dead.add_metric((project.id, reason), tally.dead[reason])
-        wait.add_metric((project.id,), tally.claim_wait.buckets(), tally.claim_wait.sum)
+        if tally.claim_wait.count:
+            wait.add_metric((project.id,), tally.claim_wait.buckets(), tally.claim_wait.sum)
         for end, run in tally.runs.items():
             runs.add_metric((project.id, end), run.buckets(), run.sum)
-        attempts.add_metric((project.id,), tally.attempts.buckets(), tally.attempts.sum)
+        if tally.attempts.count:
+            attempts.add_metric((project.id,), tally.attempts.buckets(), tally.attempts.sum)
     yield from (moves, dead, wait, runs, attempts)
 
 

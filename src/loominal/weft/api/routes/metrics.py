@@ -10,10 +10,10 @@ from loominal.weft.api.problems import SPEC, AnyRequest
 MEDIA_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
 
-@get("/metrics", media_type=MEDIA_TYPE, sync_to_thread=False, responses={each: SPEC[each] for each in (401, 429, 500)})
-def metrics(request: AnyRequest, state: State) -> Response[bytes]:
+@get("/metrics", media_type=MEDIA_TYPE, responses={each: SPEC[each] for each in (401, 429, 500)})
+async def metrics(request: AnyRequest, state: State) -> Response[bytes]:
     """Return this weft's metrics in Prometheus' text format; to a bearer token of some projects only of these."""
     from loominal.weft.metrics.text import metrics_text  # most wefts are never asked
 
     only = request.scope["state"]["identity"].projects
-    return Response(metrics_text(state.fabric, state.tally, only), media_type=MEDIA_TYPE)
+    return Response(await metrics_text(state.fabric, state.tally, only), media_type=MEDIA_TYPE)
