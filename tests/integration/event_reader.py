@@ -95,6 +95,47 @@ class EventReader:
                     yield line.decode()
 
 
+class Resuming:
+    """Reads on and on, at one weft after the other, each time from the last id it has seen."""
+
+    def __init__(self, homes: list[Path], **query: Any) -> None:  # Any: str or several
+        self.homes = homes  # tried in turn; a test may change them
+        self.events: list[Sent] = []
+        self.said: list[Sent] = []  # what is no event of a project
+        self.connects = 0
+        self._query = query
+        self._last_id = ""
+        self._begun = asyncio.Event()
+
+    @contextlib.asynccontextmanager
+    async def running(self) -> AsyncIterator[Resuming]:
+        """Yield once it reads, and let it read for as long as the block lasts."""
+        async with asyncio.TaskGroup() as group:
+            task = group.create_task(self._run())
+            async with asyncio.timeout(30):
+                await self._begun.wait()
+            yield self
+            task.cancel()
+
+    async def _run(self) -> None:
+        turn = 0
+        while True:
+            turn += 1
+            with contextlib.suppress(OSError, AssertionError, TimeoutError, IndexError):
+                async with reading(self.homes[turn % len(self.homes)], self._last_id, **self._query) as reader:
+                    if reader.status == 200:
+                        self.connects += 1
+                        self._last_id = reader.last_id
+                        self._begun.set()
+                        await self._read(reader)
+            await asyncio.sleep(0.05)
+
+    async def _read(self, reader: EventReader) -> None:
+        while (event := await reader.next(3600)) is not None:
+            self._last_id = event.id
+            (self.events if ":" in event.type else self.said).append(event)
+
+
 def place_of(home: Path) -> tuple[str, str]:
     """Return the URL and bearer token of the weft in `home`."""
     runtime = read_runtime(home)
@@ -106,7 +147,7 @@ async def open_reader(home: Path, last_id: str = "", token: str = "", **query: A
     """Return a reader of the weft in `home` whose stream has begun, or was refused."""  # Any: str or several
     url, own = place_of(home)
     host, port = urlsplit(url).hostname, urlsplit(url).port
-    reader, writer = await asyncio.open_connection(host, port, limit=1 << 20)
+    reader, writer = await asyncio.open_connection(host, port, limit=1 << 14)
     resumes = f"Last-Event-ID: {last_id}\r\n" if last_id else ""
     asked = f"GET /api/events?{urlencode(query, doseq=True)} HTTP/1.1\r\nHost: {host}:{port}\r\n"
     writer.write(f"{asked}Authorization: Bearer {token or own}\r\n{resumes}\r\n".encode())

@@ -117,3 +117,12 @@ async def test_many_readers_of_one_project_see_the_same(workshop: Workshop, fabr
         wide = [await everything.until("work:submitted") for _ in range(3)]
     assert [event.data["data"]["id"] for event in narrow if event] == [mine.id, last.id]
     assert len({event.data["data"]["id"] for event in wide}) == 3
+
+
+async def test_how_a_project_stands_is_told_while_somebody_listens(workshop: Workshop, fabric: Fabric) -> None:
+    boss = await workshop.agent("boss")
+    await boss.broadcast_work_offer("waits", required_capability="other")
+    async with reading(fabric.home, projectId=workshop.project, topics="stats") as reader:
+        first = await reader.until("stats")
+        counts = first.data["data"]
+        assert (counts["work"]["ready"], counts["agents"]["online"]) == (1, 1)

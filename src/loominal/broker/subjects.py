@@ -187,6 +187,11 @@ def progress_note(project: str) -> str:
     return f"ev.{_t(project)}.progress"
 
 
+def counting(project: str) -> str:
+    """Return the subject on which a weft asks the leader for the counts of a project."""
+    return f"ct.{_t(project)}"
+
+
 def warm(project: str) -> str:
     """Return the subject on which a weft tells the leader that it could lead the project at once."""
     return f"wm.{_t(project)}"

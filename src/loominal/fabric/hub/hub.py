@@ -12,7 +12,7 @@ from contextlib import AsyncExitStack, suppress
 from loominal.broker import subjects
 from loominal.broker.connection import Received
 from loominal.broker.event import Event
-from loominal.fabric.hub import streams
+from loominal.fabric.hub import stats, streams
 from loominal.fabric.hub.abroad import publishing
 from loominal.fabric.hub.abroad.visits import answered
 from loominal.fabric.hub.agents import heartbeats
@@ -208,6 +208,7 @@ class Hub:
         async with AsyncExitStack() as turn, AsyncExitStack() as heard:
             for subject, take in (
                 (subjects.warm(project.id), self._other_is_warm),
+                (subjects.counting(project.id), self._count(group)),
                 (subjects.heartbeats(project.id), vigil.before(self._beat(group))),
                 (subjects.requests(project.id), vigil.before(dispatcher.receive)),
             ):
@@ -296,6 +297,12 @@ class Hub:
     async def _announce(self) -> None:
         lead = {"proto": PROTO, "epoch": self.project.leadership.epoch, "generation": self.project.generation}
         await self.project.broker.publish(subjects.leader_wake(self.project.id), encode(lead))
+
+    def _count(self, group: asyncio.TaskGroup) -> heartbeats.Taker:
+        def take(message: Received) -> None:
+            group.create_task(stats.answer_weft(self.project, message), name=f"counts of {self.project.id}")
+
+        return take
 
     def _beat(self, group: asyncio.TaskGroup) -> heartbeats.Taker:
         def take(message: Received) -> None:

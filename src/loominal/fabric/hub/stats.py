@@ -3,17 +3,32 @@
 from __future__ import annotations
 
 from collections import Counter
+from contextlib import suppress
 
+from loominal.broker.connection import Received
 from loominal.fabric.hub.caller import Caller
 from loominal.fabric.hub.project import Project
 from loominal.fabric.hub.work.judging import notice_due
 from loominal.fabric.operations.stats import GetStats, Stats
+from loominal.fabric.protocol import encode_answer
 from loominal.model.agent import AgentStatus
+from loominal.model.errors import LoominalError
 from loominal.model.routing import Route
 from loominal.model.work import Status
 
 
 async def get_stats(project: Project, _caller: Caller, _args: GetStats) -> Stats:
+    """Return the counts as they are now."""
+    return counted(project)
+
+
+async def answer_weft(project: Project, question: Received) -> None:
+    """Answer a weft that tells readers of events how the project stands; whom that does not reach asks again."""
+    with suppress(LoominalError):
+        await project.broker.publish(question.reply, encode_answer(counted(project)))
+
+
+def counted(project: Project) -> Stats:
     """Return the counts as they are now."""
     notice_due(project)
     work = project.book.counts(project.clock.now())

@@ -48,7 +48,7 @@ class _Sending(ASGIResponse):
                 async with asyncio.TaskGroup() as group:
                     group.create_task(_until_gone(receive), name="client of events")
                     group.create_task(self._readers.guard(self._reader, self._identity, self._watches), name="guard")
-                    await self._reader.run(out)
+                    await self._reader.run(out, self._readers.pause)
                     raise _Over
         except* _Over:
             pass

@@ -26,11 +26,12 @@ from loominal.model.times import rfc3339
 from loominal.model.work import Status, WorkItem, status_at
 
 AGENT_TYPES = tuple(kind.value.replace("-", ":", 1) for kind in EventKind)
+STATS = "stats"  # the one event of its topic
 WHY_SECONDS = 1.0  # for which an answer to what the items of a route wait for is good
 
 
 class Topic(StrEnum):
-    """What readers choose from. Targets, launches and stats are told of by nobody yet."""
+    """What readers choose from. Of targets and launches nothing is told yet."""
 
     WORK = "work"
     AGENTS = "agents"
@@ -129,6 +130,11 @@ class Renderer:
                 boundaries=frozenset(who.boundaries),
             ),
         )
+
+    def counts(self, answer: bytes) -> Happening:
+        """Return the counts of the project, which its leader has just told."""
+        now = rfc3339(self._project.clock.now())
+        return Happening(topic=Topic.STATS, type=STATS, text=self._text(STATS, now, msgspec.Raw(answer)))
 
     def _text(self, kind: str, at: str, data: object) -> bytes:
         told = encode({"type": kind, "projectId": self._project.id, "at": at, "data": data})

@@ -9,10 +9,10 @@ import msgspec
 from loominal.model import names, work_events
 from loominal.model.errors import InvalidArgument
 from loominal.model.names import meant, shown
-from loominal.weft.events.happening import AGENT_TYPES, Happening, Topic
+from loominal.weft.events.happening import AGENT_TYPES, STATS, Happening, Topic
 
 MOST_VALUES = 100  # of one filter
-TYPES = (*work_events.TYPES, *AGENT_TYPES)
+TYPES = (*work_events.TYPES, *AGENT_TYPES, STATS)
 
 
 class Query(msgspec.Struct, frozen=True, kw_only=True):
@@ -31,6 +31,12 @@ class Query(msgspec.Struct, frozen=True, kw_only=True):
         """The query in words of its own, the same for the same query: cursors are bound to it."""
         parts = ((name, sorted(getattr(self, name))) for name in self.__struct_fields__)
         return f"events {msgspec.json.encode(dict(parts)).decode()}"
+
+    @property
+    def wants_counts(self) -> bool:
+        """Whether the counts of a project can pass."""
+        filtered = self.work or self.agents or self.capabilities or self.boundaries
+        return Topic.STATS in self.topics and not filtered and (not self.types or STATS in self.types)
 
     def wants(self, happening: Happening) -> bool:
         """Return whether the reader is to be told."""

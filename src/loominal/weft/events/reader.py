@@ -49,13 +49,14 @@ class Reader:
         if lost is not None:
             self.reset("", lost.message)
 
-    async def run(self, send: Callable[[bytes], Awaitable[None]]) -> None:
-        """Send until it is told to end."""
+    async def run(self, send: Callable[[bytes], Awaitable[None]], pause: Callable[[], float]) -> None:
+        """Send until it is told to end. For `pause` seconds after each chunk what happens is gathered for the next."""
         try:
             async with asyncio.TaskGroup() as group:
                 group.create_task(self._roam(group), name=f"projects of {self._caller}")
                 while chunk := await self._next():
                     await send(chunk)
+                    await asyncio.sleep(pause())
                 raise _Over
         except* _Over:
             pass
@@ -66,7 +67,12 @@ class Reader:
             self.cut = cut
             self._outbox.end(_event("cut", encode(self._told("cut", "", error))) + b"\n")
 
-    # what the strands say
+    # what the strands ask and say
+
+    @property
+    def counts(self) -> bool:
+        """Whether it wants to hear how projects stand."""
+        return self._query.wants_counts
 
     async def room(self) -> None:
         """Return when nothing waits to be sent."""

@@ -16,6 +16,7 @@ from loominal.weft.events.watches import Watches
 PER_TOKEN = 300  # readers with one bearer token, and
 IN_ALL = 500  # in all: what may wait for them is 1 MB each
 RETRY_SECONDS = 1.0
+PAUSE_SECONDS = 0.0002  # for each reader: a chunk costs weft a third of that, so all of them do not keep it busy
 
 
 class Readers:
@@ -47,6 +48,10 @@ class Readers:
             self._open[identity.name] -= 1
             if not self._open[identity.name]:
                 del self._open[identity.name]
+
+    def pause(self) -> float:
+        """Return for how many seconds a reader gathers events before it sends them."""
+        return PAUSE_SECONDS * self._tally.readers
 
     async def guard(self, reader: Reader, identity: Identity, watches: Watches) -> None:
         """End `reader` when its bearer token is good no more, or this weft leaves."""

@@ -19,7 +19,7 @@ from loominal.fabric.hub.work import finding
 from loominal.model.errors import BrokerUnavailable
 from loominal.model.times import Instant
 from loominal.weft.events.cursors import Place, tag
-from loominal.weft.events.happening import Happening
+from loominal.weft.events.happening import Happening, Topic
 from loominal.weft.events.watch import RETRY_SECONDS, Source, Told, Watch
 from loominal.weft.events.watches import Watches
 
@@ -30,6 +30,10 @@ class Teller(Protocol):
     """The reader, as its strands see it."""
 
     turn: asyncio.Lock  # held while one strand reads a page
+
+    @property
+    def counts(self) -> bool:
+        """Whether it wants to hear how projects stand."""
 
     @property
     def since(self) -> Instant:
@@ -73,6 +77,11 @@ class Strand:
                 await asyncio.sleep(RETRY_SECONDS)
             finally:
                 self.live_since = None
+
+    @property
+    def counts(self) -> bool:
+        """Whether the reader wants to hear how the project stands."""
+        return self._reader.counts
 
     def hear(self, happening: Happening) -> None:
         """Take what has happened just now and is in no log."""
@@ -196,5 +205,7 @@ def _sees(project: Project, caller: Caller, happening: Happening) -> bool:
     """Return whether the caller could read the same by asking."""
     if happening.item is not None:
         return finding.sees(project, caller, happening.item)
+    if happening.topic is Topic.STATS:
+        return True
     record = project.agents.get(happening.agent)
     return record is not None and visibility.sees(project, caller, record)

@@ -21,13 +21,14 @@ from loominal.fabric.hub.feed import ProgressNote
 from loominal.fabric.hub.project import Project
 from loominal.fabric.protocol import arguments
 from loominal.model import work_events
-from loominal.model.errors import BrokerUnavailable, InvalidArgument
+from loominal.model.errors import BrokerUnavailable, InvalidArgument, LoominalError
 from loominal.model.work import Status
 from loominal.weft.events.happening import Happening, Renderer
 
 RETRY_SECONDS = 0.5  # while the broker is away
 PAGE = 64  # records read at once by who is behind
 PAGE_BYTES = 512 << 10
+STATS_SECONDS = 5.0  # between two counts
 LONGEST_SLEEP_SECONDS = 60.0  # until the next item is due: the machine's clock may be set meanwhile
 
 
@@ -77,6 +78,10 @@ class Source:
 class Hearer(Protocol):
     """Who hears what is in no log."""
 
+    @property
+    def counts(self) -> bool:
+        """Whether it wants to hear how the project stands, too."""
+
     def hear(self, happening: Happening) -> None:
         """Take what has happened just now."""
 
@@ -97,11 +102,14 @@ class Watch:
         self._hearers: set[Hearer] = set()
         self._due: list[tuple[datetime, str, int]] = []  # heap: when an item is due, by its record's sequence
         self._sooner = Event()
+        self._asked = Event()  # somebody new wants the counts
 
     @contextmanager
     def heard_by(self, hearer: Hearer) -> Iterator[None]:
         """Tell `hearer` what is in no log."""
         self._hearers.add(hearer)
+        if hearer.counts:
+            self._asked.set()
         try:
             yield
         finally:
@@ -118,6 +126,7 @@ class Watch:
         try:
             async with asyncio.TaskGroup() as group:
                 group.create_task(self._tell_due(), name=f"due of {self.project.id}")
+                group.create_task(self._tell_counts(), name=f"counts of {self.project.id}")
                 group.create_task(self._follow_events(), name=f"events of {self.project.id}")
                 over = group.create_task(self.over.wait(), name=f"watch of {self.project.id}")
                 await over
@@ -194,6 +203,20 @@ class Watch:
             with suppress(TimeoutError):
                 async with asyncio.timeout(seconds):
                     await self._sooner.wait()
+
+    async def _tell_counts(self) -> None:
+        """Tell who wants it how the project stands, at once and then every few seconds."""
+        broker, subject = self.project.broker, subjects.counting(self.project.id)
+        while True:
+            wanted = any(hearer.counts for hearer in self._hearers)
+            if wanted:
+                self._asked.clear()
+                with suppress(LoominalError):  # nobody leads just now
+                    counts = await broker.request(subject, b"", seconds=STATS_SECONDS)
+                    self._tell(self._renderer.counts(counts.data))
+            with suppress(TimeoutError):
+                async with asyncio.timeout(STATS_SECONDS if wanted else None):
+                    await self._asked.wait()
 
     def _unsteady(self) -> None:
         self.steady_since = time.monotonic()

@@ -2,23 +2,35 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Annotated
 
 from litestar.datastructures import State
-from litestar.params import Parameter
+from litestar.openapi.spec import OpenAPIType, Schema
+from litestar.params import Parameter, ParameterKwarg
 
 from loominal.model.errors import Forbidden, NotFound
-from loominal.model.names import api_caller, shown
+from loominal.model.names import PROJECT_NAME, api_caller, shown
 from loominal.weft.api.event_stream import MEDIA_TYPE, EventStream
 from loominal.weft.api.problems import AnyRequest
 from loominal.weft.api.routes.interface import reads
 from loominal.weft.api.tokens import Identity
 from loominal.weft.events import query as queries
+from loominal.weft.events.cursors import CURSOR_CHARACTERS
+from loominal.weft.events.happening import Topic
+from loominal.weft.events.query import TYPES
 from loominal.weft.events.reader import Reader
 from loominal.weft.events.readers import Readers
 from loominal.weft.fabric import Fabric
 
-Several = list[str] | None
+Several = tuple[str, ...]
+
+
+def _several(words: Collection[str], text: str) -> ParameterKwarg:
+    """Return a parameter that may be repeated, each time with some of `words` joined by commas."""
+    word = f"({'|'.join(words)})"
+    item = Schema(type=OpenAPIType.STRING, pattern=f"^{word}(,{word})*$")
+    return ParameterKwarg(description=f"{text}; joined by commas or repeated.", schema_extra={"items": item})
 
 
 @reads("/events", media_type=MEDIA_TYPE)
@@ -26,17 +38,23 @@ async def read_events(
     state: State,
     request: AnyRequest,
     project_id: Annotated[
-        Several, Parameter(query="projectId", description="May be repeated; default: all that the bearer token is for.")
+        Several,
+        Parameter(
+            query="projectId",
+            description="May be repeated; default: all that the bearer token is for.",
+            schema_extra={"items": Schema(type=OpenAPIType.STRING, pattern=f"^{PROJECT_NAME.pattern}$")},
+        ),
+    ] = (),
+    topics: Annotated[Several, _several(tuple(Topic), "What to be told of; default: everything")] = (),
+    types: Annotated[Several, _several(TYPES, "Events to be told of; default: all of the topics")] = (),
+    work_id: Annotated[Several, Parameter(query="workId", description="Items, by id or task id.")] = (),
+    agent: Annotated[Several, Parameter(description="Agents, by guid or handle.")] = (),
+    capability: Several = (),
+    boundary: Several = (),
+    cursor: Annotated[
+        str | None,
+        Parameter(max_length=CURSOR_CHARACTERS, description="The id of an event; `Last-Event-ID` goes before it."),
     ] = None,
-    topics: Annotated[
-        Several, Parameter(description="work, agents, targets, launches, stats; joined by commas. Default: all.")
-    ] = None,
-    types: Annotated[Several, Parameter(description="Types of events, joined by commas: work:completed.")] = None,
-    work_id: Annotated[Several, Parameter(query="workId", description="Items, by id or task id.")] = None,
-    agent: Annotated[Several, Parameter(description="Agents, by id or handle.")] = None,
-    capability: Several = None,
-    boundary: Several = None,
-    cursor: Annotated[str | None, Parameter(description="The id of an event; `Last-Event-ID` goes before it.")] = None,
     last_event_id: Annotated[str | None, Parameter(header="Last-Event-ID")] = None,
 ) -> EventStream:
     """Return what happens, as it happens, as server-sent events, until the client goes.
@@ -45,16 +63,16 @@ async def read_events(
     a cursor, good at any weft for 23 hours: whoever comes again with it has everything since, once. If it is too old,
     or the project's logs were made anew, the first event is `reset`: read the lists again. `cut` says why it ends.
     What waiting items wait for is told where their project's leader answers. Progress, and that a scheduled item is due
-    (`work:ready`), are told as they happen, and not again.
+    (`work:ready`), are told as they happen, and not again; `stats` every 5 s.
     """
     wanted = queries.read(
-        projects=project_id or (),
-        topics=topics or (),
-        types=types or (),
-        work=work_id or (),
-        agents=agent or (),
-        capabilities=capability or (),
-        boundaries=boundary or (),
+        projects=project_id,
+        topics=topics,
+        types=types,
+        work=work_id,
+        agents=agent,
+        capabilities=capability,
+        boundaries=boundary,
     )
     fabric: Fabric = state.fabric
     readers: Readers = state.readers
