@@ -15,6 +15,7 @@ SUBJECT_TOKEN = re.compile(r"[A-Za-z0-9_-]{1,64}")  # what may stand between two
 PROJECT_NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
 HANDLE = re.compile(r"[a-z0-9-]{1,64}")
 HUB = "hub"  # who made a move that no agent made
+AUTOSCALER = "autoscaler"  # who invited an agent that no person asked for
 AGENT_ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")  # no handle: it would be found as another agent
 API = "api_"  # before the role and name of a bearer token: whom a weft asks for over REST; no agent's id begins so
 TOKEN_NAME = re.compile(r"[a-z0-9-]{1,40}")

@@ -66,6 +66,12 @@ class Authority(Protocol):
     async def revoke_machine(self, name: str) -> list[Enrolment]:
         """Cut a machine off for good, and return the agents it had. Raises: NotFound."""
 
+    async def end_enrolment(self, invitation_id: str) -> None:
+        """Make an invitation worthless, and what it has let in."""
+
+    async def cut(self, project: str, agent: str) -> None:
+        """End the connections that `agent` has now; it may come again."""
+
     def due_at(self, project: str) -> datetime | None:
         """Return when `project` must be loaded if it is not, as far as that is written down."""
 

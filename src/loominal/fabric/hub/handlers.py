@@ -6,6 +6,7 @@ from loominal.fabric.hub import ops_policy, stats
 from loominal.fabric.hub.access import ops_access, ops_machines
 from loominal.fabric.hub.agents import ops_identity, ops_registry
 from loominal.fabric.hub.project import Handler
+from loominal.fabric.hub.spinup import ops_spin_ups, ops_targets
 from loominal.fabric.hub.talk import ops_channels, ops_events, ops_inbox
 from loominal.fabric.hub.work import claiming, dead_letters, details, ending, explaining, querying, submitting
 from loominal.fabric.operations import OPERATIONS
@@ -49,6 +50,17 @@ HANDLERS: dict[str, Handler] = {
         ops_access.list_grants,
         ops_access.revoke_grant,
         ops_access.revoke_agent,
+        ops_targets.list_targets,
+        ops_targets.get_target,
+        ops_targets.add_target,
+        ops_targets.update_target,
+        ops_targets.remove_target,
+        ops_targets.enable_target,
+        ops_targets.disable_target,
+        ops_targets.test_target,
+        ops_spin_ups.spin_up,
+        ops_spin_ups.list_spin_ups,
+        ops_spin_ups.get_spin_up,
         ops_machines.invite,
         ops_machines.list_machines,
         ops_machines.revoke_invitation,

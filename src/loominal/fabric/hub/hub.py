@@ -201,6 +201,7 @@ class Hub:
         now = project.clock.monotonic()
         project.presence.clear(now)
         project.leases.renew_all(now)
+        project.spinup.group, project.led_since = group, project.clock.now()
         pulse = Pulse(project)
         self._dispatcher = dispatcher = Dispatcher(project, HANDLERS, group)
         vigil = Vigil(project)
@@ -233,6 +234,7 @@ class Hub:
             for duty in duties:
                 duty.cancel()
             await asyncio.wait(duties)
+            project.spinup.stop()
             await dispatcher.finish(FINISH_SECONDS)
             await self._hand_over(successor)
 

@@ -11,8 +11,10 @@ from loominal.broker.event import Event
 from loominal.broker.follower import Follower
 from loominal.broker.log import Log, Record
 from loominal.fabric.hub import ops_policy, streams
+from loominal.fabric.hub.agents import draining
 from loominal.fabric.hub.agents import records as agents_records
 from loominal.fabric.hub.project import Project
+from loominal.fabric.hub.spinup import launches, targets
 from loominal.fabric.hub.work.collecting import clear
 from loominal.fabric.hub.work.moving import follow
 from loominal.fabric.hub.work.submitting import start
@@ -32,6 +34,7 @@ class Loading:
         self._project = project
         self._group = group
         self._submitted: set[str] = set()
+        self._launches = subjects.every("launch", project.id).removesuffix("*")
         self._work: Follower | None = None
         self._others: tuple[Follower, ...] = ()
 
@@ -41,7 +44,13 @@ class Loading:
         bucket = p.bucket.follow(self._entry, on_reset=self.replaced.set)
         channels = self._follower(p.channel_log, "ch", p.channels.apply, headers_only=True)
         inboxes = self._follower(p.inbox_log, "in", p.inboxes.apply, headers_only=True)
-        work = self._follower(p.work_log, "wk", self._work_record, beside=subjects.leader(p.id), last_per_subject=True)
+        work = self._follower(
+            p.work_log,
+            "wk",
+            self._work_record,
+            beside=(subjects.leader(p.id), subjects.every("launch", p.id)),
+            last_per_subject=True,
+        )
         self._work, self._others = work, (bucket, channels, inboxes)
         for follower in (*self._others, work):
             self._group.create_task(follower.run(), name=f"follow {p.id}")
@@ -65,7 +74,7 @@ class Loading:
         kind: str,
         handler: Callable[[Record], None],
         *,
-        beside: str = "",
+        beside: tuple[str, ...] = (),
         headers_only: bool = False,
         last_per_subject: bool = False,
     ) -> Follower:
@@ -77,7 +86,7 @@ class Loading:
 
         return Follower(
             source,
-            (subjects.every(kind, self._project.id), *((beside,) if beside else ())),
+            (subjects.every(kind, self._project.id), *beside),
             guarded,
             headers_only=headers_only,
             last_per_subject=last_per_subject,
@@ -87,6 +96,8 @@ class Loading:
     def _work_record(self, record: Record) -> None:
         if record.subject == subjects.leader(self._project.id):
             self._project.leadership.apply(self._project, record)
+        elif record.subject.startswith(self._launches):
+            launches.follow(self._project, record)
         else:
             self._item(record)
 
@@ -108,6 +119,10 @@ class Loading:
                 project.channels.apply_entry(change)
             elif kind == "in":
                 project.inboxes.apply_entry(change)
+            elif kind in (targets.TARGET, targets.NAME):
+                targets.remember(project, change)
+            elif kind == draining.DRAIN:
+                draining.remember(project, change)
             elif kind == ops_policy.POLICY:
                 ops_policy.remember(project, change)
             elif kind == streams.GENERATION and isinstance(change, Entry):

@@ -18,6 +18,7 @@ from loominal.broker.log import Log
 from loominal.fabric.hub.abroad.asking import Abroad
 from loominal.fabric.hub.agents.candidates import candidate_of
 from loominal.fabric.hub.agents.crowd import Crowd
+from loominal.fabric.hub.agents.drain_record import DrainRecord
 from loominal.fabric.hub.agents.presence import Presence
 from loominal.fabric.hub.agents.registry import Agents
 from loominal.fabric.hub.caller import Authority, Caller
@@ -25,6 +26,10 @@ from loominal.fabric.hub.clock import Clock
 from loominal.fabric.hub.feed import Feed
 from loominal.fabric.hub.fullness import Fullness
 from loominal.fabric.hub.lead.leadership import Leadership, Members
+from loominal.fabric.hub.spinup.launcher import Launcher
+from loominal.fabric.hub.spinup.launches import Launches
+from loominal.fabric.hub.spinup.targets import Targets
+from loominal.fabric.hub.spinup.tasks import SpinUps
 from loominal.fabric.hub.talk.channels import ChannelIndex
 from loominal.fabric.hub.talk.inboxes import Inboxes
 from loominal.fabric.hub.tally import ProjectTally
@@ -62,6 +67,7 @@ class Project:
         fullness: Fullness | None = None,
         default_policy: Policy | None = None,
         abroad: Abroad | None = None,
+        launcher: Launcher | None = None,
         tally: ProjectTally | None = None,
     ) -> None:
         self.id = project_id
@@ -70,12 +76,9 @@ class Project:
         self.broker = broker
         self.authority = authority
         self.timings = timings
-        self.clock = Clock()
-        self.wakes = Wakes()
-        self.channel_log = Log(broker, subjects.channels_stream(project_id))
-        self.inbox_log = Log(broker, subjects.inbox_stream(project_id))
-        self.work_log = Log(broker, subjects.work_stream(project_id))
-        self.event_log = Log(broker, subjects.events_stream(project_id))
+        self.clock, self.wakes = Clock(), Wakes()
+        named = (subjects.channels_stream, subjects.inbox_stream, subjects.work_stream, subjects.events_stream)
+        self.channel_log, self.inbox_log, self.work_log, self.event_log = (Log(broker, of(project_id)) for of in named)
         self.bucket = Bucket(broker, subjects.registry_bucket(project_id))
         self.leadership = Leadership(members)
         self.default_policy = default_policy or (OPEN_POLICY if authority.open_mode else DEFAULT_POLICY)
@@ -88,14 +91,16 @@ class Project:
         self.inboxes = Inboxes(self.wakes, self.clock)
         self.book = WorkBook()
         self.feed = Feed()
-        self.offered = Offered()
-        self.leases = Leases()
-        self.polls = Polls()
+        self.offered, self.leases, self.polls = Offered(), Leases(), Polls()
         self.idle_since: dict[str, datetime] = {}  # agent -> when its last claim ended, in broker time
         self.progress: dict[str, Progress] = {}  # item -> what its holder said last
         self.told: dict[str, float] = {}  # ended item, told of and not yet marked so -> since when (monotonic)
         self.fullness = fullness or Fullness()  # of the store, which the projects of a weft share
         self.abroad = abroad  # None: there is no other project
+        self.launcher = launcher  # None: nothing may be started here
+        self.targets, self.launches, self.spinup = Targets(), Launches(), SpinUps()
+        self.drains: dict[str, DrainRecord] = {}  # agent -> that it is to end, and by when
+        self.led_since: datetime | None = None  # in broker time
         self.tally = tally or ProjectTally()
         self.ended = Event()  # some item ended: its children and its offerer have to hear of it
         self.registered: dict[str, tuple[AgentRecord, Candidate]] = {}

@@ -151,7 +151,7 @@ class FabricRegistry:
             gone = [*let_in, *((invitation.key, invitation.revoked_at) for invitation in self.invitations())]
         else:
             agents = (agent for agent in self.book.all(Enrolment) if agent.project == project)
-            gone = [(agent.key, agent.revoked_at or machines.get(agent.machine)) for agent in agents]
+            gone = [(each.key, each.revoked_at or machines.get(each.machine) or each.cut_at) for each in agents]
         return {key: int(at.timestamp()) for key, at in gone if at is not None}
 
     # what changes
@@ -280,6 +280,22 @@ class FabricRegistry:
         for account in (subjects.FABRIC, *sorted({agent.project for agent in agents})):
             await self.push_account(account)
         return agents
+
+    async def end_enrolment(self, invitation_id: str) -> None:
+        """Make an invitation worthless, and cut off what it has let in; nothing happens if there is none."""
+        invitation = await self.find_invitation(invitation_id)
+        if invitation is None:
+            return
+        if self.machine(invitation.user_name) is not None:
+            await self.revoke_machine(invitation.user_name)
+        elif not invitation.spent_by and invitation.revoked_at is None:
+            await self.revoke_invitation(invitation_id)
+
+    async def cut(self, project: str, agent: str) -> None:
+        """End the connections that `agent` has now: it may enrol again, with a newer credential."""
+        now = datetime.now(UTC)
+        await self.change(f"agent.{agent}", Enrolment, lambda it: msgspec.structs.replace(it, cut_at=now))
+        await self.push_account(project)
 
     async def change(self, key: str, kind: type[Kind], change: Callable[[Kind], Kind]) -> Kind | None:
         """Return the record at `key` after `change`: see `FabricBook.change`."""

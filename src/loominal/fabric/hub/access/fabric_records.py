@@ -38,6 +38,7 @@ class Enrolment(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     role: Role = Role.AGENT  # what it asked to be; never more than its machine is
     enrolled_at: Instant
     revoked_at: Instant | None = None
+    cut_at: Instant | None = None  # credentials older than this are void; it may enrol again
 
 
 class Invitation(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):

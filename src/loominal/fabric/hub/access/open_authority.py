@@ -72,6 +72,12 @@ class OpenAuthority:
         """Refuse. Raises: Forbidden."""
         raise Forbidden(f"machine {name!r} cannot be cut off in open mode", "its broker's settings can")
 
+    async def end_enrolment(self, invitation_id: str) -> None:
+        """Do nothing: nobody is invited here."""
+
+    async def cut(self, project: str, agent: str) -> None:
+        """Do nothing: the broker tells nobody apart."""
+
     def due_at(self, project: str) -> datetime | None:  # noqa: ARG002 - the protocol's
         """Return None: nothing is written down in open mode."""
         return None

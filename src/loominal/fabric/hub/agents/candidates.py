@@ -29,7 +29,7 @@ def candidate_of(project: Project, agent: str) -> Candidate | None:
         _registered(project, record),
         grants=standing.grants,
         holding=len(project.book.held_by.get(agent, ())),
-        draining=project.presence.draining(agent),
+        draining=agent in project.drains,
         status=record.status,
         polled_at=project.clock.now() if project.polls.polling(agent) else None,
     )

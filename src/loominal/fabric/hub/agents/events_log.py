@@ -26,12 +26,18 @@ APPEND_SECONDS = 2.0  # an answer waits no longer for its event
 
 
 class EventKind(StrEnum):
-    """What is told of agents; the value is the last token of the event's subject."""
+    """What is told of agents and targets; the value is the last token of the event's subject."""
 
     AGENT_REGISTERED = "agent-registered"
     AGENT_UPDATED = "agent-updated"
     AGENT_OFFLINE = "agent-offline"
     AGENT_SHUTDOWN = "agent-shutdown"
+    TARGET_REGISTERED = "target-registered"
+    TARGET_UPDATED = "target-updated"
+    TARGET_ENABLED = "target-enabled"
+    TARGET_DISABLED = "target-disabled"
+    TARGET_REMOVED = "target-removed"
+    TARGET_HEALTH = "target-health"
 
 
 class Event(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):

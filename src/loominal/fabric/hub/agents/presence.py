@@ -29,7 +29,6 @@ class Process:
     closed: bool = False  # and it was the process's side that ended it
     left_at: float | None = None  # when it said that it ends
     polled_at: float | None = None  # when it last waited for work
-    draining: bool = False  # it is to end and gets nothing new
 
     def online(self, now: float, timings: Timings) -> bool:
         """Return whether it is alive, as well as one can know."""
@@ -125,11 +124,6 @@ class Presence:
         if process := self._processes.get(agent):
             process.polled_at = now
 
-    def drain(self, agent: str, *, draining: bool = True) -> None:
-        """Give `agent` nothing new (or, not draining, do again); a new process starts undrained."""
-        if process := self._processes.get(agent):
-            process.draining = draining
-
     def stir(self) -> None:
         """Have the next round look: somebody who is no agent has changed something."""
         self.someone.set()
@@ -184,11 +178,6 @@ class Presence:
         """Return when the agent's process last asked for work, None if it never did."""
         process = self._processes.get(agent)
         return None if process is None else process.polled_at
-
-    def draining(self, agent: str) -> bool:
-        """Return whether `agent` is to get nothing new."""
-        process = self._processes.get(agent)
-        return process is not None and process.draining
 
     def known(self) -> Iterator[str]:
         """Yield who is online, and who went offline since the last round."""

@@ -26,7 +26,7 @@ def agent_view(project: Project, record: AgentRecord, *, metadata_bytes: int = 0
     """Return an agent as others see it, with its metadata if that has at most `metadata_bytes`."""
     held = tuple(sorted(project.book.held_by.get(record.id, ())))
     status = status_of(project, record)
-    takes = record.registered and status is not AgentStatus.OFFLINE and not project.presence.draining(record.id)
+    takes = record.registered and status is not AgentStatus.OFFLINE and record.id not in project.drains
     size = len(encode(record.metadata)) if record.metadata else 0
     return AgentView(
         guid=record.id,

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from loominal.broker import subjects
 from loominal.broker.log import Entry
 from loominal.fabric.hub.lead.leadership import LeaderRecord
-from loominal.fabric.hub.project import Project
 from loominal.model import record as records
 from loominal.model.errors import BrokerUnavailable, Conflict
+
+if TYPE_CHECKING:
+    from loominal.fabric.hub.project import Project
 
 
 async def guarded(project: Project, subject: str, data: bytes, expect: int) -> int:

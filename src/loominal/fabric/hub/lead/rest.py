@@ -9,13 +9,20 @@ import asyncio
 from contextlib import suppress
 
 from loominal.fabric.hub.project import Project
+from loominal.fabric.hub.spinup.scaler import needs_rounds
 
 REST_SECONDS = 30.0  # between two looks all the same: what ended long ago is forgotten some time
 
 
 def at_rest(project: Project) -> bool:
     """Return whether no agent is online, nothing is claimed or to be told, and no deadline has passed."""
-    busy = len(project.leases) or project.book.untold or project.presence.someone.is_set() or project.ended.is_set()
+    busy = (
+        needs_rounds(project)
+        or len(project.leases)
+        or project.book.untold
+        or project.presence.someone.is_set()
+        or project.ended.is_set()
+    )
     at = project.book.next_deadline()
     return not (busy or project.inboxes.unwritten()) and (at is None or at > project.clock.now())
 

@@ -7,11 +7,12 @@ import logging
 from contextlib import suppress
 
 from loominal.fabric.hub.abroad import publishing, receipts
-from loominal.fabric.hub.agents import events_log
+from loominal.fabric.hub.agents import draining, events_log
 from loominal.fabric.hub.lead import due
 from loominal.fabric.hub.lead.pulse import Pulse
 from loominal.fabric.hub.lead.rest import rest
 from loominal.fabric.hub.project import Project
+from loominal.fabric.hub.spinup import scaler
 from loominal.fabric.hub.talk import ops_inbox
 from loominal.fabric.hub.work import collecting, judging, settling, telling
 from loominal.model.errors import LoominalError
@@ -51,6 +52,8 @@ async def _judge(project: Project, pulse: Pulse) -> None:
 
 
 async def _tidy(project: Project, pulse: Pulse) -> None:
+    await draining.finish(project)
+    await scaler.scale(project)
     await ops_inbox.flush(project)
     await due.keep(project)
     await collecting.collect(project)

@@ -1,0 +1,31 @@
+"""What the hub asks of whoever starts agents: weft, by its mechanisms."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from loominal.fabric.addresses import Reach
+from loominal.model.launch import Launch, Order, Seen
+from loominal.model.target import Target
+
+
+class Launcher(Protocol):
+    """Starts agents on targets, looks after them, ends them. Every method has a time limit of its own."""
+
+    def refusal(self, target: Target) -> str:
+        """Return why this weft may not use `target` at all (it completes "the target is …"); "" if it may."""
+
+    def reach(self, target: Target) -> Reach:
+        """Return how an agent on `target` reaches the broker. Raises: Forbidden if it cannot."""
+
+    async def start(self, target: Target, order: Order) -> str:
+        """Start the agent and return what the mechanism calls it. Raises: StartFailed, Unconfirmed, Forbidden."""
+
+    async def look(self, target: Target, launch: Launch) -> Seen:
+        """Return where the agent of `launch` stands. Raises: Unreachable."""
+
+    async def stop(self, target: Target, launch: Launch, *, grace_seconds: float) -> None:
+        """End the agent and all it has started. Raises: Unreachable."""
+
+    async def check(self, target: Target) -> str:
+        """Return in one line what is in order. Raises: StartFailed with what is not, Forbidden."""
