@@ -290,7 +290,7 @@ class Projects:
         async with self._connect(project) as broker, asyncio.TaskGroup() as group:
             title = self._title(project)
             shared = self._authority, self._timings, self._members, self.fullness
-            state = Project(project, title, broker, *shared, self._policy, self._abroad, ProjectTally(self.tally))
+            state = Project(project, title, broker, *shared, self._policy, self._abroad, tally=ProjectTally(self.tally))
             hub = Hub(state, new_life=project in self._went_back)
             self._hubs[project] = hub
             self._tell()
