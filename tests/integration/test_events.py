@@ -3,6 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import json
+import os
+import subprocess
+import sys
 
 from loominal.broker import subjects
 from loominal.broker.log import Log
@@ -10,7 +15,7 @@ from loominal.fabric.hub.work.book import read
 from loominal.model.work_events import told
 from tests.integration.event_reader import Sent, reading
 from tests.integration.fabric import Fabric
-from tests.integration.workshop import CAPABILITY, Workshop
+from tests.integration.workshop import CAPABILITY, Workshop, open_workshop
 
 
 async def logged(workshop: Workshop) -> list[tuple[str, str]]:
@@ -126,3 +131,33 @@ async def test_how_a_project_stands_is_told_while_somebody_listens(workshop: Wor
         first = await reader.until("stats")
         counts = first.data["data"]
         assert (counts["work"]["ready"], counts["agents"]["online"]) == (1, 1)
+
+
+def token_command(fabric: Fabric, *words: str) -> str:
+    """Return what `weft token` says to the programs that called it."""
+    environment = {"PATH": os.environ["PATH"], "HOME": os.environ["HOME"], "LOOMINAL_HOME": str(fabric.home)}
+    command = [sys.executable, "-m", "loominal.weft.main", "token", *words]
+    return subprocess.run(command, env=environment, check=True, capture_output=True, text=True, timeout=60).stdout
+
+
+async def test_a_bearer_token_bounds_what_is_told_and_its_end_ends_the_stream(
+    workshop: Workshop, fabric: Fabric, project_id: str
+) -> None:
+    boss = await workshop.agent("boss")
+    name = f"ci-{project_id}"
+    made = ("create", name, "--role", "operator", "--project", project_id, "--json")
+    text = json.loads(await asyncio.to_thread(token_command, fabric, *made))["token"]
+    async with contextlib.AsyncExitStack() as stack:
+        other = await stack.enter_async_context(open_workshop(fabric, f"{project_id}-b"))
+        stranger = await other.agent("stranger")
+        refused = await stack.enter_async_context(reading(fabric.home, token=text, projectId=f"{project_id}-b"))
+        assert (refused.status, refused.problem["code"]) == (403, "forbidden")
+        reader = await stack.enter_async_context(reading(fabric.home, token=text))
+        await stranger.broadcast_work_offer("not to be seen", required_capability=CAPABILITY)
+        mine = await boss.broadcast_work_offer("mine", required_capability=CAPABILITY)
+        assert (await reader.until("work:submitted")).data["data"]["id"] == mine.id
+
+        await asyncio.to_thread(token_command, fabric, "revoke", name)
+
+        assert (await reader.until("cut")).data["data"]["code"] == "forbidden"
+        assert await reader.next() is None

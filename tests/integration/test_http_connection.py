@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import json
 import socket
+import time
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -199,3 +200,14 @@ async def test_one_connection_too_many_is_told_and_those_that_are_there_go_on(sm
         writer.close()
     await eventually(lambda: not server.http.server_state.connections)
     assert (await server.ask(asked))[0] == 200
+
+
+async def test_on_a_connection_that_stays_answers_come_at_once(server: Server) -> None:
+    reader, writer = await server.open()
+    seconds = []
+    for _ in range(60):
+        asked_at = time.perf_counter()
+        writer.write(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+        await answer(reader)
+        seconds.append(time.perf_counter() - asked_at)
+    assert min(seconds[40:]) < 0.03, "the body waits for the client's acknowledgement of the head"
