@@ -29,7 +29,7 @@ class Connection(H11Protocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn's own
         """Begin to wait for a request, or to refuse it."""
         super().connection_made(transport)
-        # asyncio does so only for sockets that were made as TCP's own; else an answer's body waits 40 ms behind its head
+        # asyncio does it only for sockets made as TCP's own; without it an answer's body waits 40 ms behind its head
         transport.get_extra_info("socket").setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         if len(self.connections) > self.limit + TOLD:
             transport.abort()
