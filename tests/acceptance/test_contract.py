@@ -11,6 +11,7 @@ import pytest
 
 from loominal import LoominalError, connect
 from loominal.fabric.client.agent import Agent
+from loominal.warp.tools import TOOLS
 from tests.acceptance.warps import Json, Warp, warp
 from tests.integration.fabric import Fabric
 
@@ -220,11 +221,10 @@ async def test_every_tool_has_the_promised_arguments_and_names_what_it_answers(a
             assert not set(entries.split()) - set(shown.get("items", shown).get("properties", ())), (name, field)
 
 
-def test_the_python_client_has_every_tool_with_its_arguments() -> None:
+def test_the_python_client_has_every_tool_with_its_arguments_and_those_that_no_model_is_shown() -> None:
     for tool, line in ARGUMENTS.items():
-        promised = {
-            re.sub(r"[A-Z]", lambda upper: f"_{upper[0].lower()}", name) for name in re.findall(r"(?<!\S)\w+", line)
-        }
+        names = {*re.findall(r"(?<!\S)\w+", line), *TOOLS[tool].hidden}
+        promised = {re.sub(r"[A-Z]", lambda upper: f"_{upper[0].lower()}", name) for name in names}
         parameters = inspect.signature(getattr(Agent, tool)).parameters
         assert set(parameters) - {"self"} == promised, tool
 

@@ -210,9 +210,13 @@ class Story:
         return (item.progress.percent or 0.0) if running and item and item.progress else 0.0
 
     async def _until(self, truth: Callable[[], bool], what: str) -> None:
-        """Return once it is true. Raises: LoominalError after PATIENCE_SECONDS, or when an agent ended untimely."""
-        async with _patience(what):
+        """Return once it is true. Raises: LoominalError if nothing moves for PATIENCE_SECONDS, or an agent ended."""
+        async with _patience(what) as limit:
+            before: object = None
             while not truth():
+                if (now := [(item.status, item.claimed_by, item.progress) for item in self._items.values()]) != before:
+                    before = now
+                    limit.reschedule(asyncio.get_running_loop().time() + PATIENCE_SECONDS)
                 for handle, code in self._place.ended().items():
                     if code not in (0, -9):
                         raise LoominalError(f"{handle} ended with {code}: {self._place.last_words(handle)}")
@@ -221,11 +225,11 @@ class Story:
 
 
 @asynccontextmanager
-async def _patience(what: str) -> AsyncIterator[None]:
+async def _patience(what: str) -> AsyncIterator[asyncio.Timeout]:
     """Let the block take PATIENCE_SECONDS. Raises: LoominalError if it takes longer."""
     try:
-        async with asyncio.timeout(PATIENCE_SECONDS):
-            yield
+        async with asyncio.timeout(PATIENCE_SECONDS) as limit:
+            yield limit
     except TimeoutError:
         raise LoominalError(f"waited {PATIENCE_SECONDS:g} s in vain for {what}") from None
 
