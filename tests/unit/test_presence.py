@@ -114,13 +114,11 @@ def test_silence_without_a_disconnect_is_no_end_that_was_seen(presence: Presence
 
 def test_a_new_process_takes_over_by_saying_hello(presence: Presence) -> None:
     presence.hello(A, "one", HELLO, 0.0)
-    presence.drain(A)
 
     replaced = presence.hello(A, "two", HELLO, 1.0)
 
     assert replaced == "one"
     assert presence.current(A) == "two"
-    assert not presence.draining(A)
     assert not presence.seen(A, "one", 2.0)
     assert presence.seen(A, "two", 2.0)
 

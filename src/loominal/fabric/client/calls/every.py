@@ -11,6 +11,7 @@ from loominal.fabric.client.calls.inbox import InboxCalls
 from loominal.fabric.client.calls.policy import PolicyCalls
 from loominal.fabric.client.calls.registry import RegistryCalls
 from loominal.fabric.client.calls.stats import StatsCalls
+from loominal.fabric.client.calls.targets import TargetCalls
 from loominal.fabric.client.calls.work import WorkCalls
 
 
@@ -24,6 +25,7 @@ class EveryCall(
     EventCalls,
     PolicyCalls,
     StatsCalls,
+    TargetCalls,
     AccessCalls,
 ):
     """All calls; who has them says in `call` how one is asked."""
