@@ -7,7 +7,6 @@ import stat
 import tomllib
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
-from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
@@ -16,6 +15,7 @@ import msgspec
 from loominal.model import names
 from loominal.model.errors import InvalidArgument, LoominalError
 from loominal.model.grant import CORPORATE, Role
+from loominal.model.mechanism import Mechanism
 from loominal.model.policy import (
     DEFAULT_POLICY,
     HAND_BACK_SECONDS,
@@ -40,16 +40,6 @@ Name = Annotated[str, msgspec.Meta(min_length=1, max_length=100)]
 Text = Annotated[str, msgspec.Meta(max_length=4096)]
 Seconds = Annotated[float, msgspec.Meta(ge=0, le=86_400 * 30)]
 Count = Annotated[int, msgspec.Meta(ge=1, le=10_000)]
-
-
-class Mechanism(StrEnum):
-    """A way to start agents."""
-
-    LOCAL = "local"
-    SSH = "ssh"
-    KUBERNETES = "kubernetes"
-    GITHUB_ACTIONS = "github-actions"
-    WEBHOOK = "webhook"
 
 
 class _Table(msgspec.Struct, frozen=True, kw_only=True, rename="camel", forbid_unknown_fields=True):

@@ -50,6 +50,7 @@ HANDLERS: dict[str, Handler] = {
         ops_access.list_grants,
         ops_access.revoke_grant,
         ops_access.revoke_agent,
+        ops_access.shutdown_agent,
         ops_targets.list_targets,
         ops_targets.get_target,
         ops_targets.add_target,

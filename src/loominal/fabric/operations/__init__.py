@@ -83,6 +83,7 @@ OPERATIONS: dict[str, Operation] = {
         Operation("list_grants", access.ListGrants, access.Grants, tool=False, operator=True, reads=True),
         Operation("revoke_grant", access.RevokeGrant, access.GrantView, tool=False, operator=True),
         Operation("revoke_agent", access.RevokeAgent, access.Revoked, tool=False, operator=True),
+        Operation("shutdown_agent", access.ShutdownAgent, access.ShuttingDown, tool=False, operator=True),
         Operation("invite", access.Invite, access.Invited, tool=False, operator=True),
         Operation("list_machines", access.ListMachines, access.Machines, tool=False, operator=True, reads=True),
         Operation("revoke_invitation", access.RevokeInvitation, access.InvitationRevoked, tool=False, operator=True),

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 from datetime import datetime
+from typing import Annotated
+
+import msgspec
 
 from loominal.fabric.operations.types import Arguments, View
 from loominal.model.grant import Role
@@ -39,6 +42,23 @@ class Revoked(View, frozen=True, kw_only=True):
     """What was cut."""
 
     guid: str
+
+
+class ShutdownAgent(Arguments, frozen=True, kw_only=True):
+    """Have an agent end: it gets nothing new, is told, and after the grace what it holds is handed back."""
+
+    guid: str
+    graceful: bool = True  # False: without a grace
+    grace_period_seconds: Annotated[float, msgspec.Meta(ge=0, le=86_400)] = 30.0
+    reason: str = ""
+
+
+class ShuttingDown(View, frozen=True, kw_only=True):
+    """Which agent is to end, and by when."""
+
+    guid: str
+    status: str = "draining"
+    until: datetime
 
 
 class Invite(Arguments, frozen=True, kw_only=True):

@@ -14,6 +14,7 @@ from loominal.fabric.operations.access import (
     MachineRevoked,
     Machines,
     Revoked,
+    ShuttingDown,
 )
 from loominal.model.grant import Role
 
@@ -54,6 +55,19 @@ class AccessCalls(Calls):
     async def revoke_agent(self, guid: str) -> Revoked:
         """Cut an agent off for good: its connection ends, its claims are handed back. Raises: NotFound."""
         return await self._ask("revoke_agent", Revoked, guid=guid)
+
+    async def shutdown_agent(
+        self, guid: str, *, graceful: bool = True, grace_period_seconds: float = 30, reason: str = ""
+    ) -> ShuttingDown:
+        """Have an agent end: it gets nothing new; after the grace what it holds is handed back. Raises: NotFound."""
+        return await self._ask(
+            "shutdown_agent",
+            ShuttingDown,
+            guid=guid,
+            graceful=graceful,
+            grace_period_seconds=grace_period_seconds,
+            reason=reason,
+        )
 
     async def invite(
         self,

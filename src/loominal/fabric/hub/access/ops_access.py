@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 
+from loominal.fabric.hub.agents.draining import drain
 from loominal.fabric.hub.agents.visibility import resolve
 from loominal.fabric.hub.caller import Caller
 from loominal.fabric.hub.project import Project
@@ -16,9 +17,11 @@ from loominal.fabric.operations.access import (
     RevokeAgent,
     Revoked,
     RevokeGrant,
+    ShutdownAgent,
+    ShuttingDown,
 )
 from loominal.model import names, times
-from loominal.model.errors import InvalidArgument
+from loominal.model.errors import InvalidArgument, NotFound
 from loominal.model.grant import Grant, Role
 
 
@@ -74,6 +77,18 @@ async def revoke_agent(project: Project, caller: Caller, args: RevokeAgent) -> R
     project.presence.left(agent, project.clock.monotonic())
     await hand_back(project, agent, "its agent was cut off")
     return Revoked(guid=agent)
+
+
+async def shutdown_agent(project: Project, caller: Caller, args: ShutdownAgent) -> ShuttingDown:
+    """Have an agent end by itself; asked again, it keeps the time that it was given first.
+
+    Raises: NotFound, also for an agent that is not there any more.
+    """
+    agent = args.guid if names.AGENT_ID.fullmatch(args.guid) else resolve(project, caller, args.guid).id
+    if project.presence.is_gone(agent, project.clock.monotonic(), project.timings):
+        raise NotFound(f"agent {names.shown(args.guid)} is not online", "discover_agents shows who is")
+    await drain(project, agent, args.reason, args.grace_period_seconds if args.graceful else 0.0)
+    return ShuttingDown(guid=agent, until=project.drains[agent].until)
 
 
 def _view(grant: Grant) -> GrantView:

@@ -4,13 +4,23 @@ from __future__ import annotations
 
 from typing import Annotated
 
+import msgspec
 from litestar.params import Parameter
 
-from loominal.fabric.operations.access import RevokeAgent, Revoked
+from loominal.fabric.operations.access import RevokeAgent, Revoked, ShutdownAgent, ShuttingDown
 from loominal.fabric.operations.registry import AgentView, DiscoverAgents, Discovered, GetAgentInfo
+from loominal.fabric.operations.types import Arguments
 from loominal.model.agent import AgentStatus
 from loominal.weft.api.asker import Answer, Asker
-from loominal.weft.api.routes.interface import Cursor, Limit, does, reads
+from loominal.weft.api.routes.interface import Cursor, Limit, does, makes, reads
+
+
+class Shutdown(Arguments, frozen=True, kw_only=True):
+    """How an agent is ended; not graceful: without a grace."""
+
+    graceful: bool = True
+    grace_period_seconds: Annotated[float, msgspec.Meta(ge=0, le=86_400)] = 30.0
+    reason: str = ""
 
 
 @reads("/agents")
@@ -53,4 +63,11 @@ async def revoke_agent(asker: Asker, agent_id: str) -> Answer[Revoked]:
     return await asker.answer("revoke_agent", RevokeAgent(guid=agent_id))
 
 
-AGENTS = (list_agents, get_agent, revoke_agent)
+@makes("/agents/{agent_id:str}/shutdown", status_code=202)
+async def shutdown_agent(asker: Asker, agent_id: str, data: Shutdown = Shutdown()) -> Answer[ShuttingDown]:
+    """Have an agent end: it gets nothing new, is told, and after the grace what it holds is handed back."""
+    fields = {name: getattr(data, name) for name in Shutdown.__struct_fields__}
+    return await asker.answer("shutdown_agent", ShutdownAgent(guid=agent_id, **fields))
+
+
+AGENTS = (list_agents, get_agent, revoke_agent, shutdown_agent)

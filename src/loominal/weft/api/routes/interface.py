@@ -15,7 +15,7 @@ Limit = Annotated[int, Parameter(query="limit", ge=1, le=100, description="How m
 Cursor = Annotated[str | None, Parameter(query="cursor", max_length=4096, description="nextCursor of the page before.")]
 
 reads = partial(get, responses=SPEC)
-makes = partial(post, responses=SPEC)  # 201
+makes = partial(post, responses=SPEC)  # 201, unless it says another
 does = partial(post, responses=SPEC, status_code=200)
 sets = partial(put, responses=SPEC)
 removes = partial(delete, responses=SPEC, status_code=200)
