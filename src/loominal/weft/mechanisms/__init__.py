@@ -1,1 +1,18 @@
 """The ways of starting agents, one file each beside `interface.py`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from loominal.model.mechanism import Mechanism
+from loominal.weft.mechanisms.interface import MechanismDriver
+from loominal.weft.mechanisms.local import Local
+from loominal.weft.mechanisms.means import Means
+
+# Any: each takes the config of its own mechanism, as `model.mechanism.CONFIGS` says
+MECHANISMS: dict[Mechanism, Callable[[Means], MechanismDriver[Any]]] = {
+    Mechanism.LOCAL: Local,
+}
+
+__all__ = ["MECHANISMS", "Means"]
