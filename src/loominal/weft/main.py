@@ -43,8 +43,10 @@ from loominal.weft.api.request_id import InLog
 from loominal.weft.api.tokens import Tokens, new_bearer_token
 from loominal.weft.connections import HUB_NAME
 from loominal.weft.json_log import JsonLines
+from loominal.weft.launcher import MechanismLauncher, allowed
 from loominal.weft.living import Living, living
 from loominal.weft.log_limit import LogLimit
+from loominal.weft.mechanisms.means import Means
 from loominal.weft.open_fabric import OpenFabric
 from loominal.weft.operator_fabric import OperatorFabric
 from loominal.weft.settings import Settings, broker_of, tls_of
@@ -168,8 +170,9 @@ async def _connected(settings: Settings, file: WeftFile, here: Living) -> AsyncI
         machine = _machine(settings.home, keyring, mode)
         store = settings.home / "broker"
         restart = functools.partial(ask_broker_restart, settings.supervisor_pid)
-        user, timings = _unix_user(), settings.timings
-        yield Served(OperatorFabric(url, keyring, machine, user, timings, here, store, policy, tls, restart), mode, url)
+        user, timings, launcher = _unix_user(), settings.timings, _launcher(settings, file, mode)
+        fabric = OperatorFabric(url, keyring, machine, user, timings, here, store, policy, tls, restart, launcher)
+        yield Served(fabric, mode, url)
         return
     log.warning("open mode: nobody is authenticated, boundaries and users are on trust (%s)", shown_url(url))
     creds = settings.nats_creds
@@ -188,6 +191,14 @@ async def _connected(settings: Settings, file: WeftFile, here: Living) -> AsyncI
 
     async with connect(HUB_NAME) as broker:
         yield Served(OpenFabric(broker, url, settings.timings, here, connect, policy), mode, url)
+
+
+def _launcher(settings: Settings, file: WeftFile, mode: Mode) -> MechanismLauncher:
+    """Return what starts agents, as far as the machine's owner allows."""
+    runtime = functools.partial(read_runtime, settings.home)
+    allow = allowed(file.allow, runtime(), mode)
+    means = Means(allow=allow, home=settings.home, environ=os.environ, own_keys=file.allow is None)
+    return MechanismLauncher(means, runtime)
 
 
 def _keyring(home: Path, mode: Mode) -> Keyring:

@@ -26,6 +26,7 @@ from loominal.fabric.hub.access.bearers import Bearers
 from loominal.fabric.hub.access.enrolment import Enrolments
 from loominal.fabric.hub.access.fabric_records import Machine
 from loominal.fabric.hub.lead.membership import Membership
+from loominal.fabric.hub.spinup.launcher import Launcher
 from loominal.fabric.hub.streams import FORMAT
 from loominal.fabric.hub.timings import Timings
 from loominal.model import names
@@ -64,6 +65,7 @@ class OperatorFabric:
         policy: Policy,  # of projects in which nobody has set one
         tls: ssl.SSLContext | None = None,
         restart: Callable[[], bool] = lambda: False,  # the broker; returns whether somebody will
+        launcher: Launcher | None = None,
     ) -> None:
         self._url = url
         self._keyring = keyring
@@ -75,6 +77,7 @@ class OperatorFabric:
         self._policy = policy
         self._tls = tls
         self._restart = restart
+        self._launcher = launcher
         self.failures: Counter[str] = Counter()  # of duties, by name
         self._broker: Broker | None = None
         self._registry: FabricRegistry | None = None
@@ -171,9 +174,8 @@ class OperatorFabric:
             group.create_task(self._keep_accounts(system, accounts, registry), name="accounts")
             await members.joined()
             abroad = Abroad(broker)
-            projects = Projects(
-                self._connect, self._title, registry, self._timings, members, group, self._policy, abroad
-            )
+            given = (self._timings, members, group, self._policy, abroad, self._launcher)
+            projects = Projects(self._connect, self._title, registry, *given)
             group.create_task(abroad.run(projects.need), name="other projects")
             await members.heed(projects.load)
             self._projects = projects

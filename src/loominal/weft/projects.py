@@ -23,6 +23,7 @@ from loominal.fabric.hub.fullness import Fullness
 from loominal.fabric.hub.hub import Hub
 from loominal.fabric.hub.lead.leadership import Members
 from loominal.fabric.hub.project import Project
+from loominal.fabric.hub.spinup.launcher import Launcher
 from loominal.fabric.hub.tally import ProjectTally, Tally
 from loominal.fabric.hub.timings import Timings
 from loominal.model.errors import BrokerUnavailable
@@ -55,6 +56,7 @@ class Projects:
         group: asyncio.TaskGroup,
         policy: Policy,  # of those in which nobody has set one
         abroad: Abroad | None = None,
+        launcher: Launcher | None = None,
     ) -> None:
         self.fullness = Fullness()  # of the store: one for all
         self.tally = Tally()
@@ -66,6 +68,7 @@ class Projects:
         self._group = group
         self._policy = policy
         self._abroad = abroad
+        self._launcher = launcher
         self._gate = asyncio.Semaphore(LOADING)
         self._hubs: dict[str, Hub | None] = {}  # None: about to be made
         self._keeping: set[asyncio.Task[None]] = set()
@@ -290,7 +293,9 @@ class Projects:
         async with self._connect(project) as broker, asyncio.TaskGroup() as group:
             title = self._title(project)
             shared = self._authority, self._timings, self._members, self.fullness
-            state = Project(project, title, broker, *shared, self._policy, self._abroad, tally=ProjectTally(self.tally))
+            state = Project(
+                project, title, broker, *shared, self._policy, self._abroad, self._launcher, ProjectTally(self.tally)
+            )
             hub = Hub(state, new_life=project in self._went_back)
             self._hubs[project] = hub
             self._tell()

@@ -92,6 +92,14 @@ class TestTarget(GetTarget, frozen=True, kw_only=True):
     __test__ = False  # no test of pytest's
 
 
+class ChecksView(View, frozen=True, kw_only=True):
+    """How often a target is looked at, and how long it may take to answer."""
+
+    enabled: bool
+    interval_seconds: float
+    timeout_seconds: float
+
+
 class HealthView(View, frozen=True, kw_only=True):
     """What the last look at a target found."""
 
@@ -124,7 +132,7 @@ class TargetView(View, frozen=True, kw_only=True):
     cooldown_seconds: float
     idle_seconds: float
     boot_timeout_seconds: float
-    health_check: Checks
+    health_check: ChecksView
     tags: tuple[str, ...] = ()
     enabled: bool
     health: HealthView | None = None  # None: nobody has looked yet

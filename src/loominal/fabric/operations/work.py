@@ -46,7 +46,8 @@ class Offered(View, frozen=True, kw_only=True):
     duplicate: bool
     eligible: int
     note: str | None = None
-    agent_types: tuple[str, ...] | None = None  # that the policy lets take it; only for who asks over REST
+    agent_types: tuple[str, ...] | None = None  # that the policy lets take it; only for who asks over REST,
+    spin_up_triggered: bool | None = None  # and whether an agent is being started for work like it
 
 
 class ProgressView(View, frozen=True, kw_only=True):

@@ -25,19 +25,22 @@ from loominal.model.names import HUB
 from loominal.model.times import rfc3339
 from loominal.model.work import Status, WorkItem, status_at
 
-AGENT_TYPES = tuple(kind.value.replace("-", ":", 1) for kind in EventKind)
+EVENT_TYPES = tuple(kind.value.replace("-", ":", 1) for kind in EventKind)
 STATS = "stats"  # the one event of its topic
 WHY_SECONDS = 1.0  # for which an answer to what the items of a route wait for is good
 
 
 class Topic(StrEnum):
-    """What readers choose from. Of targets and launches nothing is told yet."""
+    """What readers choose from."""
 
     WORK = "work"
     AGENTS = "agents"
     TARGETS = "targets"
     LAUNCHES = "launches"
     STATS = "stats"
+
+
+TOPICS = {"agent": Topic.AGENTS, "target": Topic.TARGETS, "launch": Topic.LAUNCHES}  # of what the event log tells
 
 
 class Happening(msgspec.Struct, frozen=True, kw_only=True):
@@ -106,7 +109,7 @@ class Renderer:
             boundaries=frozenset((item.boundary,)),
         )
 
-    def agent(self, record: Record) -> tuple[Happening, ...]:
+    def event(self, record: Record) -> tuple[Happening, ...]:
         """Return what a record of the event log tells; nothing if it cannot be read or is of a later version."""
         try:
             event = records.decode(AgentEvent, record.data).value
@@ -117,11 +120,11 @@ class Renderer:
                 error if isinstance(error, CorruptRecord) else CorruptRecord(str(error)),
             )
             return ()
-        if event.type not in AGENT_TYPES:
+        if event.type not in EVENT_TYPES:
             return ()
         return (
             Happening(
-                topic=Topic.AGENTS,
+                topic=TOPICS[event.type.partition(":")[0]],
                 type=event.type,
                 text=self._text(event.type, rfc3339(event.at), event.data),
                 agent=who.guid,

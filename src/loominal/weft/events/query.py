@@ -9,10 +9,10 @@ import msgspec
 from loominal.model import names, work_events
 from loominal.model.errors import InvalidArgument
 from loominal.model.names import meant, shown
-from loominal.weft.events.happening import AGENT_TYPES, STATS, Happening, Topic
+from loominal.weft.events.happening import EVENT_TYPES, STATS, Happening, Topic
 
 MOST_VALUES = 100  # of one filter
-TYPES = (*work_events.TYPES, *AGENT_TYPES, STATS)
+TYPES = (*work_events.TYPES, *EVENT_TYPES, STATS)
 
 
 class Query(msgspec.Struct, frozen=True, kw_only=True):

@@ -98,7 +98,7 @@ class Watch:
         self._renderer = Renderer(project)
         p = project.id
         self.work = Source(project.work_log, subjects.every("wk", p), self._renderer.work)
-        self.events = Source(project.event_log, subjects.every("ev", p), self._renderer.agent)
+        self.events = Source(project.event_log, subjects.every("ev", p), self._renderer.event)
         self._hearers: set[Hearer] = set()
         self._due: list[tuple[datetime, str, int]] = []  # heap: when an item is due, by its record's sequence
         self._sooner = Event()

@@ -26,7 +26,7 @@ APPEND_SECONDS = 2.0  # an answer waits no longer for its event
 
 
 class EventKind(StrEnum):
-    """What is told of agents and targets; the value is the last token of the event's subject."""
+    """What is told of agents, targets and launches; the value is the last token of the event's subject."""
 
     AGENT_REGISTERED = "agent-registered"
     AGENT_UPDATED = "agent-updated"
@@ -38,6 +38,13 @@ class EventKind(StrEnum):
     TARGET_DISABLED = "target-disabled"
     TARGET_REMOVED = "target-removed"
     TARGET_HEALTH = "target-health"
+    LAUNCH_REQUESTED = "launch-requested"
+    LAUNCH_STARTED = "launch-started"
+    LAUNCH_REGISTERED = "launch-registered"
+    LAUNCH_FAILED = "launch-failed"
+    LAUNCH_TIMED_OUT = "launch-timed_out"
+    LAUNCH_UNCONFIRMED = "launch-unconfirmed"
+    LAUNCH_STOPPED = "launch-stopped"
 
 
 class Event(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):

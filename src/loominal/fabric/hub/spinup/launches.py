@@ -12,7 +12,9 @@ from typing import TYPE_CHECKING
 from msgspec.structs import replace
 
 from loominal.broker import subjects
+from loominal.fabric.hub.agents.events_log import EventKind, record_event
 from loominal.fabric.hub.lead.guard import guarded
+from loominal.fabric.operations.spin_ups import SpinUpView
 from loominal.model.errors import BrokerUnavailable, Conflict, IllegalMove, NotFound
 from loominal.model.launch import BOOTING, CLOSED, LIVE, Launch, LaunchMove, LaunchStatus, moved
 from loominal.model.names import shown
@@ -157,6 +159,31 @@ async def collect(project: Project) -> None:
             project.launches.forget(launch.id)
 
 
+def spin_up_view(project: Project, launch: Launch, *, output: bool = False) -> SpinUpView:
+    """Return a launch as lists show it."""
+    record = project.agents.get(launch.agent) if launch.agent else None
+    return SpinUpView(
+        id=launch.id,
+        target=launch.target_name,
+        target_id=launch.target,
+        mechanism=launch.mechanism,
+        agent_type=launch.agent_type,
+        status=launch.status,
+        agent=launch.agent,
+        handle=record.handle if record else "",
+        work_id=launch.work,
+        by=project.agents.shown(launch.by) if launch.by else "",
+        reference=launch.reference,
+        detail=launch.detail,
+        output=launch.output if output else "",
+        draining=launch.draining,
+        requested_at=launch.requested_at,
+        started_at=launch.started_at,
+        registered_at=launch.registered_at,
+        ended_at=launch.ended_at,
+    )
+
+
 async def _change(project: Project, launch_id: str, change: Callable[[Launch], Launch]) -> Launch:
     for _ in range(TRIES):
         stored, sequence = project.launches.stored(launch_id)
@@ -175,7 +202,10 @@ async def _change(project: Project, launch_id: str, change: Callable[[Launch], L
 
 async def _write(project: Project, launch: Launch, data: bytes, expect: int) -> Launch:
     sequence = await guarded(project, subjects.launch(project.id, launch.id), data, expect)
+    before = project.launches.get(launch.id)
     project.launches.apply(launch.id, sequence, data)
+    if before is None or before.status is not launch.status:
+        await record_event(project, EventKind(f"launch-{launch.status}"), spin_up_view(project, launch))
     return launch
 
 

@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from loominal.fabric.hub.parts import fitting
+from loominal.fabric.hub.spinup.launches import spin_up_view
 from loominal.fabric.hub.spinup.ops_targets import unusable
 from loominal.fabric.hub.spinup.starting import begin
 from loominal.fabric.operations.spin_ups import GetSpinUp, ListSpinUps, SpinUp, SpinUpList, SpinUpView
@@ -67,31 +68,6 @@ async def list_spin_ups(project: Project, caller: Caller, args: ListSpinUps) -> 
 async def get_spin_up(project: Project, caller: Caller, args: GetSpinUp) -> SpinUpView:
     """Return one launch, with the end of what a failed start printed. Raises: NotFound."""
     return spin_up_view(project, project.launches.find(args.id), output=True)
-
-
-def spin_up_view(project: Project, launch: Launch, *, output: bool = False) -> SpinUpView:
-    """Return a launch as lists show it."""
-    record = project.agents.get(launch.agent) if launch.agent else None
-    return SpinUpView(
-        id=launch.id,
-        target=launch.target_name,
-        target_id=launch.target,
-        mechanism=launch.mechanism,
-        agent_type=launch.agent_type,
-        status=launch.status,
-        agent=launch.agent,
-        handle=record.handle if record else "",
-        work_id=launch.work,
-        by=project.agents.shown(launch.by) if launch.by else "",
-        reference=launch.reference,
-        detail=launch.detail,
-        output=launch.output if output else "",
-        draining=launch.draining,
-        requested_at=launch.requested_at,
-        started_at=launch.started_at,
-        registered_at=launch.registered_at,
-        ended_at=launch.ended_at,
-    )
 
 
 def _written(launch: Launch) -> tuple[int, str]:

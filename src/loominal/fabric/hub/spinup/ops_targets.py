@@ -15,6 +15,7 @@ from loominal.fabric.hub.spinup import targets
 from loominal.fabric.operations.targets import (
     AddTarget,
     Checks,
+    ChecksView,
     DisableTarget,
     EnableTarget,
     GetTarget,
@@ -178,7 +179,7 @@ def target_view(project: Project, caller: Caller, target: Target) -> TargetView:
         cooldown_seconds=target.cooldown_seconds,
         idle_seconds=target.idle_seconds,
         boot_timeout_seconds=target.boot_timeout_seconds,
-        health_check=Checks(
+        health_check=ChecksView(
             enabled=target.health_check.enabled,
             interval_seconds=target.health_check.interval_seconds,
             timeout_seconds=target.health_check.timeout_seconds,

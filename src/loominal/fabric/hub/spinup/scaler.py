@@ -98,8 +98,7 @@ async def _follow_up(project: Project, launch: Launch) -> None:
             project.spinup.run(launch.id, reconcile(project, launch))
         return
     if project.presence.is_gone(launch.agent, mono, project.timings) and not project.spinup.busy(launch.id):
-        left = project.presence.has_left(launch.agent, mono, project.timings)
-        why = "its agent has ended" if left else "nothing is heard of its agent any more"
+        why = "nothing was left to do" if launch.draining else "its agent has ended, or nothing is heard of it any more"
         project.spinup.run(launch.id, give_up(project, launch, LaunchMove.STOP, why))
 
 

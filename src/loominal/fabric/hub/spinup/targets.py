@@ -5,6 +5,7 @@ Memory follows the bucket; what is written here is in memory when the write retu
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
@@ -38,6 +39,7 @@ class Targets:
     """Every target of one project, and what is soft about them: their health."""
 
     def __init__(self) -> None:
+        self.naming = asyncio.Lock()  # held from the taking of a name until its target is stored
         self.health: dict[str, Health] = {}  # by target id, what the last look found
         self._stored: dict[str, Stored[Target]] = {}
         self._names: dict[str, str] = {}
@@ -114,35 +116,39 @@ async def add(project: Project, target: Target) -> Target:
 
     Raises: Duplicate if its name is taken, BrokerUnavailable (it may be stored all the same).
     """
-    if (known := project.targets.get(target.id)) is not None:
-        return known
-    await _take_name(project, target.name, target.id)
-    await _write(project, target_key(target.id), encode(target), 0)
-    return project.targets.get(target.id) or target
+    async with project.targets.naming:
+        if (known := project.targets.get(target.id)) is not None:
+            return known
+        await _take_name(project, target.name, target.id)
+        await _write(project, target_key(target.id), encode(target), 0)
+        return project.targets.get(target.id) or target
 
 
 async def change(project: Project, target_id: str, op: str, make: Change) -> Target:
     """Change a target as `make` says; the same op again changes nothing. Raises: NotFound, Duplicate, as `make`."""
-    key = target_key(target_id)
-    for _ in range(TRIES):
-        stored = project.targets.stored(target_id)
-        if stored is None:
-            raise NotFound(f"target {target_id} was removed", "list_targets shows those that are there")
-        before = stored.value
-        if op in before.ops:
-            return before
-        after = replace(make(before), ops=(*before.ops, op)[-OPS_KEPT:])
-        if after.name != before.name:
-            await _take_name(project, after.name, target_id)
-        try:
-            await _write(project, key, encode(after, stored.extra), project.targets.revision(key))
-        except Conflict:
-            await _read(project, key)
-            continue
-        if after.name != before.name:
-            await _leave_name(project, before.name)
-        return after
+    async with project.targets.naming:
+        for _ in range(TRIES):
+            stored = project.targets.stored(target_id)
+            if stored is None:
+                raise NotFound(f"target {target_id} was removed", "list_targets shows those that are there")
+            if op in stored.value.ops:
+                return stored.value
+            try:
+                return await _replace(project, stored, op, make)
+            except Conflict:
+                await _read(project, target_key(target_id))
     raise BrokerUnavailable(f"target {target_id} changes faster than it can be written")
+
+
+async def _replace(project: Project, stored: Stored[Target], op: str, make: Change) -> Target:
+    before, key = stored.value, target_key(stored.value.id)
+    after = replace(make(before), ops=(*before.ops, op)[-OPS_KEPT:])
+    if after.name != before.name:
+        await _take_name(project, after.name, after.id)
+    await _write(project, key, encode(after, stored.extra), project.targets.revision(key))
+    if after.name != before.name:
+        await _leave_name(project, before.name)
+    return after
 
 
 async def remove(project: Project, target: Target) -> None:

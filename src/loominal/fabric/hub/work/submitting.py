@@ -12,6 +12,7 @@ from loominal.fabric.hub.agents.candidates import workers
 from loominal.fabric.hub.agents.visibility import resolve as visible
 from loominal.fabric.hub.caller import Caller
 from loominal.fabric.hub.project import Project
+from loominal.fabric.hub.spinup.scaler import spins_up
 from loominal.fabric.hub.work.book import Entry
 from loominal.fabric.hub.work.finding import resolve
 from loominal.fabric.hub.work.moving import first
@@ -58,6 +59,7 @@ async def broadcast_work_offer(project: Project, caller: Caller, args: Broadcast
         eligible=eligible,
         note=note,
         agent_types=project.policy.rule(item.boundary).agent_types if caller.over_rest else None,
+        spin_up_triggered=spins_up(project, item.id) if caller.over_rest else None,
     )
 
 

@@ -12,6 +12,7 @@ from loominal.weft.api.routes.events import EVENTS
 from loominal.weft.api.routes.policy import POLICY
 from loominal.weft.api.routes.projects import PROJECTS
 from loominal.weft.api.routes.stats import STATS
+from loominal.weft.api.routes.targets import TARGETS
 from loominal.weft.api.routes.work import WORK
 
 ROUTES: tuple[ControllerRouterHandler, ...] = (
@@ -24,4 +25,5 @@ ROUTES: tuple[ControllerRouterHandler, ...] = (
     *EVENTS,
     *PROJECTS,
     *STATS,
+    *TARGETS,
 )

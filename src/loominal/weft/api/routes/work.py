@@ -80,6 +80,7 @@ async def submit_work(asker: Asker, data: SubmitWork) -> Answer[Submitted]:
         duplicate=offered.duplicate,
         eligible=offered.eligible,
         note=offered.note,
+        spin_up_triggered=bool(offered.spin_up_triggered),
         route=RouteView(boundary=offer.boundary, agent_types=offered.agent_types or ()),
     )
     return Answer(submitted, status_code=200 if offered.duplicate else 201)

@@ -1,0 +1,211 @@
+"""Agents appear when work needs them and go when it does not: real processes, started by a target of this machine."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from collections import Counter
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from loominal.fabric.client.agent import Agent
+from loominal.model.errors import Duplicate, Forbidden, IllegalMove, InvalidArgument, NotFound
+from loominal.model.launch import LIVE
+from tests.integration.conftest import eventually
+from tests.integration.workshop import Workshop
+
+WORKER = Path(__file__).with_name("spun_up.py")
+SOON = 60.0  # seconds; an agent starts in one, on a loaded machine in ten
+
+
+def a_target(name: str, *capabilities: str, command: tuple[str, ...] = (), **fields: Any) -> dict[str, Any]:
+    """Return what makes a target of this machine whose agents do work of `capabilities`. Any: whatever it takes."""
+    return {
+        "name": name,
+        "agent_type": "exec",
+        "capabilities": list(capabilities),
+        "boundaries": ["personal"],
+        "mechanism": "local",
+        "config": {"command": command or (sys.executable, str(WORKER), *capabilities)},
+        "max_concurrent": 2,
+        "cooldown_seconds": 0,
+        "idle_seconds": 0.5,
+        "boot_timeout_seconds": 60,
+        **fields,
+    }
+
+
+@pytest.fixture
+async def boss(workshop: Workshop) -> AsyncIterator[Agent]:
+    """An operator; whatever its targets have started has ended when the test is over."""
+    boss = await workshop.agent("boss", operator=True, capabilities=["boss"])
+    yield boss
+    for target in (await boss.list_targets()).targets:
+        await boss.disable_target(target.id)
+    for each in (await boss.list_spin_ups(limit=100)).spin_ups:
+        if each.status in LIVE and each.agent and each.registered_at is not None:
+            await boss.shutdown_agent(each.agent, graceful=False)
+    await eventually(lambda: nobody_left(boss), SOON)
+
+
+async def nobody_left(boss: Agent) -> bool:
+    """Return whether no launch is live."""
+    return not any(each.status in LIVE for each in (await boss.list_spin_ups(limit=100)).spin_ups)
+
+
+async def all_done(boss: Agent, items: list[str]) -> bool:
+    """Return whether every item is done."""
+    return all([(await boss.get_work(item)).status == "done" for item in items])
+
+
+async def test_work_without_agents_brings_them_up_and_they_go_when_it_is_done(workshop: Workshop, boss: Agent) -> None:
+    await boss.add_target(**a_target("snakes", "py"))
+    await boss.add_target(**a_target("gophers", "go", boundaries=["open-source"]))
+
+    snakes = [(await boss.broadcast_work_offer(f"s{n}", capabilities=["py"])).id for n in range(6)]
+    gophers = [
+        (await boss.broadcast_work_offer(f"g{n}", capabilities=["go"], boundary="open-source")).id for n in range(6)
+    ]
+    most: Counter[str] = Counter()
+
+    async def done() -> bool:
+        page = await boss.list_spin_ups(limit=100)
+        for target, live in Counter(each.target for each in page.spin_ups if each.status in LIVE).items():
+            most[target] = max(most[target], live)
+        return await all_done(boss, snakes + gophers)
+
+    await eventually(done, SOON)
+    await eventually(lambda: nobody_left(boss), SOON)
+
+    assert set(most) == {"snakes", "gophers"}
+    assert max(most.values()) <= 2
+    launches = (await boss.list_spin_ups(limit=100)).spin_ups
+    assert {each.status for each in launches} == {"stopped"}
+    assert all(each.registered_at and each.handle for each in launches)
+    checked = await workshop.check()
+    assert {states[-1].status for states in checked.items.values()} == {"done"}
+
+
+async def test_fifty_items_at_once_start_no_more_than_the_target_may_have(boss: Agent) -> None:
+    await boss.add_target(**a_target("snakes", "py", max_concurrent=3))
+
+    items = await asyncio.gather(*(boss.broadcast_work_offer(f"s{n}", capabilities=["py"]) for n in range(50)))
+    await eventually(lambda: all_done(boss, [each.id for each in items]), SOON)
+
+    assert (await boss.list_spin_ups(limit=100)).total <= 3
+
+
+async def test_an_idle_agent_that_can_do_it_means_no_start(workshop: Workshop, boss: Agent) -> None:
+    await boss.add_target(**a_target("snakes", "py"))
+    worker = await workshop.agent("worker", capabilities=["py"])
+    waiting = asyncio.create_task(worker.claim_work(wait_seconds=30))
+    await asyncio.sleep(0.3)  # for the poll to be parked; were it not, an agent would be started
+
+    item = (await boss.broadcast_work_offer("s", capabilities=["py"])).id
+    [got] = (await waiting).work
+    await worker.complete_work(got.id, "done")
+
+    assert got.id == item
+    assert (await boss.list_spin_ups()).total == 0
+
+
+@pytest.mark.parametrize(
+    ("command", "said"),
+    [
+        (("no-such-program-here",), "no-such-program-here"),
+        ((sys.executable, "-c", "import sys; print('cannot'); sys.exit(7)"), "7"),
+    ],
+)
+async def test_a_start_that_fails_says_why_and_is_tried_again_later(
+    boss: Agent, command: tuple[str, ...], said: str
+) -> None:
+    await boss.add_target(**a_target("broken", "py", command=command))
+    await boss.broadcast_work_offer("s", capabilities=["py"])
+
+    async def failed() -> bool:
+        found = (await boss.list_spin_ups(status="failed")).spin_ups
+        return bool(found)
+
+    await eventually(failed, SOON)
+    first = (await boss.list_spin_ups(status="failed")).spin_ups[-1]
+
+    async def backs_off() -> bool:
+        return any("failing" in why for why in (await boss.list_spin_ups()).unmet)
+
+    await eventually(backs_off, SOON)
+    assert said in (await boss.get_spin_up(first.id)).detail + (await boss.get_spin_up(first.id)).output
+    assert (await boss.get_target("broken")).failures >= 1
+
+
+async def test_a_start_of_which_no_agent_comes_times_out_and_is_ended(boss: Agent) -> None:
+    command = (sys.executable, "-c", "import time; time.sleep(600)")
+    await boss.add_target(**a_target("asleep", "py", command=command, boot_timeout_seconds=1, max_concurrent=1))
+
+    launch = await boss.spin_up("asleep")
+
+    async def timed_out() -> bool:
+        return (await boss.get_spin_up(launch.id)).status == "timed_out"
+
+    await eventually(timed_out, SOON)
+    pid = int((await boss.get_spin_up(launch.id)).reference.partition(":")[0])
+    await eventually(lambda: not Path(f"/proc/{pid}").exists(), SOON)
+
+
+async def test_targets_are_made_found_changed_and_removed(boss: Agent) -> None:
+    made = await boss.add_target(**a_target("one", "py"))
+    await boss.add_target(**a_target("two", "go"))
+
+    with pytest.raises(Duplicate):
+        await boss.add_target(**a_target("one", "ts"))
+    with pytest.raises(Duplicate):
+        await boss.update_target("two", name="one")
+    with pytest.raises(InvalidArgument, match="cooldownSeconds"):
+        await boss.update_target("two", cooldown_seconds=-1)
+    with pytest.raises(InvalidArgument, match="command"):
+        await boss.update_target("two", config={"command": []})
+    renamed = await boss.update_target(made.id, name="uno", max_concurrent=5)
+    disabled = await boss.disable_target("uno")
+    with pytest.raises(IllegalMove):
+        await boss.spin_up("uno")
+    enabled = await boss.enable_target("uno")
+
+    assert (renamed.id, renamed.name, renamed.max_concurrent, renamed.capabilities) == (made.id, "uno", 5, ("py",))
+    assert (disabled.enabled, enabled.enabled) == (False, True)
+    assert (await boss.add_target(**a_target("one", "ts"))).name == "one"
+    await boss.remove_target("uno")
+    with pytest.raises(NotFound):
+        await boss.get_target(made.id)
+    assert [each.name for each in (await boss.list_targets()).targets] == ["one", "two"]
+
+
+async def test_a_name_taken_by_many_at_once_is_one_targets(boss: Agent) -> None:
+    made = await asyncio.gather(*(boss.add_target(**a_target("same", "py")) for _ in range(8)), return_exceptions=True)
+
+    assert sum(not isinstance(each, BaseException) for each in made) == 1
+    assert all(isinstance(each, Duplicate) for each in made if isinstance(each, BaseException))
+
+
+async def test_a_test_of_a_target_tests_it(boss: Agent) -> None:
+    await boss.add_target(**a_target("good", "py"))
+    await boss.add_target(**a_target("bad", "py", command=("no-such-program-here",)))
+
+    good, bad = await boss.test_target("good"), await boss.test_target("bad")
+
+    assert good.healthy
+    assert not bad.healthy
+    assert "no-such-program-here" in bad.detail
+    assert not (await boss.get_target("bad")).health.healthy  # type: ignore[union-attr]  # it was looked at
+
+
+async def test_only_operators_set_targets_and_see_how_they_start_agents(workshop: Workshop, boss: Agent) -> None:
+    worker = await workshop.agent("worker")
+    await boss.add_target(**a_target("one", "py"))
+
+    with pytest.raises(Forbidden):
+        await worker.add_target(**a_target("mine", "py"))
+    with pytest.raises(Forbidden):
+        await worker.spin_up("one")
+    assert (await worker.get_target("one")).config == {}
