@@ -19,6 +19,7 @@ _DURATION = re.compile("".join(rf"(?:([0-9]{{1,12}}(?:\.[0-9]{{1,6}})?){unit})?"
 _RFC3339 = re.compile(
     r"[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt ][0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]+)?([Zz]|[+-][0-9]{2}:[0-9]{2})"
 )
+PATTERN = f"^({_DURATION.pattern}|{_RFC3339.pattern})$"  # of what `instant` reads, and ""
 
 
 def instant(text: str, now: datetime, *, past: bool) -> datetime:

@@ -48,13 +48,19 @@ class Ready(View, frozen=True, kw_only=True):
     reasons: tuple[str, ...]
 
 
-@get("/health", sync_to_thread=False, opt={OPEN: True}, security=[{}])
+@get("/health", sync_to_thread=False, opt={OPEN: True}, security=[{}], responses=problems.AT_THE_DOOR)
 def health() -> Answer[Health]:
     """Return that weft runs."""
     return Answer(Health())
 
 
-@get("/ready", sync_to_thread=False, opt={OPEN: True}, security=[{}], responses={503: problems.NOT_READY})
+@get(
+    "/ready",
+    sync_to_thread=False,
+    opt={OPEN: True},
+    security=[{}],
+    responses={503: problems.NOT_READY} | problems.AT_THE_DOOR,
+)
 def ready(state: State) -> Answer[Ready]:
     """Return 200 if the fabric serves everybody, else 503 with the reasons."""
     fabric: Fabric = state.fabric

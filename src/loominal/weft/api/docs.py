@@ -9,14 +9,17 @@ import msgspec
 from litestar import MediaType, Request, Response, get
 from litestar.openapi.plugins import OpenAPIRenderPlugin
 
+from loominal.weft.api.rules import complete
+
 STYLE = "body{font:16px/1.5 sans-serif;max-width:60em;margin:2em auto}code{background:#eee}dt{margin-top:1em}"
 
 
 @get("/openapi.json", include_in_schema=False, sync_to_thread=False)
 def openapi_document(request: Request[Any, Any, Any]) -> Response[bytes]:  # Any: the request's own type variables
     """Return the OpenAPI 3.1 document."""
-    document = msgspec.json.encode(request.app.openapi_schema.to_schema())
-    return Response(document, media_type=MediaType.JSON)
+    document = request.app.openapi_schema.to_schema()
+    complete(document)
+    return Response(msgspec.json.encode(document), media_type=MediaType.JSON)
 
 
 class Page(OpenAPIRenderPlugin):

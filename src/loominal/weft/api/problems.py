@@ -77,12 +77,14 @@ SPEC = {
         409: "It cannot be done as things stand.",
         412: "It is not the one that If-Match names.",
         413: "It is too large.",
+        421: "The Host header names another place.",
         422: "An argument is invalid.",
         429: "Too much at once.",
         500: "A bug of Loominal's.",
         503: "The fabric cannot do it now.",
     }.items()
 }  # what any route behind the bearer token may answer
+AT_THE_DOOR = {status: SPEC[status] for status in (403, 421, 429)}  # and any route at all
 
 
 def answer(status: int, detail: str, code: str = "", hint: str = "") -> Response[ProblemDetails]:

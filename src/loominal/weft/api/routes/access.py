@@ -100,7 +100,7 @@ async def list_invitations(asker: Asker) -> Answer[Invitations]:
 
 
 @makes("/invitations")
-async def invite(asker: Asker, data: NewInvitation, state: State) -> Answer[Invitation]:
+async def invite(asker: Asker, state: State, data: NewInvitation = NewInvitation()) -> Answer[Invitation]:
     """Let one more machine join: return the line to run there. 403 if other machines cannot reach the fabric."""
     home: Path = state.home
     runtime = read_runtime(home)

@@ -12,7 +12,15 @@ from loominal.fabric.operations.types import Arguments
 from loominal.weft.api.problems import SPEC
 
 Limit = Annotated[int, Parameter(query="limit", ge=1, le=100, description="How many entries at most.")]
-Cursor = Annotated[str | None, Parameter(query="cursor", max_length=4096, description="nextCursor of the page before.")]
+Cursor = Annotated[
+    str | None,
+    Parameter(
+        query="cursor",
+        max_length=4096,
+        schema_extra={"pattern": "^[A-Za-z0-9_-]+$"},  # told, not checked here: it would not be `bad_cursor`
+        description="nextCursor of the page before.",
+    ),
+]
 
 reads = partial(get, responses=SPEC)
 makes = partial(post, responses=SPEC)  # 201, unless it says another

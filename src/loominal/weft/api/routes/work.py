@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated
 
+from litestar.openapi.datastructures import ResponseSpec
 from litestar.params import Parameter
 
 from loominal.fabric.operations.types import Arguments, View
@@ -23,6 +24,7 @@ from loominal.fabric.operations.work import (
 from loominal.model.errors import InvalidArgument
 from loominal.model.work import Status
 from loominal.weft.api.asker import Answer, Asker
+from loominal.weft.api.problems import SPEC
 from loominal.weft.api.routes.interface import Cursor, Limit, does, makes, reads
 
 
@@ -65,7 +67,10 @@ class History(View, frozen=True, kw_only=True):
     history: tuple[HistoryEntry, ...]
 
 
-@makes("/work")
+EXISTS = ResponseSpec(Submitted, description="The same task id and content exists.", generate_examples=False)
+
+
+@makes("/work", responses=SPEC | {200: EXISTS})
 async def submit_work(asker: Asker, data: SubmitWork) -> Answer[Submitted]:
     """Offer an item. 201 if it is new; 200 if the same task id and content exists."""
     if data.capability is not None and data.required_capability not in (None, data.capability):
