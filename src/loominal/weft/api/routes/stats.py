@@ -46,11 +46,11 @@ async def get_stats(asker: Asker, limit: Limit = 20, cursor: Cursor = None) -> A
 
     Without `projectId` no project is loaded for it that nobody uses.
     """
+    behind = cursors.position(cursor, QUERY, "") if cursor is not None else ("",)
     if asker.named is not None:
         project = await asker.project()
         counted = _counted(project, asker.fabric.titles().get(project, project), await _ask(asker))
         return Answer(FabricStats(projects=(counted,), total=1))
-    behind = cursors.position(cursor, QUERY, "") if cursor is not None else ("",)
     titles, mine = asker.fabric.titles(), asker.identity.projects
     known = sorted(project for project in titles if not mine or project in mine)
     page = [project for project in known if project > str(behind[0])][:limit]
