@@ -5,6 +5,7 @@ from __future__ import annotations
 from litestar.datastructures import State
 
 from loominal.fabric.operations.types import View
+from loominal.model.errors import Forbidden
 from loominal.weft.api.asker import Answer, Asker
 from loominal.weft.api.routes.interface import reads
 from loominal.weft.fabric import Fabric
@@ -47,8 +48,10 @@ async def list_projects(asker: Asker, state: State) -> Answer[ProjectList]:
 
 
 @reads("/activity")
-async def get_activity(state: State) -> Answer[Activity]:
-    """Return who uses the fabric; 503 while that is not known."""
+async def get_activity(asker: Asker, state: State) -> Answer[Activity]:
+    """Return who uses the fabric; 503 while that is not known, 403 for a bearer token that is for some projects."""
+    if asker.identity.projects:
+        raise Forbidden("this bearer token is not for the whole fabric", "/api/stats counts what it is for")
     fabric: Fabric = state.fabric
     known = fabric.activity()
     agents, open_work = known or (0, 0)
