@@ -11,6 +11,7 @@ from bench.suites.discovery import discovering
 from bench.suites.idle import idling
 from bench.suites.large import crowding, returning
 from bench.suites.messages import reading, sending, telling
+from bench.suites.rest import resting
 from bench.suites.startup import starting
 from bench.suites.warp import calling, waking_up
 from bench.suites.work import claiming, pairing
@@ -28,6 +29,7 @@ SUITES: dict[str, Suite] = {
     "start": starting,
     "tools": calling,
     "warp": waking_up,
+    "rest": resting,
     "items": returning,
     "projects": crowding,
 }
