@@ -38,7 +38,9 @@ PROGRAMS = {
     "warp": "Start the MCP server of an agent.",
     "weft": "Start the coordinator.",
     "shuttle": "Start the command line of the fleet.",
+    "agent": "Run an agent without a person: `agent run` works items off.",
 }
+PACKAGES = {"agent": "runner"}  # of those that are called otherwise
 EXIT_CODES: tuple[tuple[type[LoominalError], int], ...] = (
     (InvalidArgument, 2),
     (NotFound, 3),
@@ -71,6 +73,15 @@ class Commands(click.Group):
         """Write the list of commands."""
         with formatter.section("Commands"):
             formatter.write_dl(list((COMMANDS | PROGRAMS).items()))
+
+
+class Unread(click.Command):
+    """A command whose arguments another program reads, "--" among them."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Keep all of them as they are."""
+        ctx.args = args
+        return args
 
 
 @click.command(
@@ -108,16 +119,11 @@ def main() -> None:
 def _program(name: str) -> click.Command:
     """Return the command that becomes another of our programs."""
 
-    @click.command(
-        name,
-        help=PROGRAMS[name],
-        add_help_option=False,
-        context_settings={"ignore_unknown_options": True, "allow_extra_args": True},
-    )
+    @click.command(name, cls=Unread, help=PROGRAMS[name], add_help_option=False)
     @click.pass_context
     def run(ctx: click.Context) -> None:
         sys.stdout.flush()
-        os.execv(sys.executable, [sys.executable, "-m", f"loominal.{name}.main", *ctx.args])
+        os.execv(sys.executable, [sys.executable, "-m", f"loominal.{PACKAGES.get(name, name)}.main", *ctx.args])
 
     return run
 
