@@ -60,6 +60,7 @@ class Child(asyncio.SubprocessProtocol):
                 self._over = True
                 return
             send(number, {self.pid}, left)
+            send(signal.SIGCONT, {self.pid}, left)  # one that stands still would not hear it
             with suppress(TimeoutError):
                 async with asyncio.timeout(seconds):
                     while not self._exited.is_set() or marked(self._mark):  # noqa: ASYNC110 - grandchildren tell nobody

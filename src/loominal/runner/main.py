@@ -74,7 +74,7 @@ def run(
 
 
 async def _work(settings: RunnerSettings) -> int:
-    from loominal.fabric.client.connect import connect  # loads the NATS client
+    from loominal.runner.joining import joined  # loads the NATS client
     from loominal.runner.keeper import keeping
     from loominal.runner.worker import Worker
     from loominal.runner.worktree import require_repository
@@ -83,10 +83,7 @@ async def _work(settings: RunnerSettings) -> int:
         await require_repository(settings.folder)
     name = uuid.uuid4().hex
     signals = Signals()
-    async with connect(
-        agent_type=settings.client.name, capabilities=settings.capabilities, boundaries=settings.boundaries,
-        max_concurrent=settings.slots, client=settings.client.name,
-    ) as agent:  # fmt: skip
+    async with joined(settings) as agent:
         log.info("%s works in %s of project %s", agent.handle, settings.folder, agent.project.title)
         with keeping(name) as keeper:
             worker = Worker(agent, settings, keeper, name)

@@ -55,6 +55,8 @@ class Worker:
 
     def drain(self) -> None:
         """Take nothing more, and end when what was begun is done."""
+        if not self._ends:
+            log.info("it takes nothing more")
         self._ends = True
         self._look_again()
 
