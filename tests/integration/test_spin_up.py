@@ -209,3 +209,16 @@ async def test_only_operators_set_targets_and_see_how_they_start_agents(workshop
     with pytest.raises(Forbidden):
         await worker.spin_up("one")
     assert (await worker.get_target("one")).config == {}
+
+
+async def test_explain_says_of_each_target_what_keeps_it_from_an_item(boss: Agent) -> None:
+    await boss.add_target(**a_target("gophers", "go"))
+    await boss.add_target(**a_target("off", "py"))
+    await boss.disable_target("off")
+    item = (await boss.broadcast_work_offer("s", capabilities=["py"])).id
+
+    told = {each.name: each for each in (await boss.explain_work(item)).targets}
+
+    assert (told["gophers"].eligible, told["gophers"].rule) == (False, "capability")
+    assert told["off"].rule == "disabled"
+    assert "'py'" in told["gophers"].reason

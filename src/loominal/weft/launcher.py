@@ -37,7 +37,8 @@ def allowed(asked: Allow | None, runtime: Runtime | None, mode: Mode) -> Allow:
 class MechanismLauncher:
     """Starts agents by the mechanisms with the `means` that there are; `runtime` tells where the broker is."""
 
-    def __init__(self, means: Means, runtime: Callable[[], Runtime | None]) -> None:
+    def __init__(self, means: Means, runtime: Callable[[], Runtime | None], targets: tuple[Target, ...] = ()) -> None:
+        self.targets = targets  # of weft's own file
         self._means = means
         self._runtime = runtime
         self._drivers: dict[Mechanism, MechanismDriver[Any]] = {}  # Any: each takes its own mechanism's config

@@ -198,7 +198,7 @@ def _launcher(settings: Settings, file: WeftFile, mode: Mode) -> MechanismLaunch
     runtime = functools.partial(read_runtime, settings.home)
     allow = allowed(file.allow, runtime(), mode)
     means = Means(allow=allow, home=settings.home, environ=os.environ, own_keys=file.allow is None)
-    return MechanismLauncher(means, runtime)
+    return MechanismLauncher(means, runtime, file.made_targets(datetime.now(UTC)))
 
 
 def _keyring(home: Path, mode: Mode) -> Keyring:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import stat
 import tomllib
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
@@ -25,6 +27,9 @@ from loominal.model.policy import (
     Rule,
     checked,
 )
+from loominal.model.target import HealthCheck as ModelCheck
+from loominal.model.target import Target
+from loominal.model.target import checked as checked_target
 from loominal.model.times import Instant
 from loominal.weft.api.tokens import Identity
 from loominal.weft.mistakes import mistakes
@@ -140,6 +145,22 @@ class FiledTarget(_Table, frozen=True, kw_only=True):
     health_check: HealthCheck = HealthCheck()
     tags: tuple[Name, ...] = ()
 
+    def made(self, now: datetime) -> Target:
+        """Return it as projects have it. Raises: InvalidArgument with the field that is wrong."""
+        fields = {
+            name: getattr(self, name) for name in self.__struct_fields__ if name not in ("config", "health_check")
+        }
+        check = ModelCheck(
+            enabled=self.health_check.enabled,
+            interval_seconds=self.health_check.interval_seconds,
+            timeout_seconds=self.health_check.timeout_seconds,
+        )
+        config = msgspec.Raw(msgspec.json.encode(self.config))
+        mark = hashlib.sha256(self.name.encode()).hexdigest()[:16]
+        return checked_target(
+            Target(id=f"t_f{mark}", config=config, health_check=check, created_at=now, updated_at=now, **fields)
+        )
+
 
 class WeftFile(_Table, frozen=True, kw_only=True):
     """The whole file."""
@@ -148,6 +169,10 @@ class WeftFile(_Table, frozen=True, kw_only=True):
     tokens: tuple[FiledToken, ...] = ()
     policy: FiledPolicy | None = None
     targets: tuple[FiledTarget, ...] = ()
+
+    def made_targets(self, now: datetime) -> tuple[Target, ...]:
+        """Return the targets as projects have them. Raises: InvalidArgument."""
+        return tuple(each.made(now) for each in self.targets)
 
     def identities(self) -> list[Identity]:
         """Return who holds the bearer tokens."""
@@ -203,6 +228,8 @@ def _untrue(read: WeftFile) -> Iterator[str]:
     yield from _twice("tokens", "name", (token.shown_name for token in read.tokens))
     yield from _twice("tokens", "sha256", (token.sha256 for token in read.tokens))
     yield from _twice("targets", "name", (target.name for target in read.targets))
+    for number, target in enumerate(read.targets):
+        yield from _refused(f"targets[{number}]", target, lambda each: each.made(datetime.now(UTC)))
     if read.policy is not None:
         yield from _refused("policy", read.policy, lambda policy: policy.policy())
 

@@ -98,7 +98,7 @@ class Project:
         self.fullness = fullness or Fullness()  # of the store, which the projects of a weft share
         self.abroad = abroad  # None: there is no other project
         self.launcher = launcher  # None: nothing may be started here
-        self.targets, self.launches, self.spinup = Targets(), Launches(), SpinUps()
+        self.targets, self.launches, self.spinup = Targets(launcher.targets if launcher else ()), Launches(), SpinUps()
         self.drains: dict[str, DrainRecord] = {}  # agent -> that it is to end, and by when
         self.led_since: datetime | None = None  # in broker time
         self.tally = tally or ProjectTally()

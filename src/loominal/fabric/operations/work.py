@@ -11,6 +11,7 @@ import msgspec
 from loominal.fabric.operations.types import Arguments, Limit100, Offset, Text, View, WaitSeconds
 from loominal.model.agent import JsonObject
 from loominal.model.routing import Exclusion
+from loominal.model.scaling import Bar
 from loominal.model.work import Artifact, DeadReason, Notify, Status
 
 Percent = Annotated[float, msgspec.Meta(ge=0, le=100)]
@@ -251,6 +252,15 @@ class AgentVerdict(View, frozen=True, kw_only=True):
     seconds: float | None = None  # for how much longer, where the rule is that another type has a head start
 
 
+class TargetVerdict(View, frozen=True, kw_only=True):
+    """Whether an agent could be started on a target for an item now, or the first rule that keeps it from that."""
+
+    name: str
+    eligible: bool = False
+    rule: Bar | None = None
+    reason: str = ""  # completes "the target is ..."
+
+
 class Explained(View, frozen=True, kw_only=True):
     """An item, why it waits, and of each registered agent the first rule that excludes it; the nearest come first."""
 
@@ -260,6 +270,7 @@ class Explained(View, frozen=True, kw_only=True):
     boundary: str
     waits_for: str | None = None
     agents: tuple[AgentVerdict, ...] = ()
+    targets: tuple[TargetVerdict, ...] = ()
     more: int = 0  # agents that are not in the list: the answer would be too long, or the asker may not see them
 
 

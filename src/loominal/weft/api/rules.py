@@ -10,6 +10,7 @@ from typing import Any
 
 from loominal.model import times
 from loominal.model.names import LABEL_CHARACTERS, PROJECT_NAME, SUBJECT_TOKEN, TASK_ID_CHARACTERS
+from loominal.model.target import TARGET_NAME
 from loominal.weft.events.happening import Topic
 from loominal.weft.events.query import TYPES
 
@@ -31,6 +32,8 @@ def _joined(names: Iterable[str]) -> str:
 
 RULES = {
     "agentType": FILTER,
+    "AddTarget.agentType": LABEL,
+    "AddTarget.name": {"pattern": f"^{TARGET_NAME.pattern}$"},
     "agentTypes": LABEL,
     "boundaries": LABEL,
     "boundary": FILTER,
@@ -50,13 +53,14 @@ RULES = {
     "requiredAgentType": FILTER,
     "requiredCapability": FILTER,
     "since": TIME,
+    "tags": LABEL,
     "targets": LABEL,
     "taskId": {"minLength": 1, "maxLength": TASK_ID_CHARACTERS, "pattern": PRINTED},
     "topics": {"pattern": _joined(Topic)},
     "types": {"pattern": _joined(TYPES)},
 }  # of what is called so, in that body or anywhere; of a list, of each that is in it; of an object, of its names
 KEY = "Idempotency-Key"
-NEEDED = {"GrantAccess.boundaries"}  # lists of which the default, an empty one, is refused
+NEEDED = {"GrantAccess.boundaries", "AddTarget.boundaries"}  # lists of which the default, an empty one, is refused
 
 
 def complete(document: Json) -> None:

@@ -12,6 +12,10 @@ from loominal.model.target import Target
 class Launcher(Protocol):
     """Starts agents on targets, looks after them, ends them. Every method has a time limit of its own."""
 
+    @property
+    def targets(self) -> tuple[Target, ...]:
+        """The targets of weft's own file, which every project has."""
+
     def refusal(self, target: Target) -> str:
         """Return why this weft may not use `target` at all (it completes "the target is …"); "" if it may."""
 

@@ -51,12 +51,12 @@ async def scale(project: Project) -> None:
         await _follow_up(project, launch)
     _sweep(project)
     _watch_health(project)
-    places = [_place(project, each) for each in project.targets.all()]
-    if not places and not project.launches.live():
+    there = places(project)
+    if not there and not project.launches.live():
         project.spinup.unmet = {}
         return
     now = project.clock.now()
-    decision = decide(list(_waiting(project)), list(_workers(project, now)), places, project.policy, project.id, now)
+    decision = decide(list(_waiting(project)), list(_workers(project, now)), there, project.policy, project.id, now)
     project.spinup.unmet = dict(decision.unmet)
     for start in decision.starts:
         target = project.targets.get(start.target)
@@ -74,11 +74,17 @@ def spins_up(project: Project, item_id: str) -> bool:
     if entry is None or project.launcher is None or not len(project.targets):
         return False
     now = project.clock.now()
-    places = [_place(project, each) for each in project.targets.all()]
-    decision = decide(list(_waiting(project)), list(_workers(project, now)), places, project.policy, project.id, now)
+    decision = decide(
+        list(_waiting(project)), list(_workers(project, now)), places(project), project.policy, project.id, now
+    )
     wanted = {start.route for start in decision.starts}
     booting = {launch.work for launch in project.launches.live() if launch.status in BOOTING}
     return route_of(entry.item) in wanted or item_id in booting
+
+
+def places(project: Project) -> list[Place]:
+    """Return every target, by name, with what goes on there."""
+    return [_place(project, each) for each in project.targets.all()]
 
 
 async def _follow_up(project: Project, launch: Launch) -> None:

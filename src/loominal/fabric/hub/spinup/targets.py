@@ -6,14 +6,14 @@ Memory follows the bucket; what is written here is in memory when the write retu
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
 
 import msgspec
 from msgspec.structs import replace
 
 from loominal.broker.bucket import Deleted, Entry
-from loominal.model.errors import BrokerUnavailable, Conflict, Duplicate, NotFound
+from loominal.model.errors import BrokerUnavailable, Conflict, Duplicate, Forbidden, NotFound
 from loominal.model.names import shown
 from loominal.model.record import Stored, decode, encode
 from loominal.model.target import Health, Target
@@ -38,7 +38,8 @@ class NameRecord(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
 class Targets:
     """Every target of one project, and what is soft about them: their health."""
 
-    def __init__(self) -> None:
+    def __init__(self, filed: Iterable[Target] = ()) -> None:
+        self._filed = {each.id: each for each in filed}  # those of weft's own file, which nobody else changes
         self.naming = asyncio.Lock()  # held from the taking of a name until its target is stored
         self.health: dict[str, Health] = {}  # by target id, what the last look found
         self._stored: dict[str, Stored[Target]] = {}
@@ -51,16 +52,18 @@ class Targets:
             memory.clear()
 
     def __len__(self) -> int:
-        return len(self._stored)
+        return len(self._stored) + len(self._filed)
 
     def all(self) -> list[Target]:
         """Return every target, by name."""
-        return sorted((stored.value for stored in self._stored.values()), key=lambda each: each.name)
+        found = {each.name: each for each in self._filed.values()}
+        found.update({stored.value.name: stored.value for stored in self._stored.values()})
+        return [each for _, each in sorted(found.items())]
 
     def get(self, target_id: str) -> Target | None:
         """Return a target by its id."""
         stored = self._stored.get(target_id)
-        return stored.value if stored else None
+        return stored.value if stored else self._filed.get(target_id)
 
     def stored(self, target_id: str) -> Stored[Target] | None:
         """Return a target with its fields of a later version."""
@@ -68,7 +71,7 @@ class Targets:
 
     def find(self, text: str) -> Target:
         """Return the target that `text`, an id or a name, names. Raises: NotFound."""
-        found = self.get(text) or self.get(self._names.get(text, ""))
+        found = self.get(text) or self.holder(text)
         if found is None:
             raise NotFound(f"there is no target {shown(text)}", "list_targets shows them")
         return found
@@ -76,7 +79,9 @@ class Targets:
     def holder(self, name: str) -> Target | None:
         """Return the target that is called `name`; a key whose target is gone or has another name binds nobody."""
         found = self.get(self._names.get(name, ""))
-        return found if found is not None and found.name == name else None
+        if found is not None and found.name == name:
+            return found
+        return next((each for each in self._filed.values() if each.name == name), None)
 
     def revision(self, key: str) -> int:
         """Return the revision of a key, 0 if there is none."""
@@ -129,6 +134,8 @@ async def change(project: Project, target_id: str, op: str, make: Change) -> Tar
     async with project.targets.naming:
         for _ in range(TRIES):
             stored = project.targets.stored(target_id)
+            if stored is None and project.targets.get(target_id) is not None:
+                raise Forbidden(f"target {target_id} stands in weft's own file", "its machine's owner changes it there")
             if stored is None:
                 raise NotFound(f"target {target_id} was removed", "list_targets shows those that are there")
             if op in stored.value.ops:
@@ -152,7 +159,9 @@ async def _replace(project: Project, stored: Stored[Target], op: str, make: Chan
 
 
 async def remove(project: Project, target: Target) -> None:
-    """Forget a target. What was started there goes on until it is idle."""
+    """Forget a target. What was started there goes on until it is idle. Raises: Forbidden for weft's own."""
+    if project.targets.stored(target.id) is None and project.targets.get(target.id) is not None:
+        raise Forbidden(f"target {target.name} stands in weft's own file", "its machine's owner removes it there")
     key = target_key(target.id)
     for _ in range(TRIES):
         revision = project.targets.revision(key)

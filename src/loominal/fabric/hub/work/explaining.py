@@ -12,9 +12,10 @@ from loominal.fabric.hub.agents.visibility import sees
 from loominal.fabric.hub.caller import Caller
 from loominal.fabric.hub.parts import fitting
 from loominal.fabric.hub.project import Project
+from loominal.fabric.hub.spinup.scaler import places
 from loominal.fabric.hub.work.finding import resolve
 from loominal.fabric.hub.work.views import Why
-from loominal.fabric.operations.work import AgentVerdict, Explained, ExplainWork
+from loominal.fabric.operations.work import AgentVerdict, Explained, ExplainWork, TargetVerdict
 from loominal.model.agent import AgentRecord
 from loominal.model.routing import (
     HEAD_START_SECONDS,
@@ -26,6 +27,7 @@ from loominal.model.routing import (
     route_of,
     waited_seconds,
 )
+from loominal.model.scaling import barred_target
 from loominal.model.work import WAITING, WorkItem
 
 RULES = list(Exclusion)
@@ -63,6 +65,7 @@ async def explain_work(project: Project, caller: Caller, args: ExplainWork) -> E
         boundary=item.boundary,
         waits_for=Why(project).of(item) or None,
         agents=agents,
+        targets=tuple(_targets(project, item)) if waits else (),
         more=project.agents.registered_count - people - len(agents) if waits else 0,
     )
 
@@ -95,6 +98,19 @@ def _why_absent(project: Project, item: WorkItem, agent: str) -> Reason | None:
     if candidate is None:
         return Reason(Exclusion.GRANT, "not let into the project any more")
     return barred(route_of(item), candidate, project.policy, project.id, project.clock.now())
+
+
+def _targets(project: Project, item: WorkItem) -> Iterator[TargetVerdict]:
+    """Yield every target, those that could be used first."""
+    route, now = route_of(item), project.clock.now()
+    judged = [(place, barred_target(route, place, project.policy, now)) for place in places(project)]
+    for place, why in sorted(judged, key=lambda each: (each[1] is not None, each[0].target.name)):
+        yield TargetVerdict(
+            name=place.target.name,
+            eligible=why is None,
+            rule=why.bar if why else None,
+            reason=why.phrase if why else "",
+        )
 
 
 def _is_left_out(record: AgentRecord, item: WorkItem) -> bool:
