@@ -7,6 +7,7 @@ import time
 import uuid
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
+from weakref import WeakValueDictionary
 
 import msgspec
 
@@ -34,14 +35,15 @@ class Desk:
         self._group = group
         self._incarnation = uuid.uuid4().hex
         self._places: dict[tuple[str, str], _Place] = {}
+        self._deeds: WeakValueDictionary[tuple[str, str, str], asyncio.Lock] = WeakValueDictionary()  # being asked for
 
     async def ask(
         self, project: str, caller: str, operation: str, args: Arguments, *, op: str = "", hold_seconds: float = 0.0
     ) -> msgspec.Raw:
         """Return the hub's answer as JSON, in the contract's words.
 
-        `op` names the deed, so that the same one again is done once. Raises: what was answered; Busy, HubUnavailable,
-        BrokerUnavailable.
+        `op` names the deed, so that the same one again is done once; it waits while it is asked for. Raises: what was
+        answered; Busy, HubUnavailable, BrokerUnavailable.
         """
         request = Request(
             proto=PROTO, op=op or uuid.uuid4().hex, incarnation=self._incarnation, args=msgspec.Raw(encode(args))
@@ -52,7 +54,8 @@ class Desk:
             raise Busy("this bearer token has too many requests in flight")
         place.waiting += 1
         try:
-            async with place.turn:
+            deed = self._deeds.setdefault((project, caller, request.op), asyncio.Lock())
+            async with deed, place.turn:  # the hub answers few that ask for one deed at once
                 asking = await place.asking()
                 answer, _ = await asking.answer(
                     subject, encode(request), seconds=ANSWER_SECONDS, hold_seconds=hold_seconds
