@@ -56,7 +56,7 @@ async def test_what_was_made_is_kept_on_a_branch_that_the_result_names_and_nothi
 
     branches = run(repository, "git branch --format='%(refname:short)'").split()
     assert set(branches) - {"master", "main"} == {f"loominal/{work}" for work in (commits, dirty, fails)}
-    assert run(repository, "git status --porcelain") == ""
+    assert run(repository, "git status --porcelain -- api") == ""
     assert run(repository, f"git show loominal/{commits}:api/code") == "two"
     assert len(run(repository, "git worktree list").splitlines()) == 4
     for work, note in ((commits, "in /"), (dirty, "with changes that are not committed")):

@@ -14,6 +14,7 @@ from loominal.model.agent import JsonObject
 from loominal.model.work import Artifact
 
 SERVER = "loominal"  # what our MCP server is called in every client
+TEXT_CHARACTERS = 40_000  # of a client's last words: with four bytes each they still fit into a result
 
 
 class Task(msgspec.Struct, frozen=True, kw_only=True):
@@ -69,6 +70,36 @@ class Client(Protocol):
 
     def reader(self) -> Reader:
         """Return a reader of one process's output."""
+
+
+def delivery(text: str) -> Delivery:
+    """Return what a client's last words deliver."""
+    return Delivery(summary=text.strip()[:TEXT_CHARACTERS] or "done; nothing was said about it")
+
+
+def used(
+    *,
+    cost_usd: float | None = None,
+    turns: int | None = None,
+    input_tokens: int | None = None,
+    cached_input_tokens: int | None = None,
+    output_tokens: int | None = None,
+) -> JsonObject:
+    """Return cost and tokens as every result has them; the input includes what came from a cache."""
+    numbers: tuple[float | None, ...] = (cost_usd, turns, input_tokens, cached_input_tokens, output_tokens)
+    names = ("costUsd", "turns", "inputTokens", "cachedInputTokens", "outputTokens")
+    return {name: number for name, number in zip(names, numbers, strict=True) if number is not None}
+
+
+def doing(tool: str, values: JsonObject) -> Progress:
+    """Return as progress that a tool was called."""
+    words = next((value for value in values.values() if isinstance(value, str) and value), "")
+    return Progress(message=f"{tool}: {words}" if words else tool)
+
+
+def said(text: str) -> Progress | None:
+    """Return as progress what a client's model has said, None for nothing."""
+    return Progress(message=text.strip()) if text.strip() else None
 
 
 def warp_command() -> tuple[str, ...]:
