@@ -178,6 +178,26 @@ def test_without_a_good_bearer_token_nothing_is_told(door: Door, shown: str) -> 
     assert refused.headers["www-authenticate"] == "Bearer"
 
 
+def test_a_refusal_says_what_to_do_next(door: Door) -> None:
+    told = door.ask("/api/work?status=finished", bearer=door.own)
+    assert told.json["hint"].startswith("status is one of scheduled, blocked, ready, claimed, done")
+    refused = door.ask("/api/targets", bearer=door.own, method="POST", body='{"name": "here", "projectId": "shop"}')
+    assert (refused.status, refused.json["hint"]) == (422, "give ?projectId=… in the URL")
+
+
+def test_the_page_of_the_documentation_says_of_each_route_what_it_does_and_takes(door: Door) -> None:
+    connection = http.client.HTTPConnection(door.url.netloc, timeout=SECONDS)
+    connection.request("GET", "/api/docs", headers={"Authorization": f"Bearer {door.own}"})
+    page = connection.getresponse().read().decode()
+    connection.close()
+
+    assert "<code>POST /api/work</code></dt><dd>Offer an item." in page
+    assert "<br>body: taskId, <b>description</b>, " in page
+    assert "</dt><dd>Return a page of items, newest submission first.<br>query: projectId, status" in page
+    assert "<dd><br>" not in page
+    assert "<dd></dd>" not in page
+
+
 def test_a_token_is_made_shown_once_listed_and_revoked_while_weft_runs(fabric: Fabric, door: Door) -> None:
     made = run(fabric.home, "token", "create", "ci", "--role", "observer", "--project", "shop", "--expires", "1h")
     text = made.stdout.strip()

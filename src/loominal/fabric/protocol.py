@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable
 from datetime import datetime
 from enum import StrEnum
@@ -11,8 +10,9 @@ from typing import Annotated, Any, TypeVar
 
 import msgspec
 
+from loominal.fabric.hints import hint
 from loominal.model.errors import InvalidArgument, Problem, TooLarge, UpgradeNeeded
-from loominal.model.names import meant, one_line
+from loominal.model.names import one_line
 from loominal.model.times import rfc3339
 
 PROTO = 1  # what this build speaks
@@ -112,7 +112,7 @@ def arguments(kind: type[T], data: bytes | msgspec.Raw) -> T:
         names = zip(kind.__struct_encode_fields__, kind.__struct_fields__, strict=True)
         size = sum(checked_size(shown, getattr(value, name)) for shown, name in names)
     except msgspec.DecodeError as error:
-        raise InvalidArgument(f"malformed arguments: {one_line(str(error))}", _hint(str(error), kind)) from error
+        raise InvalidArgument(f"malformed arguments: {one_line(str(error))}", hint(str(error), kind)) from error
     except (RecursionError, UnicodeDecodeError) as error:
         raise InvalidArgument(
             "malformed arguments: nested too deeply or not UTF-8", f"at most {NESTED_LEVELS} levels are read"
@@ -120,15 +120,6 @@ def arguments(kind: type[T], data: bytes | msgspec.Raw) -> T:
     if size > REQUEST_BYTES:
         raise TooLarge(f"the arguments have {size} bytes, {REQUEST_BYTES} are allowed")
     return value
-
-
-def _hint(problem: str, kind: type[msgspec.Struct]) -> str:
-    """Return the argument that an unknown one was meant to be, else all that there are."""
-    known = kind.__struct_encode_fields__
-    unknown = re.search(r"unknown field `(.{1,100}?)`", problem)
-    if unknown and known:
-        return meant(unknown[1], known, "arguments")
-    return f"the arguments are: {', '.join(known)}" if known else "it takes no arguments"
 
 
 def checked_size(name: str, value: object) -> int:

@@ -16,7 +16,7 @@ from loominal.broker.server import free_port
 from loominal.fabric.state_directory import home_directory
 from loominal.model.errors import InvalidArgument
 
-WEFT_TOLD = ("API_HOST", "API_PORT", "API_HOSTS", "API_RATE", "API_INSECURE", "LOG_LEVEL")
+WEFT_TOLD = ("API_HOST", "API_PORT", "API_HOSTS", "API_RATE", "API_INSECURE", "LOG_FORMAT", "LOG_LEVEL")
 WEFT_FILES = ("API_TLS_CERT", "API_TLS_KEY", "LOOMINAL_WEFT_CONFIG")
 
 

@@ -108,6 +108,7 @@ def application(
             components=Components(security_schemes={SCHEME: SecurityScheme(type="http", scheme="bearer")}),
             security=[{SCHEME: []}],
             render_plugins=[Page(path="/")],
+            use_handler_docstrings=True,
         ),
         request_max_body_size=BODY_BYTES,
         logging_config=None,  # logging is the program's
@@ -124,5 +125,5 @@ def let_in(connection: ASGIConnection[Any, Any, Any, Any], handler: BaseRouteHan
     scheme, _, text = connection.headers.get("authorization", "").partition(" ")
     identity = connection.app.state.tokens.identify(text.strip()) if scheme.lower() == "bearer" else None
     if identity is None:
-        raise NotAuthorizedException("this route needs a bearer token")
+        raise NotAuthorizedException("this route needs a bearer token that is known, not revoked and has not ended")
     connection.scope["state"]["identity"] = identity

@@ -89,7 +89,10 @@ class Asker:
         project = self.named or (mine[0] if len(mine) == 1 else "") or self._home_project
         if not project:
             known = ", ".join(sorted(mine or self.fabric.titles())[:10])
-            raise InvalidArgument("which project?", f"give projectId: {known}" if known else "give projectId")
+            raise InvalidArgument(
+                "which project?",
+                f"give projectId: {known}" if known else "there is none yet: an agent that joins one makes it",
+            )
         if mine and project not in mine:
             raise Forbidden(f"this bearer token is not for project {shown(project)}", f"it is for {', '.join(mine)}")
         if project not in self.fabric.titles() and not await self.fabric.open_project(

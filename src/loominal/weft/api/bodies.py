@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
     from loominal.weft.api.problems import AnyRequest
 
+PROJECT = "projectId"  # an argument of every route; of the body in one alone
+
 
 class Body(AbstractDTO[Arguments]):
     """Reads a JSON body into the type that the handler's `data` has; a missing one is `{}`.
@@ -40,7 +42,8 @@ class Body(AbstractDTO[Arguments]):
         try:
             return arguments(field.annotation, value if value.strip() else b"{}")
         except InvalidArgument:
-            _check_json(value)
+            if PROJECT in _object(value).keys() - set(field.annotation.__struct_encode_fields__):
+                raise InvalidArgument(f"{PROJECT} is no field of this body", f"give ?{PROJECT}=… in the URL") from None
             raise
 
     @classmethod
@@ -67,14 +70,15 @@ class Body(AbstractDTO[Arguments]):
         return False
 
 
-def _check_json(value: bytes) -> None:
-    """Raises: ClientException (400) if `value` is no JSON object."""
+def _object(value: bytes) -> dict[str, object]:
+    """Return the JSON object that `value` is. Raises: ClientException (400) if it is none."""
     try:
         whole = msgspec.json.decode(value)
     except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
         raise ClientException(f"the body is no JSON: {one_line(str(error))}") from error
     if not isinstance(whole, dict):
         raise ClientException("the body is no JSON object")
+    return whole
 
 
 def only_known_queries(request: AnyRequest) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from enum import StrEnum
 from http import HTTPStatus
 from typing import Any, TypeAlias
 
@@ -109,10 +110,10 @@ def of_loominal(request: AnyRequest, error: LoominalError) -> Response[ProblemDe
     return answer(412 if unmatched else STATUSES.get(error.code, 500), error.message, error.code, error.hint)
 
 
-def of_http(_: AnyRequest, error: HTTPException) -> Response[ProblemDetails]:
+def of_http(request: AnyRequest, error: HTTPException) -> Response[ProblemDetails]:
     """Return the answer to an error of the HTTP layer: no route, no bearer token, an argument that cannot be read."""
     if isinstance(error, ValidationException):
-        return answer(422, _invalid(error))
+        return answer(422, _invalid(error), hint=_choices(request, error))
     known = error.status_code in {each.value for each in HTTPStatus}
     found = answer(error.status_code if known else 500, error.detail)
     found.headers.update(error.headers or {})
@@ -129,6 +130,22 @@ def _invalid(error: ValidationException) -> str:
     """Return which argument is wrong, and how."""
     if isinstance(error.__cause__, KeyError) or "'data'" in str(error.extra):
         return "a JSON object is needed as the body"
-    found = error.extra if isinstance(error.extra, list) else []
-    told = [f"{each.get('key', '')}: {each.get('message', '')}" for each in found if isinstance(each, dict)]
+    told = [f"{each.get('key', '')}: {each.get('message', '')}" for each in _wrong(error)]
     return "; ".join(told) or error.detail
+
+
+def _choices(request: AnyRequest, error: ValidationException) -> str:
+    """Return what those of the wrong arguments take that are a choice."""
+    parameters = request.route_handler.parsed_fn_signature.parameters
+    wrong = (parameters[each["key"]] for each in _wrong(error) if each.get("key") in parameters)
+    kinds = ((each.name, kind.annotation) for each in wrong for kind in (each, *each.inner_types))
+    return "; ".join(
+        f"{name} is one of {', '.join(kind)}"
+        for name, kind in kinds
+        if isinstance(kind, type) and issubclass(kind, StrEnum)
+    )
+
+
+def _wrong(error: ValidationException) -> list[dict[str, Any]]:  # Any: as Litestar declares it
+    """Return which arguments are wrong, and how."""
+    return [each for each in error.extra if isinstance(each, dict)] if isinstance(error.extra, list) else []
