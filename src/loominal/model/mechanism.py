@@ -22,22 +22,23 @@ VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,199}")
 OURS = re.compile(r"(LOOMINAL_|LD_|PYTHON|NATS_|BASH_ENV$|ENV$|IFS$|PATH$)", re.IGNORECASE)  # never set by a target
 PLACEHOLDER = re.compile(r"\{(launchId|targetName|agentType|workId|capabilities|enrolment)\}")
 
-Word = Annotated[str, msgspec.Meta(max_length=LONGEST_TEXT, pattern=r"^[^\x00]*$")]
+# Patterns end with \Z: a $ would let a line break pass at the end.
+Word = Annotated[str, msgspec.Meta(max_length=LONGEST_TEXT, pattern=r"^[^\x00]*\Z")]
 Command = Annotated[tuple[Word, ...], msgspec.Meta(min_length=1, max_length=MOST_WORDS)]
 Words = Annotated[tuple[Word, ...], msgspec.Meta(max_length=MOST_WORDS)]
-Path = Annotated[str, msgspec.Meta(max_length=4096, pattern=r"^[^\x00\r\n]*$")]
+Path = Annotated[str, msgspec.Meta(max_length=4096, pattern=r"^[^\x00\r\n]*\Z")]
 HostName = Annotated[  # no option, no user, no port: letters, digits, dots, hyphens; or an IPv6 address
     str,
-    msgspec.Meta(max_length=253, pattern=r"^([A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?|[0-9A-Fa-f:]*:[0-9A-Fa-f:.]*)$"),
+    msgspec.Meta(max_length=253, pattern=r"^([A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?|[0-9A-Fa-f:]*:[0-9A-Fa-f:.]*)\Z"),
 ]
-UserName = Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z_][A-Za-z0-9_.-]{0,63}$")]
-DnsLabel = Annotated[str, msgspec.Meta(pattern=r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$")]
-DnsName = Annotated[str, msgspec.Meta(max_length=253, pattern=r"^[a-z0-9]([a-z0-9.-]*[a-z0-9])?$")]
-Image = Annotated[str, msgspec.Meta(max_length=512, pattern=r"^[A-Za-z0-9][A-Za-z0-9._/:@-]*$")]
-Repo = Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9-]{0,38}/[A-Za-z0-9_.-]{1,100}$")]
-Workflow = Annotated[str, msgspec.Meta(pattern=r"^([0-9]{1,20}|[A-Za-z0-9_.-]{1,200}\.ya?ml)$")]
-GitRef = Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_./-]{0,244}$")]
-Url = Annotated[str, msgspec.Meta(max_length=2048, pattern=r"^https?://[^\s\x00-\x1f\\@]+$")]
+UserName = Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z_][A-Za-z0-9_.-]{0,63}\Z")]
+DnsLabel = Annotated[str, msgspec.Meta(pattern=r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\Z")]
+DnsName = Annotated[str, msgspec.Meta(max_length=253, pattern=r"^[a-z0-9]([a-z0-9.-]*[a-z0-9])?\Z")]
+Image = Annotated[str, msgspec.Meta(max_length=512, pattern=r"^[A-Za-z0-9][A-Za-z0-9._/:@-]*\Z")]
+Repo = Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9-]{0,38}/[A-Za-z0-9_.-]{1,100}\Z")]
+Workflow = Annotated[str, msgspec.Meta(pattern=r"^([0-9]{1,20}|[A-Za-z0-9_.-]{1,200}\.ya?ml)\Z")]
+GitRef = Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_./-]{0,244}\Z")]
+Url = Annotated[str, msgspec.Meta(max_length=2048, pattern=r"^https?://[^\s\x00-\x1f\\@]+\Z")]
 Seconds = Annotated[float, msgspec.Meta(gt=0, le=3600)]
 Port = Annotated[int, msgspec.Meta(ge=1, le=65535)]
 

@@ -6,6 +6,9 @@ Nothing is sent before the shell has greeted. So whoever got no greeting knows t
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import os
+import signal
 from collections.abc import Mapping, Sequence
 from typing import cast
 
@@ -22,7 +25,7 @@ class Answer(msgspec.Struct, frozen=True, kw_only=True):
 
     greeted: bool  # the shell has answered: what it was sent may have been done
     words: tuple[str, ...] = ()  # the first line; none: it ended, or went silent, before its answer was whole
-    output: str = ""
+    output: str = ""  # of the command; without a greeting, what came in its place
     errors: str = ""  # what was printed besides, as it is
     overdue: bool = False  # it went silent; else it ended
 
@@ -53,8 +56,7 @@ async def ask(
     except TimeoutError:
         overdue = True
     finally:
-        if not talk.ended.is_set():
-            transport.kill()
+        talk.end()
         await talk.ended.wait()
         transport.close()
     return talk.answer(overdue=overdue)
@@ -67,12 +69,16 @@ class _Talk(asyncio.SubprocessProtocol):
         self.ended = asyncio.Event()
         self._nonce = nonce.encode()
         self._script = script
+        self._handle: int | None = None
+        self._open = {0, 1, 2}
         self._hello = False
         self._said = bytearray(b"\n")
         self._errors = bytearray()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._shell = cast(asyncio.SubprocessTransport, transport)  # subprocess_exec makes no other
+        with contextlib.suppress(ProcessLookupError):  # it has ended already
+            self._handle = os.pidfd_open(self._shell.get_pid())
         self._send(b"printf '%s\\n' " + self._nonce + b"\n")
 
     def pipe_data_received(self, fd: int, data: bytes) -> None:
@@ -89,12 +95,21 @@ class _Talk(asyncio.SubprocessProtocol):
             self.over.set()
 
     def pipe_connection_lost(self, fd: int, exc: Exception | None) -> None:
-        if fd == 1:
+        self._open.discard(fd)
+        if not self._open & {1, 2}:  # why there was no answer may come after the end of the answer
             self.greeted.set()
             self.over.set()
 
     def process_exited(self) -> None:
         self.ended.set()
+
+    def end(self) -> None:
+        """End whatever was run; not by `transport.kill`, which may take its exit code away from the event loop."""
+        if self._handle is not None:
+            with contextlib.suppress(ProcessLookupError):
+                signal.pidfd_send_signal(self._handle, signal.SIGKILL)
+            os.close(self._handle)
+            self._handle = None
 
     def answer(self, *, overdue: bool) -> Answer:
         """Return what was said so far."""
@@ -103,7 +118,8 @@ class _Talk(asyncio.SubprocessProtocol):
         told, end, _ = (b"\n" + said).rpartition(nonce + b" end\n")
         _, begin, told = told.partition(nonce + b" ")
         if not (self._hello and end and begin):
-            return Answer(greeted=self._hello, errors=errors, overdue=overdue)
+            said = b"" if self._hello else bytes(self._said[-ERROR_BYTES:])
+            return Answer(greeted=self._hello, output=said.decode("utf-8", "replace"), errors=errors, overdue=overdue)
         line, _, output = told.partition(b"\n")
         return Answer(
             greeted=True, words=tuple(line.decode().split()), output=output.decode("utf-8", "replace"), errors=errors

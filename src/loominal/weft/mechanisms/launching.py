@@ -17,7 +17,7 @@ from pathlib import Path
 
 import msgspec
 
-from loominal.model.errors import StartFailed, Unconfirmed, Unreachable
+from loominal.model.errors import Forbidden, StartFailed, Unconfirmed, Unreachable
 from loominal.model.launch import Condition, Seen
 from loominal.model.names import one_line, shown
 from loominal.weft.mechanisms.conversation import Answer
@@ -144,7 +144,7 @@ async def _known(ask: Ask, script: Script) -> Answer:
     """Return the answer; one that nobody could give is Unreachable, as nothing is to be started."""
     try:
         return await ask(script)
-    except StartFailed as error:
+    except (StartFailed, Forbidden) as error:
         raise Unreachable(error.message, error.hint) from error
 
 

@@ -200,10 +200,19 @@ place() { # go where the command is to run: below the user's home unless it is s
 }
 
 found() { # print the pids of the command and of all that it has started, also of what went its own way
+    pids=$(scan)
+    if [ -z "$pids" ]; then
+        sleep 0.05
+        pids=$(scan) # what forks and ends in the meantime can be missed once
+    fi
+    printf '%s' "$pids"
+}
+
+scan() {
     grep -lF "LOOMINAL_LAUNCH=$launch" /proc/[0-9]*/environ 2>/dev/null | while read -r file; do
         pid=${file#/proc/} pid=${pid%/environ}
         # the variable itself, and no text with line breaks that looks like it
-        { tr '\012\000' '\000\012' <"$file" | grep -qxF "LOOMINAL_LAUNCH=$launch"; } 2>/dev/null && echo "$pid"
+        { tr '\012\000' '\001\012' <"$file" | grep -qxF "LOOMINAL_LAUNCH=$launch"; } 2>/dev/null && echo "$pid"
     done
     command=$(known reference) # it may have cleared its environment
     if lives "$command"; then
