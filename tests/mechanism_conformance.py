@@ -218,7 +218,9 @@ class Arguments:
         self._thread.join()
 
     def _watch(self) -> None:
-        while not self._over.wait(0.005):
+        over = False
+        while not over:  # so it looks at least once, also at the very end
+            over = self._over.wait(0.005)
             self.looks += 1
             for path in Path("/proc").glob("[0-9]*/cmdline"):
                 try:

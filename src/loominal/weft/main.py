@@ -129,6 +129,7 @@ def _log_to_stderr(settings: Settings) -> None:
     handler.addFilter(LogLimit())
     handler.addFilter(InLog())
     logging.basicConfig(level=settings.log_level, handlers=[handler])
+    logging.getLogger("httpx2").setLevel(logging.WARNING)  # at INFO it writes whole URLs, which may hold secrets
 
 
 async def run(settings: Settings) -> None:

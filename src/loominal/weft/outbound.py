@@ -14,6 +14,7 @@ import socket
 import ssl
 from collections.abc import Awaitable, Callable, Mapping
 from email.utils import parsedate_to_datetime
+from functools import cached_property
 from typing import TYPE_CHECKING, TypeAlias
 
 import msgspec
@@ -107,7 +108,7 @@ class Outbound:
                 _, writer = await asyncio.open_connection(
                     address,
                     _port(url),
-                    ssl=self._context() if secure else None,
+                    ssl=self._context if secure else None,
                     server_hostname=url.raw_host.decode() if secure else None,
                 )
                 writer.close()
@@ -147,6 +148,7 @@ class Outbound:
                 return "which is not public, and this weft sends nothing into private networks"
         return ""
 
+    @cached_property
     def _context(self) -> ssl.SSLContext:
         import httpx2
 
@@ -156,7 +158,9 @@ class Outbound:
         """Return the answer of the first address that takes a connection; `sent` is set before it is used."""
         import httpx2
 
-        transport = httpx2.AsyncHTTPTransport(verify=self._context(), trust_env=False)
+        # without TLS one that trusts nobody, which is made sooner than one that knows whom this machine trusts
+        tls = self._context if url.scheme == "https" else ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        transport = httpx2.AsyncHTTPTransport(verify=tls, trust_env=False)
         timeout = httpx2.Timeout(None, connect=CONNECT_SECONDS)
         refused = Unreachable(f"{_place(url)} cannot be reached")
         async with httpx2.AsyncClient(transport=transport, trust_env=False, timeout=timeout) as client:
