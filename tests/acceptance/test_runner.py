@@ -9,7 +9,9 @@ from pathlib import Path
 import pytest
 
 from loominal.fabric.client.agent import Agent
+from loominal.fabric.invitation import Token
 from tests.acceptance.runners import alive, item_when, offer, runner
+from tests.acceptance.test_launched import launched
 from tests.integration.conftest import eventually
 from tests.integration.fabric import Fabric
 
@@ -209,3 +211,21 @@ async def test_what_cannot_be_run_is_said_at_the_start(fabric: Fabric, project: 
     async with runner(tmp_path / "b", fabric.home, project, "--worktree") as running:
         assert await running.end() == 2
     assert "--worktree" in running.said
+
+
+async def test_a_launched_runner_works_within_its_grant_and_no_child_sees_its_enrolment(
+    fabric: Fabric, project: str, boss: Agent, tmp_path: Path
+) -> None:
+    text = await launched(fabric, boss, capabilities=["do"], boundaries=["personal"])
+    looks = "print(json.dumps({'result': {'seen': sorted(name for name in os.environ if 'ENROL' in name)}}))"
+    work = await offer(boss, looks)
+    async with runner(
+        tmp_path / "a", tmp_path / "home", "elsewhere", "--max-items", "1", LOOMINAL_ENROLMENT=text
+    ) as running:
+        assert await running.end() == 0, running.said
+
+    item = await boss.get_work(work)
+    assert (item.status, item.result) == ("done", {"seen": []})
+    assert text not in running.said
+    [agent] = (await boss.discover_agents(agent_type="exec", include_offline=True)).agents
+    assert agent.guid == Token.enrolment(text).agent

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import logging
 import os
+import shutil
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 
 import msgspec
 
@@ -41,3 +43,11 @@ async def joined(settings: RunnerSettings) -> AsyncIterator[Agent]:
             except LoominalError as error:
                 log.warning("%s, of the process before: %s", item, error.message)
         yield agent
+
+
+def runs_folder(agent: Agent) -> Path:
+    """Return an empty folder for what processes need. It is below the agent's own: Gemini CLI reads nothing in /tmp."""
+    folder = agent.folder / "runs"
+    shutil.rmtree(folder, ignore_errors=True)  # of a runner that was killed
+    folder.mkdir()
+    return folder

@@ -74,7 +74,7 @@ def run(
 
 
 async def _work(settings: RunnerSettings) -> int:
-    from loominal.runner.joining import joined  # loads the NATS client
+    from loominal.runner.joining import joined, runs_folder  # loads the NATS client
     from loominal.runner.keeper import keeping
     from loominal.runner.worker import Worker
     from loominal.runner.worktree import require_repository
@@ -86,7 +86,7 @@ async def _work(settings: RunnerSettings) -> int:
     async with joined(settings) as agent:
         log.info("%s works in %s of project %s", agent.handle, settings.folder, agent.project.title)
         with keeping(name) as keeper:
-            worker = Worker(agent, settings, keeper, name)
+            worker = Worker(agent, settings, keeper, name, runs_folder(agent))
             signals.lead_to(worker.drain, worker.stop)
             try:
                 await worker.work()

@@ -50,12 +50,15 @@ class Stop(StrEnum):
 class Run:
     """The work on one item."""
 
-    def __init__(self, agent: Agent, settings: RunnerSettings, item: WorkView, keeper: Keeper, mark: str) -> None:
+    def __init__(
+        self, agent: Agent, settings: RunnerSettings, item: WorkView, keeper: Keeper, mark: str, folder: Path
+    ) -> None:
         self.item = item
         self._agent = agent
         self._settings = settings
         self._keeper = keeper
         self._mark = mark
+        self._folder = folder  # for what its process needs
         self._teller = Teller(agent, item.id)
         self._reader = settings.client.reader()
         self._malformed = 0
@@ -100,7 +103,7 @@ class Run:
 
     async def _attempt(self, folder: Path) -> Delivery:
         """Run the process to its end and return what came of it."""
-        with TemporaryDirectory(prefix="loominal-") as private:
+        with TemporaryDirectory(dir=self._folder) as private:
             task = Task(item=self.item, folder=Path(private), attach=Path(private) / SOCKET)
             try:
                 async with self._desk.open(task.folder), self._process(task, folder) as process:

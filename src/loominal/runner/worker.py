@@ -6,6 +6,7 @@ import asyncio
 import logging
 import time
 from contextlib import suppress
+from pathlib import Path
 
 import msgspec
 
@@ -24,13 +25,14 @@ log = logging.getLogger(__name__)
 
 
 class Worker:
-    """One runner's work; `name` is the mark of its processes."""
+    """One runner's work; `name` is the mark of its processes, `folder` is for what they need."""
 
-    def __init__(self, agent: Agent, settings: RunnerSettings, keeper: Keeper, name: str) -> None:
+    def __init__(self, agent: Agent, settings: RunnerSettings, keeper: Keeper, name: str, folder: Path) -> None:
         self._agent = agent
         self._settings = settings
         self._keeper = keeper
         self._name = name
+        self._folder = folder
         self._begun = 0
         self._runs: set[Run] = set()
         self._ends = False
@@ -47,7 +49,7 @@ class Worker:
                 if item is None:
                     continue
                 self._begun += 1
-                run = Run(self._agent, self._settings, item, self._keeper, f"{self._name}.{self._begun}")
+                run = Run(self._agent, self._settings, item, self._keeper, f"{self._name}.{self._begun}", self._folder)
                 self._runs.add(run)
                 group.create_task(self._do(run), name=item.id)
         if self._cut_off:

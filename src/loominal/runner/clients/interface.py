@@ -86,14 +86,15 @@ def used(
     output_tokens: int | None = None,
 ) -> JsonObject:
     """Return cost and tokens as every result has them; the input includes what came from a cache."""
-    numbers: tuple[float | None, ...] = (cost_usd, turns, input_tokens, cached_input_tokens, output_tokens)
+    numbers: list[float | None] = [cost_usd, turns, input_tokens, cached_input_tokens, output_tokens]
     names = ("costUsd", "turns", "inputTokens", "cachedInputTokens", "outputTokens")
     return {name: number for name, number in zip(names, numbers, strict=True) if number is not None}
 
 
 def doing(tool: str, values: JsonObject) -> Progress:
     """Return as progress that a tool was called."""
-    words = next((value for value in values.values() if isinstance(value, str) and value), "")
+    texts = [value for value in values.values() if isinstance(value, str)]
+    words = next(filter(None, texts), "")
     return Progress(message=f"{tool}: {words}" if words else tool)
 
 
