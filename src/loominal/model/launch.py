@@ -10,7 +10,8 @@ from enum import StrEnum
 import msgspec
 from msgspec.structs import replace
 
-from loominal.model.errors import IllegalMove
+from loominal.model.errors import IllegalMove, InvalidArgument
+from loominal.model.mechanism import CONFIGS, Config, Mechanism, checked_config
 from loominal.model.record import version
 from loominal.model.times import Instant
 
@@ -64,6 +65,7 @@ class Launch(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     target: str  # id of the target; `target_name` is what it was called then
     target_name: str
     mechanism: str
+    config: msgspec.Raw = msgspec.Raw(b"{}")  # the target's when it was started: it is looked for and ended by this one
     agent_type: str
     agent: str = ""  # id of the agent it is for, known once it is invited
     work: str = ""  # the item that called for it, "" if a person did
@@ -73,19 +75,41 @@ class Launch(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     detail: str = ""  # why it failed, or what is known
     output: str = ""  # the end of what a failed start printed
     draining: bool = False  # its agent was told to end
+    closing: LaunchMove | None = None  # the move that ends it, once nothing of it is left
+    closing_at: Instant | None = None  # when that was decided
+    unended: bool = False  # it was closed although what it had started could not be ended
     requested_at: Instant
     started_at: Instant | None = None
     registered_at: Instant | None = None
     ended_at: Instant | None = None
     boot_timeout_seconds: float = 120.0
 
+    @property
+    def settings(self) -> Config:
+        """What its mechanism needs to know, as its own type. Raises: InvalidArgument, also for another release's."""
+        if self.mechanism not in CONFIGS:
+            raise InvalidArgument(f"launch {self.id} is by {self.mechanism}, which this release does not have")
+        return checked_config(Mechanism(self.mechanism), self.config)
+
+
+def closing(
+    launch: Launch, move: LaunchMove, now: Instant, *, reference: str = "", detail: str = "", output: str = ""
+) -> Launch:
+    """Return `launch` as one that is to end by `move`, and by no other from now on. Raises: IllegalMove."""
+    if launch.closing is not None:
+        raise IllegalMove(f"launch {launch.id} is about to end already")
+    told = moved(launch, move, now, reference=reference, detail=detail, output=output)
+    return replace(
+        launch, closing=move, closing_at=now, reference=told.reference, detail=told.detail, output=told.output
+    )
+
 
 def moved(
     launch: Launch, move: LaunchMove, now: Instant, *, reference: str = "", detail: str = "", output: str = ""
 ) -> Launch:
-    """Return `launch` after `move`. Raises: IllegalMove if its status has no such move."""
+    """Return `launch` after `move`. Raises: IllegalMove if its status has no such move, or it is about to end."""
     allowed, after = MOVES[move]
-    if launch.status not in allowed:
+    if launch.status not in allowed or launch.closing not in (None, move):
         raise IllegalMove(f"launch {launch.id} is {launch.status}: no {move}")
     changed = replace(
         launch,

@@ -74,8 +74,8 @@ class Place(msgspec.Struct, frozen=True, kw_only=True):
     """A target with what goes on there."""
 
     target: Target
-    booting: int = 0  # launches whose agent has not come yet
-    registered: int = 0  # launches whose agent is there
+    booting: int = 0  # launches whose agent is yet to come
+    registered: int = 0  # the others that are not over
     draining: int = 0  # of them: told to end
     started_at: Instant | None = None  # when a launch was last requested
     failed_at: Instant | None = None

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import msgspec
+
 from loominal.fabric.addresses import Reach, from_elsewhere, from_here
 from loominal.fabric.runtime_file import Mode, Runtime
 from loominal.model.errors import Forbidden, InvalidArgument, StartFailed, Unreachable
@@ -45,10 +47,8 @@ class MechanismLauncher:
 
     def refusal(self, target: Target) -> str:
         """Return why this weft may not use `target` at all (it completes "the target is …"); "" if it may."""
-        if target.mechanism not in MECHANISMS:
-            return f"of the mechanism {target.mechanism}, which this release does not have"
-        if target.mechanism not in self._means.allow.mechanisms:
-            return f"of the mechanism {target.mechanism}, which this weft may not use"
+        if why := self._refused(target.mechanism):
+            return why
         try:
             settings = target.settings
         except InvalidArgument as error:  # of another release
@@ -70,29 +70,50 @@ class MechanismLauncher:
 
     async def start(self, target: Target, order: Order) -> str:
         """Start the agent and return what the mechanism calls it. Raises: StartFailed, Unconfirmed, Forbidden."""
+        self._require(target)
         return await self._driver(target).start(target.settings, order)
 
-    async def look(self, target: Target, launch: Launch) -> Seen:
+    def config(self, target: Target) -> msgspec.Raw:
+        """Return the config of `target` for a launch: a `local` one names the machine, for others may lead later."""
+        settings = target.settings
+        if isinstance(settings, LocalConfig):
+            settings = msgspec.structs.replace(settings, host=self._means.host)
+        return msgspec.Raw(msgspec.json.encode(settings))
+
+    async def look(self, launch: Launch) -> Seen:
         """Return where the agent of `launch` stands. Raises: Unreachable."""
         try:
-            return await self._driver(target).look(target.settings, launch.id, launch.reference)
+            return await self._driver(launch).look(launch.settings, launch.id, launch.reference)
         except (Forbidden, InvalidArgument, StartFailed) as error:
             raise Unreachable(error.message, error.hint) from error
 
-    async def stop(self, target: Target, launch: Launch, *, grace_seconds: float) -> None:
+    async def stop(self, launch: Launch, *, grace_seconds: float) -> None:
         """End the agent and all it has started. Raises: Unreachable."""
         try:
-            await self._driver(target).stop(target.settings, launch.id, launch.reference, grace_seconds=grace_seconds)
+            await self._driver(launch).stop(launch.settings, launch.id, launch.reference, grace_seconds=grace_seconds)
         except (Forbidden, InvalidArgument, StartFailed) as error:
             raise Unreachable(error.message, error.hint) from error
 
     async def check(self, target: Target) -> str:
         """Return in one line what is in order. Raises: StartFailed with what is not, Forbidden."""
+        self._require(target)
         return await self._driver(target).check(target.settings)
 
-    def _driver(self, target: Target) -> MechanismDriver[Any]:
+    def _require(self, target: Target) -> None:
         if why := self.refusal(target):
             raise Forbidden(f"target {target.name} is {why}", "weft.toml says what a weft may run")
-        if target.mechanism not in self._drivers:
-            self._drivers[target.mechanism] = MECHANISMS[target.mechanism](self._means)
-        return self._drivers[target.mechanism]
+
+    def _refused(self, mechanism: str) -> str:
+        if mechanism not in MECHANISMS:
+            return f"of the mechanism {mechanism}, which this release does not have"
+        if mechanism not in self._means.allow.mechanisms:
+            return f"of the mechanism {mechanism}, which this weft may not use"
+        return ""
+
+    def _driver(self, of: Target | Launch) -> MechanismDriver[Any]:
+        if why := self._refused(of.mechanism):
+            raise Forbidden(f"it is {why}", "weft.toml says what a weft may run")
+        mechanism = Mechanism(of.mechanism)
+        if mechanism not in self._drivers:
+            self._drivers[mechanism] = MECHANISMS[mechanism](self._means)
+        return self._drivers[mechanism]

@@ -282,14 +282,26 @@ class FabricRegistry:
         return agents
 
     async def end_enrolment(self, invitation_id: str) -> None:
-        """Make an invitation worthless, and cut off what it has let in; nothing happens if there is none."""
-        invitation = await self.find_invitation(invitation_id)
-        if invitation is None:
+        """Make an agent's invitation worthless, and cut off what it has let in; nothing happens if there is none.
+
+        Whoever lets the agent in just now finds the machine cut off.
+        """
+        now = datetime.now(UTC)
+        await self.find_invitation(invitation_id)
+        ended = await self.change(
+            f"invitation.{invitation_id}",
+            Invitation,
+            lambda it: it if it.revoked_at else msgspec.structs.replace(it, revoked_at=now),
+        )
+        if ended is None:
             return
-        if self.machine(invitation.user_name) is not None:
-            await self.revoke_machine(invitation.user_name)
-        elif not invitation.spent_by and invitation.revoked_at is None:
-            await self.revoke_invitation(invitation_id)
+        if not ended.spent_by:
+            await self.push_account(subjects.FABRIC)
+            return
+        await self.add_machine(
+            Machine(name=ended.user_name, user=ended.by, key=ended.key, role=ended.role, created_at=now)
+        )
+        await self.revoke_machine(ended.user_name)
 
     async def cut(self, project: str, agent: str) -> None:
         """End the connections that `agent` has now: it may enrol again, with a newer credential."""

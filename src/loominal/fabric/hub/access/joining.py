@@ -77,12 +77,12 @@ async def admit_agent(registry: FabricRegistry, invitation: Invitation, asked: E
 
 def _spent(invitation: Invitation, *, key: str, machine: str, now: datetime) -> Invitation:
     """Return the invitation after a key was shown with it. Raises: NotFound if it is over or was taken back."""
+    if invitation.revoked_at is not None:
+        raise NotFound("it was taken back", "whoever gave it can give another one")
     if invitation.spent_by == key:
         return invitation
     if invitation.spent_by:
         return msgspec.structs.replace(invitation, refused_at=now)
-    if invitation.revoked_at is not None:
-        raise NotFound("it was taken back before anybody had used it", "whoever gave it can give another one")
     if now >= invitation.expires_at:
         what, hint = ("invitation", "ask for another one: `loominal invite --expires 1h`")
         if invitation.agent:

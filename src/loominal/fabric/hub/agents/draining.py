@@ -61,11 +61,14 @@ def remember(project: Project, change: Entry | Deleted) -> None:
     project.crowd.touch(agent)
 
 
-async def finish(project: Project) -> None:
-    """End those whose grace is over, and forget those that have ended. Raises: BrokerUnavailable."""
+async def finish(project: Project, heard_until: float | None) -> None:
+    """End those whose grace is over, and forget those that have ended. Raises: BrokerUnavailable.
+
+    Who has ended is judged as of `heard_until`, when everybody was heard; None: nobody has, as far as is known.
+    """
     now, mono = project.clock.now(), project.clock.monotonic()
     for agent, record in list(project.drains.items()):
-        gone = project.presence.is_gone(agent, mono, project.timings)
+        gone = heard_until is not None and project.presence.is_gone(agent, heard_until, project.timings)
         if not gone and now < record.until:
             continue
         await hand_back(project, agent, record.reason or "its agent was shut down")

@@ -129,7 +129,8 @@ class Presence:
         self.someone.set()
 
     def renew(self, now: float) -> None:
-        """Give everybody who was online the time to be heard again: this hub could not listen."""
+        """Give everybody the time to be heard again: this hub could not listen."""
+        self._since = now
         for process in (self._processes[agent] for agent in self._online):
             process.seen_at = now
             if process.disconnected_at is not None:

@@ -22,20 +22,29 @@ async def guarded(project: Project, subject: str, data: bytes, expect: int) -> i
     """
     lead = project.leadership
     async with lead.writing:
-        mark = LeaderRecord(weft=lead.members.me, epoch=lead.epoch, at=project.clock.now())
-        fence = Entry(subject=subjects.fence(project.id), data=records.encode(mark), expect=lead.fence)
         try:
-            stored, lead.fence = await project.work_log.append_all(
-                [Entry(subject=subject, data=data, expect=expect), fence]
-            )
+            return await _write(project, subject, data, expect)
         except BrokerUnavailable:
             await _find_fence(project)
             raise
-        return stored
+        except Conflict:
+            known = lead.fence
+            await _find_fence(project)
+            if lead.fence == known:
+                raise
+        return await _write(project, subject, data, expect)  # an earlier write had moved the fence, and nobody knew
+
+
+async def _write(project: Project, subject: str, data: bytes, expect: int) -> int:
+    lead = project.leadership
+    mark = LeaderRecord(weft=lead.members.me, epoch=lead.epoch, at=project.clock.now())
+    fence = Entry(subject=subjects.fence(project.id), data=records.encode(mark), expect=lead.fence)
+    stored, lead.fence = await project.work_log.append_all([Entry(subject=subject, data=data, expect=expect), fence])
+    return stored
 
 
 async def _find_fence(project: Project) -> None:
-    """Know where the fence stands after a write of which nobody knows whether it was stored.
+    """Know where the fence stands after a write that was refused, or of which nobody knows whether it was stored.
 
     Raises: Conflict if another weft has taken the lead, BrokerUnavailable.
     """

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 from contextlib import suppress
 
+from loominal.fabric.hub.lead.due import next_time
 from loominal.fabric.hub.project import Project
 from loominal.fabric.hub.spinup.scaler import needs_rounds
 
@@ -23,7 +24,7 @@ def at_rest(project: Project) -> bool:
         or project.presence.someone.is_set()
         or project.ended.is_set()
     )
-    at = project.book.next_deadline()
+    at = next_time(project)
     return not (busy or project.inboxes.unwritten()) and (at is None or at > project.clock.now())
 
 
@@ -31,7 +32,7 @@ async def rest(project: Project) -> None:
     """Return at once, or, of a project at rest, when an agent is heard, a deadline passes, or REST_SECONDS are over."""
     if not at_rest(project):
         return
-    at, seconds = project.book.next_deadline(), REST_SECONDS
+    at, seconds = next_time(project), REST_SECONDS
     if at is not None:
         seconds = min(seconds, (at - project.clock.now()).total_seconds())
     with suppress(TimeoutError):

@@ -52,8 +52,8 @@ async def _judge(project: Project, pulse: Pulse) -> None:
 
 
 async def _tidy(project: Project, pulse: Pulse) -> None:
-    await draining.finish(project)
-    await scaler.scale(project)
+    await draining.finish(project, pulse.heard_until)
+    await scaler.scale(project, pulse.heard_until)
     await ops_inbox.flush(project)
     await due.keep(project)
     await collecting.collect(project)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Protocol
 
+import msgspec
+
 from loominal.fabric.addresses import Reach
 from loominal.model.launch import Launch, Order, Seen
 from loominal.model.target import Target
@@ -25,10 +27,13 @@ class Launcher(Protocol):
     async def start(self, target: Target, order: Order) -> str:
         """Start the agent and return what the mechanism calls it. Raises: StartFailed, Unconfirmed, Forbidden."""
 
-    async def look(self, target: Target, launch: Launch) -> Seen:
+    def config(self, target: Target) -> msgspec.Raw:
+        """Return the config of `target` for a launch: what it leaves open to whoever starts it is said there."""
+
+    async def look(self, launch: Launch) -> Seen:
         """Return where the agent of `launch` stands. Raises: Unreachable."""
 
-    async def stop(self, target: Target, launch: Launch, *, grace_seconds: float) -> None:
+    async def stop(self, launch: Launch, *, grace_seconds: float) -> None:
         """End the agent and all it has started. Raises: Unreachable."""
 
     async def check(self, target: Target) -> str:

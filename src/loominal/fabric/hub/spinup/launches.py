@@ -16,7 +16,7 @@ from loominal.fabric.hub.agents.events_log import EventKind, record_event
 from loominal.fabric.hub.lead.guard import guarded
 from loominal.fabric.operations.spin_ups import SpinUpView
 from loominal.model.errors import BrokerUnavailable, Conflict, IllegalMove, NotFound
-from loominal.model.launch import BOOTING, CLOSED, LIVE, Launch, LaunchMove, LaunchStatus, moved
+from loominal.model.launch import BOOTING, CLOSED, LIVE, Launch, LaunchMove, LaunchStatus, closing, moved
 from loominal.model.names import shown
 from loominal.model.record import Stored, decode, encode
 
@@ -64,6 +64,11 @@ class Launches:
     def live(self) -> list[Launch]:
         """Return the launches that count against their target's maximum."""
         return [self._stored[each].value for each in sorted(self._live)]
+
+    @property
+    def any_live(self) -> bool:
+        """Whether there are such launches."""
+        return bool(self._live)
 
     def closed_since(self, moment: Instant) -> Iterator[Launch]:
         """Yield the launches that ended at `moment` or later."""
@@ -117,24 +122,54 @@ def follow(project: Project, record: Record) -> None:
 
 
 async def request(project: Project, launch: Launch) -> Launch:
-    """Store a launch, before anybody is asked to start anything; the same again is the one that is there.
+    """Store a new launch, before anybody is asked to start anything.
 
-    Raises: Conflict if another weft has taken the lead, BrokerUnavailable (it may be stored all the same).
+    Raises: Conflict if it was requested before, or another weft has taken the lead; BrokerUnavailable (it may be
+    stored all the same).
     """
-    known = project.launches.get(launch.id)
-    return known if known is not None else await _write(project, launch, encode(launch), 0)
+    return await _write(project, launch, encode(launch), 0)
+
+
+async def is_open(project: Project, launch_id: str) -> bool:
+    """Return whether a launch may go on, by a fresh read: it is neither closed nor to be. Raises: BrokerUnavailable."""
+    last = await project.work_log.last(subjects.launch(project.id, launch_id))
+    if last is None:
+        return False
+    follow(project, last)
+    found = project.launches.get(launch_id)
+    return found is not None and found.status in LIVE and found.closing is None
 
 
 async def make(
-    project: Project, launch_id: str, move: LaunchMove, *, reference: str = "", detail: str = "", output: str = ""
+    project: Project,
+    launch_id: str,
+    move: LaunchMove,
+    *,
+    reference: str = "",
+    detail: str = "",
+    output: str = "",
+    unended: bool = False,
 ) -> Launch:
     """Move a launch and return it. Raises: NotFound, IllegalMove, Conflict (another weft leads), BrokerUnavailable."""
 
     def change(launch: Launch) -> Launch:
         now = project.clock.now()
-        if move is LaunchMove.START and launch.status is LaunchStatus.REGISTERED:  # the agent was quicker
+        if move is LaunchMove.START and launch.status is LaunchStatus.REGISTERED and launch.closing is None:
+            # its agent was quicker
             return replace(launch, reference=reference or launch.reference, started_at=launch.started_at or now)
-        return moved(launch, move, now, reference=reference, detail=detail, output=output)
+        after = moved(launch, move, now, reference=reference, detail=detail, output=output)
+        return replace(after, unended=unended)
+
+    return await _change(project, launch_id, change)
+
+
+async def mark_closing(
+    project: Project, launch_id: str, move: LaunchMove, *, reference: str = "", detail: str = "", output: str = ""
+) -> Launch:
+    """Note that a launch is to end by `move`. Raises: as `make`."""
+
+    def change(launch: Launch) -> Launch:
+        return closing(launch, move, project.clock.now(), reference=reference, detail=detail, output=output)
 
     return await _change(project, launch_id, change)
 
@@ -143,8 +178,8 @@ async def mark_draining(project: Project, launch_id: str) -> Launch:
     """Note that the agent of a launch was told to end. Raises: as `make`."""
 
     def change(launch: Launch) -> Launch:
-        if launch.status in CLOSED:
-            raise IllegalMove(f"launch {launch.id} is {launch.status}")
+        if launch.status in CLOSED or launch.closing is not None:
+            raise IllegalMove(f"launch {launch.id} is {launch.status}, or about to end")
         return replace(launch, draining=True)
 
     return await _change(project, launch_id, change)

@@ -27,19 +27,21 @@ async def spin_up(project: Project, caller: Caller, args: SpinUp) -> SpinUpView:
     """
     target = project.targets.find(args.target)
     launch_id = f"l_{hashlib.sha256(f'{project.id}:{caller.agent}:{caller.op}'.encode()).hexdigest()[:16]}"
-    known = project.launches.get(launch_id)
-    if known is not None:
-        return spin_up_view(project, known)
-    if not target.enabled:
-        raise IllegalMove(f"target {target.name} is disabled", f"enable_target {target.name}")
-    if why := unusable(project, target):
-        raise Forbidden(f"target {target.name} is {why}", "weft.toml says what a weft may run")
-    live = [each for each in project.launches.live() if each.target == target.id]
-    if len(live) >= target.max_concurrent:
-        raise IllegalMove(
-            f"target {target.name} is at its maximum of {target.max_concurrent}", "raise maxConcurrent, or end an agent"
-        )
-    return spin_up_view(project, await begin(project, target, launch_id=launch_id, by=caller.agent))
+    async with project.spinup.deciding:
+        known = project.launches.get(launch_id)
+        if known is not None:
+            return spin_up_view(project, known)
+        if not target.enabled:
+            raise IllegalMove(f"target {target.name} is disabled", f"enable_target {target.name}")
+        if why := unusable(project, target):
+            raise Forbidden(f"target {target.name} is {why}", "weft.toml says what a weft may run")
+        live = [each for each in project.launches.live() if each.target == target.id]
+        if len(live) >= target.max_concurrent:
+            raise IllegalMove(
+                f"target {target.name} is at its maximum of {target.max_concurrent}",
+                "raise maxConcurrent, or end an agent",
+            )
+        return spin_up_view(project, await begin(project, target, launch_id=launch_id, by=caller.agent))
 
 
 async def list_spin_ups(project: Project, caller: Caller, args: ListSpinUps) -> SpinUpList:

@@ -13,8 +13,8 @@ from loominal.fabric.hub.agents.admission import PERSON
 from loominal.fabric.hub.agents.draining import drain
 from loominal.fabric.hub.spinup import launches
 from loominal.fabric.hub.spinup.ops_targets import look, unusable
-from loominal.fabric.hub.spinup.starting import begin, end, give_up, reconcile
-from loominal.model.errors import LoominalError
+from loominal.fabric.hub.spinup.starting import begin, close, finish, reconcile, sweep
+from loominal.model.errors import BrokerUnavailable, Conflict, LoominalError
 from loominal.model.launch import BOOTING, Launch, LaunchMove, LaunchStatus, overdue
 from loominal.model.routing import route_of
 from loominal.model.scaling import Place, Waiting, Worker, decide
@@ -27,8 +27,9 @@ if TYPE_CHECKING:
     from loominal.model.times import Instant
 
 LOOK_SECONDS = 10.0  # between two looks at a launch of which nothing is heard
-SWEEP_SECONDS = 100.0  # between two looks for what a launch that never got an agent has left behind,
+SWEEP_SECONDS = 100.0  # between two looks for what a launch that is over has left behind,
 SWEPT = timedelta(minutes=5)  # for so long after its end
+FORGET_SECONDS = 60.0  # between two looks for launches that were over long ago
 DRAIN_SECONDS = 30.0  # that an agent which nobody needs has to end by itself
 
 log = logging.getLogger(__name__)
@@ -36,36 +37,62 @@ log = logging.getLogger(__name__)
 
 def needs_rounds(project: Project) -> bool:
     """Return whether something may happen by itself: a launch is live, work waits for agents, a target is watched."""
-    if project.launches.live() or project.drains:
-        return True
-    targets = project.targets.all()
-    waits = bool(targets) and len(project.book.ready) > 0
-    return waits or any(each.health_check.enabled for each in targets)
+    return needs_leader(project) or any(each.health_check.enabled for each in project.targets.all())
 
 
-async def scale(project: Project) -> None:
-    """Make one round. Raises: Conflict if another weft leads, BrokerUnavailable."""
+def needs_leader(project: Project) -> bool:
+    """Return whether agents are being started or ended, or may have to be, though none may be connected."""
+    if project.launcher is None:
+        return bool(project.drains)
+    waits = len(project.targets) > 0 and len(project.book.ready) > 0
+    return waits or bool(project.drains) or project.launches.any_live
+
+
+async def scale(project: Project, heard_until: float | None) -> None:
+    """Make one round. Raises: Conflict if another weft leads, BrokerUnavailable.
+
+    Who has ended is judged as of `heard_until`, when everybody was heard. None: nobody was, and nothing is decided.
+    """
     if project.launcher is None:
         return
     for launch in project.launches.live():
-        await _follow_up(project, launch)
+        try:
+            await _follow_up(project, launch, heard_until)
+        except (Conflict, BrokerUnavailable):
+            raise
+        except LoominalError as error:  # this launch cannot be moved now; the others can
+            log.warning("project %s: launch %s: %s", project.id, launch.id, error)
     _sweep(project)
     _watch_health(project)
-    there = places(project)
-    if not there and not project.launches.live():
-        project.spinup.unmet = {}
-        return
-    now = project.clock.now()
-    decision = decide(list(_waiting(project)), list(_workers(project, now)), there, project.policy, project.id, now)
-    project.spinup.unmet = dict(decision.unmet)
-    for start in decision.starts:
-        target = project.targets.get(start.target)
-        if target is not None:
-            launch = await begin(project, target, launch_id=f"l_{secrets.token_hex(8)}", work=start.item)
-            log.info("project %s: an agent is started on %s for %s", project.id, target.name, launch.work or "a person")
-    for launch_id in decision.drains:
-        launch = await launches.mark_draining(project, launch_id)
-        await drain(project, launch.agent, f"nothing to do for target {launch.target_name}", DRAIN_SECONDS)
+    if project.spinup.due("forgetting", FORGET_SECONDS, project.clock.monotonic()):
+        await launches.collect(project)
+    if heard_until is not None:
+        await _decide(project)
+
+
+async def _decide(project: Project) -> None:
+    """Start what work needs, and let go what nobody needs. Raises: as `scale`."""
+    async with project.spinup.deciding:
+        there = places(project)
+        if not there and not project.launches.live():
+            project.spinup.unmet = {}
+            return
+        now = project.clock.now()
+        found = decide(list(_waiting(project)), list(_workers(project, now)), there, project.policy, project.id, now)
+        project.spinup.unmet = dict(found.unmet)
+        for start in found.starts:
+            target = project.targets.get(start.target)
+            if target is not None:
+                launch = await begin(project, target, launch_id=f"l_{secrets.token_hex(8)}", work=start.item)
+                log.info("project %s: an agent is started on %s for %s", project.id, target.name, launch.work)
+    for launch_id in found.drains:
+        launch = project.launches.find(launch_id)
+        if not project.book.held_by.get(launch.agent):  # it may have got something meanwhile
+            await _let_go(project, await launches.mark_draining(project, launch_id))
+
+
+async def _let_go(project: Project, launch: Launch) -> None:
+    await drain(project, launch.agent, f"nothing to do for target {launch.target_name}", DRAIN_SECONDS)
 
 
 def spins_up(project: Project, item_id: str) -> bool:
@@ -87,36 +114,49 @@ def places(project: Project) -> list[Place]:
     return [_place(project, each) for each in project.targets.all()]
 
 
-async def _follow_up(project: Project, launch: Launch) -> None:
-    """Record what has become of a live launch, as far as it shows."""
-    now, mono = project.clock.now(), project.clock.monotonic()
-    record = project.agents.get(launch.agent)
-    online = project.presence.is_online(launch.agent, mono, project.timings)
-    if launch.status in BOOTING:
-        if record is not None and record.registered and online:
-            await launches.make(project, launch.id, LaunchMove.REGISTER)
-        elif project.spinup.busy(launch.id):
-            return
-        elif overdue(launch, now):
-            why = f"no agent has come within {launch.boot_timeout_seconds:.0f} s"
-            project.spinup.run(launch.id, give_up(project, launch, LaunchMove.TIME_OUT, why))
-        elif project.spinup.due(launch.id, LOOK_SECONDS * project.timings.pace, mono):
-            project.spinup.run(launch.id, reconcile(project, launch))
-        return
-    if project.presence.is_gone(launch.agent, mono, project.timings) and not project.spinup.busy(launch.id):
+async def _follow_up(project: Project, launch: Launch, heard_until: float | None) -> None:
+    """Record what has become of a live launch, as far as it shows, and go on with what a former leader left undone."""
+    agent, mono, spinup = launch.agent, project.clock.monotonic(), project.spinup
+    looks = not spinup.busy(launch.id)
+    if launch.closing is not None:
+        if looks and spinup.due(launch.id, LOOK_SECONDS * project.timings.pace, mono):
+            spinup.run(launch.id, finish(project, launch))
+    elif launch.status in BOOTING:
+        await _await_agent(project, launch)
+    elif heard_until is not None and project.presence.is_gone(agent, heard_until, project.timings):
         why = "nothing was left to do" if launch.draining else "its agent has ended, or nothing is heard of it any more"
-        project.spinup.run(launch.id, give_up(project, launch, LaunchMove.STOP, why))
+        spinup.run(launch.id, close(project, launch, LaunchMove.STOP, why))
+    elif launch.draining and agent not in project.drains and project.presence.is_online(agent, mono, project.timings):
+        await _let_go(project, launch)
+
+
+async def _await_agent(project: Project, launch: Launch) -> None:
+    """Record that the agent of a launch has come, or find out why it has not."""
+    record, spinup = project.agents.get(launch.agent), project.spinup
+    if record is not None and record.agent_type:  # it has registered, though it may have ended since
+        await launches.make(project, launch.id, LaunchMove.REGISTER)
+    elif spinup.busy(launch.id):
+        return
+    elif project.clock.settled and overdue(launch, project.clock.now()):
+        why = f"no agent has come within {launch.boot_timeout_seconds:.0f} s"
+        spinup.run(launch.id, close(project, launch, LaunchMove.TIME_OUT, why))
+    elif spinup.due(launch.id, LOOK_SECONDS * project.timings.pace, project.clock.monotonic()):
+        spinup.run(launch.id, reconcile(project, launch))
 
 
 def _sweep(project: Project) -> None:
-    """End what launches that are over have left behind: a start that came through after all, a process that hangs."""
+    """End what launches that are over may have left behind.
+
+    That is an agent which a former leader started only after the launch was closed, being frozen meanwhile, and what
+    could not be ended.
+    """
     mono, since = project.clock.monotonic(), project.clock.now() - SWEPT
     for launch in project.launches.closed_since(since):
-        if launch.registered_at is not None:
+        if launch.registered_at is not None and not launch.unended:
             continue
         again = project.spinup.due(launch.id, SWEEP_SECONDS * project.timings.pace, mono, at_once=False)
         if again and not project.spinup.busy(launch.id):
-            project.spinup.run(launch.id, end(project, launch))
+            project.spinup.run(launch.id, sweep(project, launch))
 
 
 def _watch_health(project: Project) -> None:
@@ -152,7 +192,7 @@ def _workers(project: Project, now: Instant) -> Iterator[Worker]:
         if candidate.polled_at is None and polled_at is not None:
             candidate = replace(candidate, polled_at=now - timedelta(seconds=max(mono - polled_at, 0.0)))
         launch = by_agent.get(candidate.id)
-        if launch is None or launch.status is not LaunchStatus.REGISTERED:
+        if launch is None or launch.status is not LaunchStatus.REGISTERED or launch.closing is not None:
             yield Worker(candidate=candidate)
             continue
         idle_since = None
@@ -162,15 +202,22 @@ def _workers(project: Project, now: Instant) -> Iterator[Worker]:
         yield Worker(candidate=candidate, target=launch.target, launch=launch.id, idle_since=idle_since)
 
 
+def _is_coming(project: Project, launch: Launch) -> bool:
+    """Return whether the agent of a live launch is expected: it boots, or this leader has not heard of it yet."""
+    unheard = project.presence.seen_at(launch.agent) is None
+    return launch.closing is None and (launch.status in BOOTING or (unheard and not launch.draining))
+
+
 def _place(project: Project, target: Target) -> Place:
     ours = project.launches.of_target(target.id)
     live = [each for each in ours if each.ended_at is None]
     failures, failed_at = project.launches.failures(target.id)
     health = project.targets.health.get(target.id)
+    coming = sum(_is_coming(project, each) for each in live)
     return Place(
         target=target,
-        booting=sum(each.status in BOOTING for each in live),
-        registered=sum(each.status is LaunchStatus.REGISTERED for each in live),
+        booting=coming,
+        registered=len(live) - coming,
         draining=sum(each.draining for each in live),
         started_at=max((each.requested_at for each in ours), default=None),
         failed_at=failed_at,

@@ -11,6 +11,8 @@ import uuid
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
+from msgspec.structs import replace
+
 from loominal.broker.nkeys import KeyPair, Kind
 from loominal.fabric.hub.access.fabric_records import Invitation
 from loominal.fabric.hub.spinup import launches
@@ -33,6 +35,7 @@ if TYPE_CHECKING:
     from loominal.fabric.hub.project import Project
 
 MORE_SECONDS = 60.0  # that an enrolment is good beyond its launch's boot time: clocks differ
+END_SECONDS = 60.0  # for which a launch stays open because what it has started cannot be ended
 GONE_SECONDS = 10.0  # after which a start that nobody confirmed, and of which nothing is there, never happened
 STOP_GRACE_SECONDS = 10.0
 
@@ -40,11 +43,14 @@ log = logging.getLogger(__name__)
 
 
 async def begin(project: Project, target: Target, *, launch_id: str, work: str = "", by: str = "") -> Launch:
-    """Record a launch and ask the mechanism in the background; the same launch again is only looked up.
+    """Record a launch, and ask the mechanism in the background.
 
-    Raises: Conflict if another weft leads, BrokerUnavailable (it may be recorded; it is then looked up).
+    Only this call ever asks it to start that launch: whoever comes after looks it up. Raises: Conflict if it was
+    requested before or another weft leads, Forbidden, BrokerUnavailable (it may be recorded; it is then looked up).
     """
-    now = project.clock.now()
+    assert project.launcher is not None
+    if why := project.launcher.refusal(target):
+        raise Forbidden(f"target {target.name} is {why}", "weft.toml says what a weft may run")
     launch = await launches.request(
         project,
         Launch(
@@ -52,11 +58,12 @@ async def begin(project: Project, target: Target, *, launch_id: str, work: str =
             target=target.id,
             target_name=target.name,
             mechanism=target.mechanism,
+            config=project.launcher.config(target),
             agent_type=target.agent_type,
             agent=agent_of(launch_id),
             work=work,
             by=by,
-            requested_at=now,
+            requested_at=project.clock.now(),
             boot_timeout_seconds=target.boot_timeout_seconds,
         ),
     )
@@ -75,65 +82,91 @@ def invitation_of(launch_id: str) -> str:
 
 
 async def reconcile(project: Project, launch: Launch) -> None:
-    """Find out what became of a launch that nobody is at work on, and record it."""
-    target = project.targets.get(launch.target)
-    if project.launcher is None or target is None:
-        if launch.status in (LaunchStatus.REQUESTED, LaunchStatus.UNCONFIRMED):
-            await _move(project, launch, LaunchMove.FAIL, detail="its target is gone")
-        return
+    """Find out what became of a launch that nobody is at work on and whose agent is not there, and record it."""
+    assert project.launcher is not None
     try:
-        seen = await project.launcher.look(target, launch)
+        seen = await project.launcher.look(launch)
     except Unreachable as error:
         log.info("project %s: launch %s cannot be looked up: %s", project.id, launch.id, error)
         return
     waited = (project.clock.now() - launch.requested_at).total_seconds()
     match seen.condition:
-        case Condition.RUNNING if launch.status in (LaunchStatus.REQUESTED, LaunchStatus.UNCONFIRMED):
+        case Condition.RUNNING if launch.status is not LaunchStatus.STARTED:
             await _move(project, launch, LaunchMove.START, reference=seen.reference, detail=seen.detail)
-        case Condition.ENDED if launch.status is not LaunchStatus.REGISTERED:
-            detail = seen.detail or f"it ended with exit code {seen.exit_code} before its agent came"
-            await _move(project, launch, LaunchMove.FAIL, reference=seen.reference, detail=detail, output=seen.output)
-            await disown(project, launch)
         case Condition.ENDED:
-            output = seen.output if seen.exit_code else ""
-            await _move(project, launch, LaunchMove.STOP, detail=seen.detail, output=output)
-        case Condition.GONE if waited > GONE_SECONDS and launch.status is not LaunchStatus.REGISTERED:
-            await _move(project, launch, LaunchMove.STOP, detail="it was never started, or nothing of it is left")
-            await disown(project, launch)
-        case Condition.GONE if launch.status is LaunchStatus.REGISTERED:
-            await _move(project, launch, LaunchMove.STOP, detail=seen.detail)
+            detail = seen.detail or f"it ended with exit code {seen.exit_code}"
+            move, why = LaunchMove.FAIL, f"no agent has come: {detail}"
+            await close(project, launch, move, why, reference=seen.reference, output=seen.output)
+        case Condition.GONE if waited > GONE_SECONDS:
+            await close(project, launch, LaunchMove.STOP, "it was never started, or nothing of it is left")
 
 
-async def give_up(project: Project, launch: Launch, move: LaunchMove, detail: str) -> None:
-    """Close a launch and end whatever it has started; its enrolment is worth nothing from then on."""
-    await _move(project, launch, move, detail=detail)
-    await disown(project, launch)
-    await end(project, launch)
+async def close(
+    project: Project,
+    launch: Launch,
+    move: LaunchMove,
+    detail: str,
+    *,
+    reference: str = "",
+    output: str = "",
+    started: bool = True,
+) -> None:
+    """Record that a launch is to end by `move`, end all of it, and record that: see `finish`.
 
-
-async def end(project: Project, launch: Launch) -> None:
-    """End whatever a launch has started. Should its mechanism not be reachable, it is asked again later."""
-    target = project.targets.get(launch.target)
-    if project.launcher is None or target is None:
-        return
+    Behind the leader's fence, first: a former leader that was frozen ends nothing any more.
+    """
     try:
-        await project.launcher.stop(target, launch, grace_seconds=STOP_GRACE_SECONDS)
+        known = await launches.mark_closing(project, launch.id, move, reference=reference, detail=detail, output=output)
+    except (IllegalMove, NotFound):
+        return  # its agent has come, or it is about to end already
+    except LoominalError as error:
+        log.info("project %s: launch %s is not ended yet: %s", project.id, launch.id, error)
+        return
+    await finish(project, known, started=started)
+
+
+async def finish(project: Project, launch: Launch, *, started: bool = True) -> None:
+    """Make the enrolment of a launch that is to end worthless, end what it has `started`, and only then record its end.
+
+    If that cannot be done it is tried again, for END_SECONDS; `sweep` goes on after that.
+    """
+    assert launch.closing is not None
+    assert launch.closing_at is not None
+    try:
+        await _undo(project, launch, started=started)
     except LoominalError as error:
         log.warning("project %s: what launch %s has started is not ended: %s", project.id, launch.id, error)
+        waited = (project.clock.now() - launch.closing_at).total_seconds()
+        if waited < END_SECONDS:
+            return
+        detail = f"{launch.detail}; what it has started could not be ended: {error.message}"
+        await _move(project, launch, launch.closing, detail=detail, unended=True)
+    else:
+        await _move(project, launch, launch.closing)
 
 
-async def disown(project: Project, launch: Launch) -> None:
-    """Make the enrolment of a launch worthless, whether its agent has come or not."""
+async def sweep(project: Project, launch: Launch) -> None:
+    """End what a launch that is over has left behind, if anything."""
+    assert project.launcher is not None
     try:
-        await project.authority.end_enrolment(invitation_of(launch.id))
+        if launch.unended:
+            await _undo(project, launch)
+        else:
+            await project.launcher.stop(launch, grace_seconds=STOP_GRACE_SECONDS)
     except LoominalError as error:
-        log.warning("project %s: the enrolment of launch %s is not ended: %s", project.id, launch.id, error)
+        log.warning("project %s: what launch %s has left is not ended: %s", project.id, launch.id, error)
+
+
+async def _undo(project: Project, launch: Launch, *, started: bool = True) -> None:
+    assert project.launcher is not None
+    await project.authority.end_enrolment(invitation_of(launch.id))
+    if started:
+        await project.launcher.stop(launch, grace_seconds=STOP_GRACE_SECONDS)
 
 
 async def _start(project: Project, target: Target, launch: Launch) -> None:
     assert project.launcher is not None
     try:
-        reach = project.launcher.reach(target)
         order = Order(
             launch=launch.id,
             target=target.name,
@@ -141,23 +174,36 @@ async def _start(project: Project, target: Target, launch: Launch) -> None:
             agent_type=target.agent_type,
             capabilities=target.capabilities,
             work=launch.work,
-            enrolment=await _enrolment(project, target, launch, reach),
+            enrolment=await _enrolment(project, target, launch, project.launcher.reach(target)),
         )
+        # This weft may have been frozen. Whoever closed the launch meanwhile has ended its enrolment, unless it was
+        # made only now: so it is looked at after that.
+        if not await launches.is_open(project, launch.id):
+            await project.authority.end_enrolment(invitation_of(launch.id))
+            return
         reference = await project.launcher.start(target, order)
-    except StartFailed as error:
+    except (StartFailed, Forbidden) as error:
         log.info("project %s: launch %s on %s failed: %s", project.id, launch.id, target.name, error.message)
         detail = error.message + (f" ({error.hint})" if error.hint else "")
-        await _move(project, launch, LaunchMove.FAIL, detail=detail, output=error.output)
-        await disown(project, launch)
-    except Forbidden as error:
-        await _move(project, launch, LaunchMove.FAIL, detail=error.message)
-        await disown(project, launch)
+        output = error.output if isinstance(error, StartFailed) else ""
+        await close(project, launch, LaunchMove.FAIL, detail, output=output, started=False)
     except LoominalError as error:  # Unconfirmed, or the broker was away: nobody knows
         log.info("project %s: launch %s on %s is unconfirmed: %s", project.id, launch.id, target.name, error.message)
         await _move(project, launch, LaunchMove.LOSE, detail=error.message)
     else:
         log.info("project %s: launch %s on %s is started (%s)", project.id, launch.id, target.name, reference)
         await _move(project, launch, LaunchMove.START, reference=reference)
+        await _take_back(project, launch, reference)
+
+
+async def _take_back(project: Project, launch: Launch, reference: str) -> None:
+    """End what was started for a launch that was closed meanwhile: this weft was frozen, or the start took long."""
+    try:
+        if not await launches.is_open(project, launch.id):
+            log.info("project %s: launch %s was closed while it started", project.id, launch.id)
+            await _undo(project, replace(launch, reference=reference))
+    except LoominalError as error:  # the leader sweeps
+        log.warning("project %s: what launch %s has started is not ended: %s", project.id, launch.id, error)
 
 
 async def _enrolment(project: Project, target: Target, launch: Launch, reach: Reach) -> str:
@@ -192,11 +238,11 @@ async def _enrolment(project: Project, target: Target, launch: Launch, reach: Re
 
 
 async def _move(
-    project: Project, launch: Launch, move: LaunchMove, *, reference: str = "", detail: str = "", output: str = ""
+    project: Project, launch: Launch, move: LaunchMove, *, reference: str = "", detail: str = "", unended: bool = False
 ) -> None:
     """Record what happened; what has happened to it meanwhile stands."""
     try:
-        await launches.make(project, launch.id, move, reference=reference, detail=detail, output=output)
+        await launches.make(project, launch.id, move, reference=reference, detail=detail, unended=unended)
     except (IllegalMove, NotFound):
         return
     except Conflict:  # another weft leads; it looks it up

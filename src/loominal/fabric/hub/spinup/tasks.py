@@ -14,6 +14,7 @@ class SpinUps:
     def __init__(self) -> None:
         self.unmet: dict[Route, str] = {}  # by route, why work that waits gets no agent
         self.group: asyncio.TaskGroup | None = None  # while this weft leads
+        self.deciding = asyncio.Lock()  # held from counting a target's launches until one more is recorded
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._looked: dict[str, float] = {}  # launch or target -> when it was last looked at (monotonic)
 

@@ -154,6 +154,16 @@ class WorkBook:
             heapq.heappop(self._deadlines)
         return None
 
+    def next_due(self) -> datetime | None:
+        """Return when the next scheduled item becomes ready, None if there is none."""
+        while self._due:
+            at, item_id = self._due[0]
+            entry = self._entries.get(item_id)
+            if entry and entry.item.status is Status.SCHEDULED and (entry.item.due_at or at) == at:
+                return at
+            heapq.heappop(self._due)
+        return None
+
     def watch_deadline(self, item_id: str) -> None:
         """Look at an item's deadline again: the judgement could not be written."""
         entry = self._entries.get(item_id)
