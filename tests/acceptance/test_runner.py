@@ -10,6 +10,8 @@ import pytest
 
 from loominal.fabric.client.agent import Agent
 from loominal.fabric.invitation import Token
+from loominal.fabric.operations.work import Claimed, ClaimWork
+from loominal.runner.whole import whole
 from tests.acceptance.runners import alive, item_when, offer, runner
 from tests.acceptance.test_launched import launched
 from tests.integration.conftest import eventually
@@ -229,3 +231,17 @@ async def test_a_launched_runner_works_within_its_grant_and_no_child_sees_its_en
     assert text not in running.said
     [agent] = (await boss.discover_agents(agent_type="exec", include_offline=True)).agents
     assert agent.guid == Token.enrolment(text).agent
+
+
+async def test_an_item_that_did_not_fit_into_its_claim_is_read_on(fabric: Fabric, project: str, boss: Agent) -> None:
+    data = {"do": "ä\n" * 20_000, "more": [1, {"a": None}]}
+    await boss.broadcast_work_offer("d" * 30_000, capabilities=["do"], context_data=data)
+    async with fabric.connect("reader", project=project, capabilities=["do"]) as reader:
+        claimed = await reader.call("claim_work", ClaimWork(wait_seconds=10), limit_bytes=9000)
+        assert isinstance(claimed, Claimed)
+        [cut] = claimed.work
+        assert set(cut.truncated) == {"description", "contextData"}
+
+        item = await whole(reader, cut)
+
+    assert (item.description, item.context_data, item.lease_token) == ("d" * 30_000, data, 0)

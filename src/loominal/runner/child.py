@@ -16,7 +16,7 @@ from loominal.runner.keeper import Keeper
 from loominal.runner.output import Lines, Tail
 from loominal.runner.processes import MARK, marked, send
 
-GRACE_SECONDS = 5.0  # for a client to write down what it is at; SIGKILL follows
+GRACE_SECONDS = 3.0  # for a client to write down what it is at; SIGKILL follows
 FORCE_SECONDS = 5.0  # for what was killed to be gone
 LOOK_SECONDS = 0.05
 DRAIN_SECONDS = 5.0  # for the last of the output, which nobody can be writing any more

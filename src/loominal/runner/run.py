@@ -18,7 +18,8 @@ from loominal.fabric.client.agent import Agent
 from loominal.fabric.operations.work import CompleteWork, WorkView
 from loominal.fabric.slot_socket import SOCKET
 from loominal.fabric.state_directory import home_directory
-from loominal.model.errors import StartFailed
+from loominal.model.errors import LoominalError
+from loominal.model.names import one_line
 from loominal.model.work import Artifact
 from loominal.runner.child import Child, child
 from loominal.runner.clients.interface import Delivery, Task
@@ -26,11 +27,13 @@ from loominal.runner.desk import Desk
 from loominal.runner.keeper import Keeper
 from loominal.runner.settings import RunnerSettings
 from loominal.runner.telling import Teller
+from loominal.runner.whole import whole
 from loominal.runner.worktree import Worktree, worktree
 
 LOOK_SECONDS = 5.0  # the hub's nudges come at once; one that was missed is noticed so
 FINISH_SECONDS = 60.0  # for a client whose model has ended the item itself
 HAND_BACK_SECONDS = 10.0  # unheard, the claim lapses
+TITLE_CHARACTERS = 100
 SHOWN_LINES = 20  # of the end of the output, in a failure
 SHOWN_CHARACTERS = 1600  # a record keeps 2 KB of it
 NOT_FOR_CHILDREN = ("LOOMINAL_ENROLMENT", "LOOMINAL_AGENT_ID", "LOOMINAL_HANDLE", "NATS_")  # and what begins so
@@ -79,12 +82,13 @@ class Run:
 
     async def do(self) -> None:
         """Have the item done and say how it ended."""
-        log.info("%s: %s", self.item.id, self.item.description.strip().partition("\n")[0][:100])
+        log.info("%s: %s", self.item.id, one_line(self.item.description.strip(), TITLE_CHARACTERS))
         try:
+            self.item = await whole(self._agent, self.item)
             async with self._where() as folder:
                 delivery = await self._attempt(folder)
                 await self._say(delivery)
-        except StartFailed as error:  # git's, before or after
+        except LoominalError as error:  # git's, or the item could not be read
             await self._say(Delivery(error=f"{error.message}" + (f" ({error.hint})" if error.hint else "")))
 
     @asynccontextmanager

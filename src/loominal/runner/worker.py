@@ -8,8 +8,6 @@ import time
 from contextlib import suppress
 from pathlib import Path
 
-import msgspec
-
 from loominal.fabric.client.agent import Agent
 from loominal.fabric.operations.work import WorkView
 from loominal.fabric.protocol import Control, ControlKind
@@ -105,7 +103,7 @@ class Worker:
         with suppress(TimeoutError):
             async with asyncio.timeout(None) as self._waits:
                 found = (await self._agent.claim_work(wait_seconds=seconds)).work
-        return msgspec.structs.replace(found[0], lease_token=0) if found else None
+        return found[0] if found else None
 
     def _wait_seconds(self) -> float:
         if self._settings.idle_seconds is None or self._runs:
