@@ -12,7 +12,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Protocol
 
-import msgspec
 import pytest
 
 from loominal.model.errors import StartFailed
@@ -161,7 +160,7 @@ class RunsCommands(StartsAgents, SeesAgents):
         reference = await place.driver().start(config, order)
         go.touch()
 
-        seen = await self.ended(place, config, order.launch)
+        seen = await ended(place, config, order.launch)
 
         assert (seen.exit_code, seen.detail, seen.reference) == (3, "exit code 3", reference)
         assert seen.output.endswith("\n199999\n200000\n")
@@ -223,7 +222,7 @@ class RunsCommands(StartsAgents, SeesAgents):
         await place.driver().stop(config, order.launch, "", grace_seconds=AGENT_SECONDS)
 
         assert told.read_text() == "main\n"
-        assert (await self.ended(place, config, order.launch)).exit_code == 5
+        assert (await ended(place, config, order.launch)).exit_code == 5
         assert processes(order.launch) == []
 
     async def test_one_that_will_not_end_is_ended_by_force_after_the_grace(self, place: CommandPlace) -> None:
@@ -236,16 +235,7 @@ class RunsCommands(StartsAgents, SeesAgents):
 
         await place.driver().stop(config, order.launch, "", grace_seconds=1)
 
-        assert (await self.ended(place, config, order.launch)).detail == "exit code 137 (SIGKILL)"
-        assert processes(order.launch) == []
-
-    async def test_one_that_stands_still_is_ended_too(self, place: CommandPlace) -> None:
-        config, order = place.running("/bin/sleep", "600"), an_order()
-        reference = await place.driver().start(config, order)
-        os.kill(int(reference.partition(":")[0]), signal.SIGSTOP)
-
-        await place.driver().stop(config, order.launch, "", grace_seconds=0.2)
-
+        assert (await ended(place, config, order.launch)).detail == "exit code 137 (SIGKILL)"
         assert processes(order.launch) == []
 
     async def test_what_went_its_own_way_is_seen_and_ended(self, place: CommandPlace) -> None:
@@ -259,7 +249,30 @@ class RunsCommands(StartsAgents, SeesAgents):
 
         assert seen.condition is Condition.RUNNING  # though the command itself has ended
         assert processes(order.launch) == []
-        assert (await self.ended(place, config, order.launch)).exit_code == 0
+        assert (await ended(place, config, order.launch)).exit_code == 0
+
+    async def test_what_was_asked_to_end_before_it_began_does_not_begin(self, place: CommandPlace) -> None:
+        config, order = place.config(), an_order()
+        await place.driver().stop(config, order.launch, "", grace_seconds=1)
+
+        with pytest.raises(StartFailed, match="asked to end before it began"):
+            await place.driver().start(config, order)
+
+        assert (await place.driver().look(config, order.launch, "")).condition is Condition.GONE
+        assert place.started(order.launch) == []
+
+
+class MindsProcesses:
+    """What does not depend on the way to the machine."""
+
+    async def test_one_that_stands_still_is_ended_too(self, place: CommandPlace) -> None:
+        config, order = place.running("/bin/sleep", "600"), an_order()
+        reference = await place.driver().start(config, order)
+        os.kill(int(reference.partition(":")[0]), signal.SIGSTOP)
+
+        await place.driver().stop(config, order.launch, "", grace_seconds=0.2)
+
+        assert processes(order.launch) == []
 
     async def test_one_that_clears_its_environment_is_seen_and_ended(self, place: CommandPlace) -> None:
         config, order = place.running("/usr/bin/env", "-i", "/bin/sleep", "600"), an_order()
@@ -268,7 +281,7 @@ class RunsCommands(StartsAgents, SeesAgents):
         assert (await place.driver().look(config, order.launch, "")).condition is Condition.RUNNING
         await place.driver().stop(config, order.launch, "", grace_seconds=AGENT_SECONDS)
 
-        assert (await self.ended(place, config, order.launch)).reference == reference
+        assert (await ended(place, config, order.launch)).reference == reference
         assert told_by_kernel(int(reference.partition(":")[0]), "cmdline") == b""
 
     async def test_one_whose_keeper_was_killed_is_still_found(self, place: CommandPlace) -> None:
@@ -281,36 +294,22 @@ class RunsCommands(StartsAgents, SeesAgents):
         assert await place.driver().start(config, order) == reference
         await place.driver().stop(config, order.launch, "", grace_seconds=AGENT_SECONDS)
 
-        seen = await self.ended(place, config, order.launch)
+        seen = await ended(place, config, order.launch)
         assert (seen.exit_code, processes(order.launch)) == (None, [])
-
-    async def test_what_was_asked_to_end_before_it_began_does_not_begin(self, place: CommandPlace) -> None:
-        config, order = place.config(), an_order()
-        await place.driver().stop(config, order.launch, "", grace_seconds=1)
-
-        with pytest.raises(StartFailed, match="asked to end before it began"):
-            await place.driver().start(config, order)
-
-        assert (await place.driver().look(config, order.launch, "")).condition is Condition.GONE
-        assert place.started(order.launch) == []
 
     async def test_variables_that_no_shell_lets_be_set_are_refused(self, place: CommandPlace) -> None:
         with pytest.raises(StartFailed, match="lets nobody set UID"):
             await place.driver().start(place.running("/bin/sleep", "600", UID="0"), an_order())
 
-    async def ended(self, place: CommandPlace, config: LocalConfig | SshConfig, launch: str) -> Seen:
-        """Return what is seen of a launch once it has ended."""
 
-        async def over() -> bool:
-            return (await place.driver().look(config, launch, "")).condition is Condition.ENDED
+async def ended(place: CommandPlace, config: LocalConfig | SshConfig, launch: str) -> Seen:
+    """Return what is seen of a launch once it has ended."""
 
-        await eventually(over, AGENT_SECONDS)
-        return await place.driver().look(config, launch, "")
+    async def over() -> bool:
+        return (await place.driver().look(config, launch, "")).condition is Condition.ENDED
 
-
-def config_of(kind: type[LocalConfig | SshConfig], **fields: object) -> LocalConfig | SshConfig:
-    """Return a config as a target's JSON gives it."""
-    return msgspec.convert(fields, kind)
+    await eventually(over, AGENT_SECONDS)
+    return await place.driver().look(config, launch, "")
 
 
 def _variables(printed: bytes) -> dict[str, str]:

@@ -20,7 +20,7 @@ from loominal.weft.mechanisms import MECHANISMS
 from loominal.weft.mechanisms.local import Local
 from loominal.weft.mechanisms.means import Means
 from loominal.weft.weft_file import Allow
-from tests.command_conformance import RunsCommands, agent, agents, processes
+from tests.command_conformance import MindsProcesses, RunsCommands, agent, agents, processes
 from tests.integration.conftest import eventually
 from tests.mechanism_conformance import AGENT_SECONDS, Got, an_order
 
@@ -88,7 +88,7 @@ def place(tmp_path: Path) -> Iterator[LocalPlace]:
         os.kill(pid, signal.SIGKILL)
 
 
-class TestLocal(RunsCommands):
+class TestLocal(RunsCommands, MindsProcesses):
     """All that is asked of a mechanism that runs commands."""
 
     async def test_it_outlives_whoever_started_it_and_is_found_by_others(self, place: LocalPlace) -> None:

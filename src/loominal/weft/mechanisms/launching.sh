@@ -30,14 +30,15 @@ start() { # COMMAND...
         return
     fi
     trap : TERM HUP INT
-    note keeper "$$:$(born $$)"
+    kernel $$
+    note keeper "$$:$born"
     : >>"$here/output"
     if [ -e "$here/stopped" ]; then # whoever asks it to end writes this first, and then looks for the keeper
         note exit "- stopped"
     elif why=$(wrong "$@"); then
         note exit "- $why"
     fi
-    if [ -f "$here/exit" ]; then
+    if [ -s "$here/exit" ]; then
         tell_again
         return
     fi
@@ -62,7 +63,8 @@ become() { # COMMAND...: never returns
     place || exit 125
     # shellcheck disable=SC2016 # what that shell calls its parent is this one
     own=$(exec /bin/sh -c 'echo "$PPID"')
-    note reference "$own:$(born "$own")"
+    kernel "$own"
+    note reference "$own:$born"
     umask "$mask"
     LOOMINAL_LAUNCH=$launch
     export LOOMINAL_LAUNCH LOOMINAL_ENROLMENT
@@ -75,15 +77,15 @@ tell() { # in the background: say whether the command has started, then keep its
     trap 'over=yes; kill $nap' TERM
     over='' nap='' looks=0
     while [ "$looks" -lt "$SURVIVED" ]; do
-        if [ -n "$(found)" ]; then
+        if found; then
             looks=$((looks + 1))
-        elif [ -f "$here/exit" ] || ! waits; then
+        elif is_over; then
             tell_again
             exit
         fi
         sleep 0.1
     done
-    note started ""
+    note started yes
     tell_again
     exec 3>&- >/dev/null 2>&1
     while [ -z "$over" ] && waits; do
@@ -97,16 +99,18 @@ tell() { # in the background: say whether the command has started, then keep its
 tell_again() { # say what came of the start, whoever made it
     looks=0
     while [ "$looks" -lt "$AWAITED" ]; do
-        if [ -e "$here/started" ]; then
-            say started - "$(known reference)"
+        if [ -s "$here/started" ]; then
+            known reference
+            say started - "$known"
             show
             return
-        elif [ -e "$here/stopped" ] && [ ! -e "$here/keeper" ]; then
+        elif [ -e "$here/stopped" ] && [ ! -s "$here/keeper" ]; then
             say failed - stopped
             show
             return
-        elif [ -e "$here/keeper" ] && ! waits && [ -z "$(found)" ] || [ -f "$here/exit" ]; then
-            say failed "$(known exit)"
+        elif is_over; then
+            known exit
+            say failed "$known"
             show
             return
         fi
@@ -117,11 +121,24 @@ tell_again() { # say what came of the start, whoever made it
     show
 }
 
+is_over() { # whether nothing of the launch runs, and nothing will
+    known exit
+    case $known in
+    -*) return 0 ;; # it was never run
+    '') [ -s "$here/keeper" ] && ! waits && ! found ;;
+    *) ! found ;;
+    esac
+}
+
 look() {
-    if [ -n "$(found)" ] || waits; then
-        say running - "$(known reference)"
-    elif [ -e "$here/keeper" ]; then
-        say ended "$(known exit)" "$(known reference)"
+    if found || waits; then
+        known reference
+        say running - "$known"
+    elif [ -s "$here/keeper" ]; then
+        known exit
+        code=$known
+        known reference
+        say ended "$code" "$known"
     else
         say gone
     fi
@@ -132,19 +149,13 @@ look() {
 stop() {
     umask 077
     mkdir -p "$here" && : >"$here/stopped" # from here on it may not begin
-    asked='' until=$(($(now) + grace))
-    while
-        pids=$(found)
-        [ -n "$pids" ] || waits
-    do
-        if [ "$(now)" -lt "$until" ]; then
-            for pid in $(roots "$pids"); do
-                case " $asked " in
-                *" $pid "*) ;; # twice could mean "at once" to it
-                *) asked="$asked $pid" && kill -s TERM "$pid" 2>/dev/null ;;
-                esac
-            done
-        elif [ "$(now)" -lt $((until + FORCE_SECONDS)) ]; then
+    clock
+    asked='' until=$((now + grace))
+    while found || waits; do
+        clock
+        if [ "$now" -lt "$until" ]; then
+            ask_roots
+        elif [ "$now" -lt $((until + FORCE_SECONDS)) ]; then
             # shellcheck disable=SC2086 # pids are words
             kill -s KILL ${pids:-"$keeper"} 2>/dev/null
         else
@@ -199,67 +210,72 @@ place() { # go where the command is to run: below the user's home unless it is s
     esac
 }
 
-found() { # print the pids of the command and of all that it has started, also of what went its own way
-    pids=$(scan)
-    if [ -z "$pids" ]; then
+found() { # whether something of the launch runs: the command, what it has started, also what went its own way; $pids
+    for _ in 1 2 3 4; do # what is becoming another program has no environment for a moment
+        pids=$(scan)
+        [ -z "$pids" ] || return 0
+        [ -d "$here" ] || return 1
         sleep 0.05
-        pids=$(scan) # what forks and ends in the meantime can be missed once
-    fi
-    printf '%s' "$pids"
+    done
+    return 1
 }
 
-scan() {
+scan() { # print the pids
     grep -lF "LOOMINAL_LAUNCH=$launch" /proc/[0-9]*/environ 2>/dev/null | while read -r file; do
         pid=${file#/proc/} pid=${pid%/environ}
         # the variable itself, and no text with line breaks that looks like it
         { tr '\012\000' '\001\012' <"$file" | grep -qxF "LOOMINAL_LAUNCH=$launch"; } 2>/dev/null && echo "$pid"
     done
-    command=$(known reference) # it may have cleared its environment
-    if lives "$command"; then
-        echo "${command%%:*}"
-    fi
+    known reference # it may have cleared its environment
+    lives "$known" && echo "${known%%:*}"
 }
 
-roots() { # PIDS: print those whose parents are not among them
-    for pid in $1; do
-        parent=$(field 2 "$pid")
-        printf '%s\n' "$1" | grep -qx "${parent:-gone}" || echo "$pid"
+ask_roots() { # ask those of $pids to end whose parents are not among them: what they have started is theirs to end
+    for pid in $pids; do
+        kernel "$pid"
+        case "
+$pids
+" in *"
+$parent
+"*) continue ;; esac
+        case " $asked " in *" $pid "*) continue ;; esac # twice could mean "at once" to it
+        asked="$asked $pid"
+        kill -s TERM "$pid" 2>/dev/null
     done
 }
 
 waits() { # whether the keeper is there; $keeper is its pid then
-    keeper=$(known keeper)
-    lives "$keeper" && keeper=${keeper%%:*}
+    known keeper
+    lives "$known" && keeper=${known%%:*}
 }
 
 lives() { # "PID:START TIME"
-    [ -n "$1" ] && [ "$(born "${1%%:*}")" = "${1#*:}" ] && [ "$(field 1 "${1%%:*}")" != Z ]
+    [ -n "$1" ] && kernel "${1%%:*}" && [ "$born" = "${1#*:}" ] && [ "$state" != Z ]
 }
 
-born() { # PID: print its start time, in ticks since the machine's own
-    field 20 "$1"
-}
-
-field() { # NUMBER PID: print a field of /proc/PID/stat; the state is the first, as what is before it may be anything
-    number=$1
-    stat=$(cat "/proc/$2/stat" 2>/dev/null) || return 0
-    # shellcheck disable=SC2086 # numbers
+kernel() { # PID: set $state, $parent and $born, its start in ticks since the machine's; false if there is no such process
+    state='' parent='' born=''
+    { read -r stat <"/proc/$1/stat"; } 2>/dev/null || return
+    # shellcheck disable=SC2086 # words, behind a name that may be anything
     set -- ${stat##*) }
-    shift $((number - 1))
-    printf '%s' "$1"
+    [ "$#" -ge 20 ] || return
+    state=$1 parent=$2
+    shift 19
+    born=$1
 }
 
-now() { # print the seconds since the machine's start
+clock() { # set $now to the seconds since the machine's start
     read -r now _ </proc/uptime
-    echo "${now%.*}"
+    now=${now%.*}
 }
 
-note() { # NAME TEXT: write a file of the launch at once
-    printf '%s\n' "$2" >"$here/.$1" && mv -f "$here/.$1" "$here/$1"
+note() { # NAME TEXT
+    printf '%s\n' "$2" >"$here/$1"
 }
 
-known() { # NAME: print what `note` wrote
-    [ ! -f "$here/$1" ] || cat "$here/$1"
+known() { # NAME: set $known to what `note` wrote; a file that is being written is as good as none
+    known=''
+    [ ! -s "$here/$1" ] || read -r known <"$here/$1"
 }
 
 trim() {
