@@ -183,7 +183,8 @@ class Run:
             usage = {"usage": self._reader.usage} if self._reader.usage else {}
             return msgspec.structs.replace(delivery, result=usage | delivery.result)
         why += f"; {passed_over} lines of its output were not understood" if passed_over and delivery is None else ""
-        log.info("%s: %s\n%s", self.item.id, why, said)
+        if self._stopped is None:
+            log.info("%s: %s\n%s", self.item.id, why, said)
         return Delivery(error=f"{why}\n{_end(said)}".strip())
 
     async def _say(self, delivery: Delivery) -> None:
