@@ -44,7 +44,8 @@ class Doors:
         if scope["type"] != ScopeType.HTTP:
             await self._app(scope, receive, send)
             return
-        headers = {name: value.decode("latin-1") for name, value in scope["headers"]}
+        # of several headers of one name the first counts, as the application reads them
+        headers = {name: value.decode("latin-1") for name, value in reversed(list(scope["headers"]))}
         mark = request_id.begin(headers.get(request_id.HEADER, "")).encode()
 
         async def marked(message: Message) -> None:
