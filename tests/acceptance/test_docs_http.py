@@ -1,0 +1,137 @@
+"""What docs/http.md tells people to type does what it says, and no route is missing there."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from loominal.broker.server import free_port
+from loominal.weft.weft_file import read_weft_file
+
+PAGE = (Path(__file__).parents[2] / "docs" / "http.md").read_text()
+SECONDS = 150.0  # for all of it, on a loaded machine; alone it takes 15
+ROUTE = re.compile(r"^\| `([A-Z]+) (/[^`]+)` \|.*\| `(loom [^`]+)` \|$", re.MULTILINE)
+NAMES = dict.fromkeys(("AGENT", "DEAD", "GRANT", "INVITATION", "LAUNCH"), "l_0")  # of what is not there
+MADE = re.compile(r"^(\w+)=\$\(weft token create .*$", re.MULTILINE)
+KNOWN = (  # a weft learns of a new bearer token a moment after it was made
+    r'\g<0>\nuntil curl -sf -H "Authorization: Bearer $\1" "$URL/api/projects" >/dev/null; do sleep 0.1; done'
+)
+LOOM = """
+loom() { curl -sS --max-time 30 -w '\\n%{http_code}\\n' -H "Authorization: Bearer $TOKEN" "$URL$1" "${@:2}"; }
+loom /api/openapi.json >openapi.json
+"""  # the page's own, but it says the status
+
+
+def blocks(language: str) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```$", PAGE, re.DOTALL | re.MULTILINE)
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Iterator[Path]:
+    """Yield the home of a user; afterwards nothing runs there, also no agent that a target has started."""
+    yield tmp_path
+    subprocess.run(["loominal", "down"], env=environment(tmp_path), timeout=60, check=True, capture_output=True)
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            known = (process / "environ").read_bytes().split(b"\0")
+            if f"HOME={tmp_path}".encode() in known:
+                os.kill(int(process.name), signal.SIGKILL)
+        except (OSError, ProcessLookupError):
+            continue
+
+
+def environment(home: Path, **more: str) -> dict[str, str]:
+    ours = {name: value for name, value in os.environ.items() if not name.startswith(("LOOMINAL_", "NATS_", "API_"))}
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    return ours | {"HOME": str(home), "PATH": path, "no_proxy": "*"} | more
+
+
+@pytest.mark.skipif(not (shutil.which("bash") and shutil.which("curl")), reason="NOT SHOWN HERE: bash and curl run it")
+@pytest.mark.timeout(SECONDS + 60)
+def test_each_line_does_what_the_page_says(place: Path) -> None:
+    *first, last = blocks("sh")
+    examples = ROUTE.findall(PAGE)
+    asked = "".join(f"echo '### {number}'\n{line} || true\n" for number, (_, _, line) in enumerate(examples))
+    port = str(free_port())
+    page = "\n".join(MADE.sub(KNOWN, block) for block in first)
+    script = "\n".join(["set -euo pipefail", page, LOOM, "echo; echo '### examples'", asked, "echo '### last'", last])
+
+    with (place / "said").open("w+") as said:
+        done = subprocess.run(
+            ["bash", "-c", script.replace("127.0.0.1:4280", f"127.0.0.1:{port}")],
+            env=environment(place, API_PORT=port, **NAMES),
+            cwd=place,
+            stdout=said,
+            stderr=subprocess.STDOUT,
+            timeout=SECONDS,
+            check=False,
+        )
+        said.seek(0)
+        told = said.read()
+
+    assert done.returncode == 0, told
+    begun, *answers, ended = re.split(r"^### .*\n", told, flags=re.MULTILINE)
+    assert '"result":{"count":[1,2,3]}' in begun
+    assert "No registered agent is online in this project." in begun
+    assert "ci  role agent  projects shop  revoked" in begun
+    assert '{"healthy":true' in begun
+    assert '"status":"ready","duplicate":false' in begun
+    for (method, path, line), answer in zip(examples, answers[1:], strict=True):
+        assert was_asked_rightly(line, answer), (line, answer)
+        assert follows(line, method, path), (line, method, path)
+    assert '{"ready":true' in ended
+    assert '{"time":"' in ended
+    known = json.loads((place / "openapi.json").read_text().rpartition("\n")[0].rpartition("\n")[0])
+    routes = {f"{each.upper()} {nameless(path)}" for path, item in known["paths"].items() for each in item}
+    assert {f"{method} {nameless(path)}" for method, path, _ in examples} == routes
+
+
+def was_asked_rightly(line: str, answer: str) -> bool:
+    """Return whether an example was done, or refused only because its id is none, or because of whose token it is."""
+    status = answer.rstrip().rpartition("\n")[2]
+    if "$" in line:
+        return status == "404" and "openapi.json" not in answer
+    if "/api/events" in line:
+        return status in ("200", "000")  # it may take longer to begin than the example lets it
+    if "/api/activity" in line or line.startswith("loom /api/invitations -d"):
+        return status == "403"
+    return status in ("200", "201", "202")
+
+
+def follows(line: str, method: str, path: str) -> bool:
+    """Return whether an example asks the route beside which it stands."""
+    used = re.search(r" -X ([A-Z]+)", line)
+    asked = re.match(r"loom '?([^'? ]+)", line)
+    pattern = re.sub(r"\\\{[a-z]+\\\}", "[^/]+", re.escape(path))
+    return (
+        method == (used[1] if used else "POST" if " -d " in line else "GET")
+        and asked is not None
+        and re.fullmatch(pattern, asked[1]) is not None
+    )
+
+
+def nameless(path: str) -> str:
+    return re.sub(r"\{\w+\}", "{}", path)
+
+
+def test_the_file_of_weft_is_one_that_weft_takes(tmp_path: Path) -> None:
+    [text] = blocks("toml")
+    file = tmp_path / "weft.toml"
+    file.write_text(text)
+    file.chmod(0o600)
+
+    read = read_weft_file(file)
+
+    assert [each.name for each in read.identities()] == ["grafana"]
+    assert [each.name for each in read.made_targets(datetime.now(UTC))] == ["this-machine"]
+    assert list(read.default_policy(open_mode=False).boundaries) == ["personal"]
