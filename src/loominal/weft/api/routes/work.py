@@ -137,7 +137,7 @@ async def get_history(asker: Asker, work_id: str) -> Answer[History]:
 
 @reads("/work/{work_id:str}/explain")
 async def explain_work(asker: Asker, work_id: str) -> Answer[Explained]:
-    """Return for each agent the first rule that keeps it from an item."""
+    """Return for each agent and target the first rule that keeps it from an item."""
     return await asker.answer("explain_work", ExplainWork(work_id=work_id))
 
 
