@@ -48,6 +48,13 @@ def test_what_waits_is_one_line_of_counts_and_ids() -> None:
     )
 
 
+def test_an_agent_s_end_is_told_before_all_else_and_once_for_each_state() -> None:
+    soon = Waiting(joined=True, mail=1, mail_marks=("m_1",), ending="an operator ends this agent")
+    assert soon.line() == ("Loominal: an operator ends this agent; 1 unread direct message (read_direct_messages).")
+    over = Waiting(joined=True, ending="an operator has ended this agent")
+    assert len(soon.marks | over.marks) == 3
+
+
 def test_a_claim_stands_still_until_something_is_done_about_it() -> None:
     holds = Holds()
     holds.take([WorkView(id="w_1", lease_token=1), WorkView(id="w_2", lease_token=2)])

@@ -209,6 +209,10 @@ class Broker:
             callback()
         return lambda: self._callbacks.remove(callback)
 
+    def let_go(self) -> None:
+        """Do not come back once the connection is lost."""
+        self._closing = True
+
     def new_inbox(self) -> str:
         """Return a reply subject nobody has used; subjects below it are the caller's too."""
         return f"{self._inbox}.{next(self._numbers)}"

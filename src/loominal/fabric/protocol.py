@@ -85,6 +85,7 @@ class Control(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_de
     item: str = ""
     lease_token: int = 0
     note: str = ""
+    until: datetime | None = None  # of DRAIN: when the agent is cut off
 
 
 _encoder = msgspec.json.Encoder()

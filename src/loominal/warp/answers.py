@@ -23,17 +23,20 @@ LEAST_BYTES = 500  # of text, whatever the structure takes
 SECRETS = tuple(encode(name) for name in HIDDEN)
 
 
-def answer(view: View) -> Json:
-    """Return what `tools/call` answers."""
+def answer(view: View, note: str = "") -> Json:
+    """Return what `tools/call` answers; `note` is told beside it."""
     structured = plain(view, entry=False)
     if not isinstance(structured, dict):
         raise TypeError(f"{type(view).__name__} is no object")
     if holds_peers_text(view) and not _says_so(view):
         structured["notice"] = NOTICE
+    if note:
+        structured["attention"] = note
     data = encode(structured)
     if any(name in data for name in SECRETS):  # most answers hold no claim; looking into each of them costs more
         data = encode(_without_secrets(structured))
-    return content(fitted(text_of(view), max(LIMIT_BYTES - len(data), LEAST_BYTES)), msgspec.Raw(data))
+    lines = [note, *text_of(view)] if note else text_of(view)
+    return content(fitted(lines, max(LIMIT_BYTES - len(data), LEAST_BYTES)), msgspec.Raw(data))
 
 
 def failure(error: LoominalError) -> Json:

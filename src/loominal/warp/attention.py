@@ -1,4 +1,7 @@
-"""What an agent's model should turn to: its mail, claims that were called off, claims that stand still. In counts."""
+"""What an agent's model should turn to: its mail, claims that were called off, claims that stand still. In counts.
+
+And that the agent itself is to end, or was ended. The operator's reason is shown in errors alone.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +12,7 @@ import msgspec
 
 from loominal.model.errors import LoominalError, NotRegistered
 from loominal.warp.link import Link, Someone
-from loominal.warp.text import counted, listed
+from loominal.warp.text import at, counted, listed
 
 if TYPE_CHECKING:
     from loominal.fabric.protocol import Control
@@ -26,17 +29,19 @@ class Waiting(msgspec.Struct, frozen=True, kw_only=True):
     cancelled: tuple[str, ...] = ()  # items that it holds
     stalled: tuple[str, ...] = ()
     held: tuple[str, ...] = ()
+    ending: str = ""  # what to tell of the agent's end
 
     @property
     def marks(self) -> frozenset[str]:
         """What the model is to be told once."""
         called_off = (f"cancel {item}" for item in self.cancelled)
         still = (f"stalled {item}" for item in self.stalled)
-        return frozenset((*self.mail_marks, *called_off, *still))
+        end = (f"end {self.ending}",) if self.ending else ()
+        return frozenset((*self.mail_marks, *called_off, *still, *end))
 
     def line(self) -> str:
         """Return it as one line of our own words, "" if nothing waits."""
-        parts = []
+        parts = [self.ending] if self.ending else []
         if self.mail:
             parts.append(f"{counted(self.mail, 'unread direct message')} (read_direct_messages)")
         if self.cancelled:
@@ -46,6 +51,18 @@ class Waiting(msgspec.Struct, frozen=True, kw_only=True):
             what = f"{counted(len(self.stalled), 'work item')} of yours without progress for long"
             parts.append(f"{what}: go on and report_progress, or end it ({listed(self.stalled)})")
         return f"Loominal: {'; '.join(parts)}." if parts else ""
+
+
+def ending(agent: Someone) -> str:
+    """Return what to tell of the end that an operator has set for an agent, "" if it is to go on."""
+    if agent.ended is not None:
+        return "an operator has ended this agent: its tools work no more; tell your user and stop"
+    if not agent.draining:
+        return ""
+    by = f" by {at(agent.ends_at)}" if agent.ends_at else ""
+    return (
+        f"an operator ends this agent{by}: complete_work or release_work what you hold, claim nothing more, then stop"
+    )
 
 
 class Attention:
@@ -64,6 +81,8 @@ class Attention:
         agent = self._link.present
         if agent is None:
             return self._last
+        if agent.ended is not None:
+            return Waiting(joined=True, ending=ending(agent))
         self._stale = self._link.busy
         if not self._stale:  # a question of ours would count as the client's own next one
             try:
@@ -74,7 +93,9 @@ class Attention:
                 pass  # what is known stands, and the next look is soon enough
         held = agent.holds
         cancelled = tuple(item for item in held if agent.cancel_requested(item))
-        return msgspec.structs.replace(self._last, held=held, cancelled=cancelled, stalled=agent.stalled)
+        return msgspec.structs.replace(
+            self._last, held=held, cancelled=cancelled, stalled=agent.stalled, ending=ending(agent)
+        )
 
     async def _mail(self, agent: Someone) -> Waiting:
         from loominal.fabric.operations.events import EventKind, Events, WaitForEvents

@@ -51,5 +51,5 @@ class Channel:
         self._pause_seconds = REPEAT_SECONDS if new else min(2 * self._pause_seconds, MOST_SECONDS)
         self._again_at = now + self._pause_seconds
         counts = {"mail": waiting.mail, "cancelled": len(waiting.cancelled), "stalled": len(waiting.stalled)}
-        meta = {name: str(count) for name, count in counts.items()}
+        meta = {name: str(count) for name, count in counts.items()} | ({"ending": "1"} if waiting.ending else {})
         self._notify(METHOD, {"content": waiting.line(), "meta": meta})

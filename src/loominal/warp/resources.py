@@ -11,6 +11,7 @@ from loominal.fabric.operations.events import EventKind
 from loominal.fabric.operations.inbox import NOTICE
 from loominal.fabric.protocol import encode, plain
 from loominal.model.errors import LoominalError, NotFound
+from loominal.warp.attention import ending
 from loominal.warp.era import is_modern
 from loominal.warp.rpc import INTERNAL_ERROR, INVALID_PARAMS, Call, Json, RpcError
 from loominal.warp.schema import HIDDEN
@@ -72,10 +73,12 @@ async def read(call: Call, connect: Connect) -> Json:
 async def inbox(agent: Someone) -> Json:
     """Return what waits in the inbox, without touching it."""
     waiting = await agent.wait_for_events(kinds=[EventKind.MESSAGE], wait_seconds=0)
+    told = ending(agent)
     return {
         "unread": waiting.unread,
         "waiting": plain(waiting.events, entry=True),
         "hint": "read_direct_messages shows the texts",
+        **({"attention": told} if told else {}),
     }
 
 

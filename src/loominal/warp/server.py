@@ -13,8 +13,9 @@ from loominal.fabric.operations.types import Arguments
 from loominal.model.errors import LoominalError
 from loominal.model.names import meant
 from loominal.warp import era, prompts, resources, schema
+from loominal.warp.attention import Waiting, ending
 from loominal.warp.clients import agent_type
-from loominal.warp.link import Link
+from loominal.warp.link import Link, Someone
 from loominal.warp.progress import Progress
 from loominal.warp.rpc import INVALID_PARAMS, METHOD_NOT_FOUND, Call, Json, Rpc, RpcError
 from loominal.warp.settings import STRUCTURED_BYTES
@@ -44,6 +45,7 @@ class Server:
         self._rpc = rpc
         self._subscriptions = subscriptions
         self._met = False
+        self._told = ""  # of the agent's end
         self._pushes = channel  # the modern era has no way for that: in it a client hears of nothing it did not ask for
         self._capabilities = CAPABILITIES | (CHANNEL if channel else {})
         self._methods: dict[str, Callable[[Call], Awaitable[Json]]] = {
@@ -113,9 +115,15 @@ class Server:
             call.waits = seconds > 0
             with Progress(call, seconds), self._link.in_use():
                 agent = await self._link.agent_called(_handle_wanted(args))
-                return answers.answer(await agent.call(name, args, limit_bytes=STRUCTURED_BYTES))
+                view = await agent.call(name, args, limit_bytes=STRUCTURED_BYTES)
+                return answers.answer(view, self._news(agent))
         except LoominalError as error:
             return answers.failure(error)
+
+    def _news(self, agent: Someone) -> str:
+        """Return what is to be told once beside an answer: that the agent is to end; "" if nothing is."""
+        told, self._told = self._told, ending(agent)
+        return "" if self._told == told else Waiting(ending=self._told).line()
 
     async def _read_resource(self, call: Call) -> Json:
         with self._link.in_use():

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
+from loominal.fabric.protocol import ControlKind
 from loominal.model.errors import LoominalError
 from loominal.warp import resources
 from loominal.warp.era import SUBSCRIPTION
@@ -37,7 +38,7 @@ class Subscriptions:
         self._subscribed: set[str] = set()
         self._listening: dict[int, tuple[Call, frozenset[str]]] = {}
         self._changed = asyncio.Event()
-        self._mail = False  # some came in since it was last told
+        self._news = False  # mail came in since it was last told, or the agent is to end
         self._seen: dict[str, object] = {}  # uri of a work item -> where it stood when it was last looked at
         self._told_at = float("-inf")
         link.on_agent.append(self._hear)
@@ -86,20 +87,20 @@ class Subscriptions:
                 async with asyncio.timeout(REPEAT_SECONDS if self._uris() else None):
                     await self._changed.wait()
             self._changed.clear()
-            mail, self._mail = self._mail, False
+            news, self._news = self._news, False
             with suppress(LoominalError):  # away, or not registered yet: the next look is soon enough
-                await self._look(mail=mail)
+                await self._look(news=news)
             await asyncio.sleep(COALESCE_SECONDS)
 
-    async def _look(self, *, mail: bool) -> None:
+    async def _look(self, *, news: bool) -> None:
         agent = self._link.present
         uris = self._uris()
         if agent is None or self._link.busy:  # a question of ours would count as the client's own next one
-            if mail and INBOX in uris:
+            if news and INBOX in uris:
                 self._tell(INBOX)
             return
-        due = mail or time.monotonic() - self._told_at >= REPEAT_SECONDS
-        if INBOX in uris and due and (mail or (await resources.inbox(agent))["unread"]):
+        due = news or time.monotonic() - self._told_at >= REPEAT_SECONDS
+        if INBOX in uris and due and (news or (await resources.inbox(agent))["unread"]):
             self._tell(INBOX)
             self._told_at = time.monotonic()
         for uri in uris:
@@ -129,10 +130,11 @@ class Subscriptions:
 
     def _hear(self, agent: Someone) -> None:
         def mailed() -> None:
-            self._mail = True
+            self._news = True
             self._look_soon()
 
-        def nudged(_: Control) -> None:
+        def nudged(control: Control) -> None:
+            self._news |= control.kind in (ControlKind.DRAIN, ControlKind.REVOKED)
             self._look_soon()
 
         agent.on_mail(mailed)

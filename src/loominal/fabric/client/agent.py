@@ -7,6 +7,7 @@ import hashlib
 import time
 from collections.abc import Callable
 from contextlib import nullcontext, suppress
+from datetime import datetime
 from pathlib import Path
 from typing import TypeAlias
 
@@ -18,6 +19,7 @@ from loominal.fabric.client.calls import EveryCall
 from loominal.fabric.client.session import Session
 from loominal.fabric.client.settings import ClientSettings
 from loominal.fabric.client.unanswered import Unanswered
+from loominal.fabric.ended import ended
 from loominal.fabric.operations import OPERATIONS, Operation
 from loominal.fabric.operations.events import Events, WaitForEvents
 from loominal.fabric.operations.identity import HandleSet, Join, Joined, MyHandle
@@ -65,6 +67,8 @@ class Agent(EveryCall):
         self.guid = slot.id
         self.project: ProjectName = settings.project
         self.draining = False  # the hub wants this process to end once its claims have
+        self.ends_at: datetime | None = None  # when a draining agent is cut off
+        self.ended: LoominalError | None = None  # an operator has ended this agent: every call raises this
         self._session = session
         self._slot = slot
         self._settings = settings
@@ -165,7 +169,7 @@ class Agent(EveryCall):
 
     async def _wait(self, operation: Operation, args: _Waiting, op: str, seconds: float, limit: int) -> View:
         """Ask in polls of at most POLL_SECONDS, each a deed of its own, until there is something or time is over."""
-        began = time.monotonic()
+        began, drained = time.monotonic(), self.draining
         until = began + args.wait_seconds
         while True:
             async with self._alone.get(operation.name, nullcontext()):  # the time that others hold it is waited, too
@@ -180,7 +184,8 @@ class Agent(EveryCall):
                         await self._abandon(op)
                     raise
             now = time.monotonic()
-            if _settled(view) or now >= until or now < asked + hold - EARLY_SECONDS:
+            in_vain = self.draining and (isinstance(args, ClaimWork) or not drained)
+            if _settled(view) or now >= until or now < asked + hold - EARLY_SECONDS or in_vain:
                 break
             if isinstance(view, Events):
                 args = msgspec.structs.replace(args, cursor=view.cursor)
@@ -293,11 +298,17 @@ class Agent(EveryCall):
                 holds.stall(control.item)
             case ControlKind.LEASE_LOST:
                 holds.lose(control.item, control.lease_token)
+            case ControlKind.DRAIN if self.draining:
+                return  # told again, lest it had not been heard
             case ControlKind.DRAIN:
-                self.draining = True
-            case ControlKind.SUPERSEDED | ControlKind.REVOKED:
+                self.draining, self.ends_at = True, control.until
+            case ControlKind.SUPERSEDED:
                 holds.drop()
                 self._session.end()
+            case ControlKind.REVOKED:
+                self.draining, self.ended = True, ended(control.note)
+                holds.drop()
+                self._session.end(self.ended)
         for callback in self._on_control:
             callback(control)
 

@@ -12,7 +12,7 @@ import msgspec
 
 from loominal.broker.connection import Broker
 from loominal.fabric.protocol import REQUEST_SECONDS, Answer
-from loominal.model.errors import BrokerUnavailable, Busy, HubUnavailable, Internal, error_from
+from loominal.model.errors import BrokerUnavailable, Busy, HubUnavailable, Internal, LoominalError, error_from
 
 HUB_SECONDS = 15.0  # for which nobody may be there to answer: a coordinator starts in 1 s, on a loaded machine in 10
 PAUSE_SECONDS = (0.2, 0.5)  # between two tries, at random, so that many agents do not ask in step
@@ -25,6 +25,12 @@ class Asking:
         self._broker = broker
         self._waits: set[asyncio.Timeout] = set()
         self._called_at = 0.0
+        self._refused: LoominalError | None = None
+
+    def refuse(self, error: LoominalError) -> None:
+        """Ask nothing more: whatever is asked, and was asked, raises `error`."""
+        self._refused = error
+        self.ask_again()
 
     def ask_again(self) -> None:
         """End every wait and pause and ask again: somebody new is there, and whoever had the questions may be gone."""
@@ -46,6 +52,8 @@ class Asking:
         give_up_at = began + seconds + hold_seconds
         alone_since: float | None = None
         while True:
+            if self._refused is not None:
+                raise error_from(self._refused.problem())  # a new one, with the asker's own traceback
             left = max(give_up_at - time.monotonic(), PAUSE_SECONDS[0])
             try:
                 answer = await self._once(subject, request, min(REQUEST_SECONDS + hold_seconds, left))

@@ -55,7 +55,9 @@ class Attached(EveryCall):
 
     holds: tuple[str, ...] = ()
     stalled: tuple[str, ...] = ()
-    draining = False
+    draining = False  # that is told to its own process, which a runner's client need not know
+    ends_at = None
+    ended = None
 
     def __init__(self, path: Path) -> None:
         self.guid = ""

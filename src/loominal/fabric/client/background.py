@@ -25,7 +25,8 @@ async def background(*duties: Callable[[], Awaitable[None]]) -> AsyncIterator[No
     finally:
         for task in tasks:
             task.cancel()
-        await asyncio.wait(tasks)
+        if tasks:
+            await asyncio.wait(tasks)
     for task in tasks:
         if not task.cancelled():
             task.result()

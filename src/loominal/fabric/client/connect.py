@@ -113,26 +113,28 @@ async def open_agent(settings: ClientSettings) -> AsyncIterator[Agent]:
         enrolling = _enrolling(entrance, slot, settings) if entrance.enrols else None
         if enrolling is not None:
             await enrolling.enrol(settings.timeout_seconds)
-        async with Broker.connect(
-            entrance.servers.urls,
-            name=f"{settings.client} {slot.id}",
-            inbox=subjects.reply_prefix(slot.id),
-            credential=enrolling.credential if enrolling else lambda: entrance.credential,
-            user=entrance.servers.user,
-            password=entrance.servers.password,
-            tls=entrance.tls,
-            wait_seconds=min(CONNECT_SECONDS, settings.timeout_seconds),
-        ) as broker:
+        freshness = [enrolling.keep_fresh] if enrolling is not None else []
+        async with (
+            background(*freshness),  # already now: what was cut off meanwhile is refused at the first connect
+            Broker.connect(
+                entrance.servers.urls,
+                name=f"{settings.client} {slot.id}",
+                inbox=subjects.reply_prefix(slot.id),
+                credential=enrolling.credential if enrolling else lambda: entrance.credential,
+                user=entrance.servers.user,
+                password=entrance.servers.password,
+                tls=entrance.tls,
+                wait_seconds=min(CONNECT_SECONDS, settings.timeout_seconds),
+            ) as broker,
+        ):
             enrol_again = enrolling.enrol if enrolling else None
             session = Session(broker, settings.project.id, slot.id, _hello(settings), enrol_again)
             agent = Agent(session, slot, settings)
             await agent.listen()
             await session.open(settings.timeout_seconds, adopts=settings.adopts)
-            duties = [session.keep_greeting, session.keep_beating]
             if enrolling is not None:
                 broker.on_connect(enrolling.connected)
-                duties.append(enrolling.keep_fresh)
-            async with background(*duties):
+            async with background(session.keep_greeting, session.keep_beating):
                 yield agent
 
 

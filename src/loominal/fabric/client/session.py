@@ -141,7 +141,7 @@ class Session:
     async def keep_greeting(self) -> None:
         """Say hello after each reconnect and to each new leader, until cancelled."""
         again: float | None = None
-        while True:
+        while not self._ended:
             with suppress(TimeoutError):
                 async with asyncio.timeout(again):
                     await self._greet_now.wait()
@@ -154,10 +154,13 @@ class Session:
                 again = GREET_AGAIN_SECONDS
             self.beat_soon()
 
-    def end(self) -> None:
-        """Send no more heartbeats: another process is this agent now, or it was cut off."""
+    def end(self, error: LoominalError | None = None) -> None:
+        """Send no more heartbeats: another process is this agent now. With `error` it was cut off: ask nothing more."""
         self._ended = True
         self._beat_now.set()
+        if error is not None:
+            self._asking.refuse(error)
+            self.broker.let_go()
 
     def beat_soon(self) -> None:
         """Let the next heartbeat come at once: what is held has changed."""

@@ -13,6 +13,7 @@ import msgspec
 
 from loominal.broker import subjects
 from loominal.broker.connection import Received
+from loominal.fabric.ended import ended
 from loominal.fabric.enrolment import ENROL_AGAIN
 from loominal.fabric.hub.about import about
 from loominal.fabric.hub.access.open_authority import OPEN_HINT
@@ -203,6 +204,8 @@ class Dispatcher:
             raise Forbidden(f"{operation.name} changes things; an observer may only look")
         if caller.over_rest:
             return
+        if (reason := project.presence.ended_because(caller.agent, caller.incarnation)) is not None:
+            raise ended(reason)
         elsewhere = operation.name != "hello" and not project.presence.seen(
             caller.agent, caller.incarnation, project.clock.monotonic()
         )

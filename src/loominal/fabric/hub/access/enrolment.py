@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 import uuid
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
@@ -119,6 +120,8 @@ class Enrolments:
         )
         await self._registry.add_project(bound.project, title_of(asked.title, bound.project), now)
         await self._open(bound.project)
+        if bound.cut_at is not None:  # the broker takes nothing that was issued up to that whole second
+            await asyncio.sleep(min(max(int(bound.cut_at.timestamp()) + 1 - time.time(), 0.0), 1.0))
         expires_at = now + timedelta(seconds=CREDENTIAL_SECONDS)
         return Enrolled(
             jwt=self._keyring.agent_jwt(bound.project, bound.agent, bound.key, expires_at),

@@ -6,6 +6,7 @@ from loominal.broker import subjects
 from loominal.fabric.hub.project import Project
 from loominal.fabric.protocol import PROTO, Control, ControlKind, encode
 from loominal.model.errors import BrokerUnavailable
+from loominal.model.times import Instant
 from loominal.model.work import WorkItem
 
 
@@ -19,6 +20,7 @@ async def nudge(
     item_id: str = "",
     token: int = 0,
     incarnation: str = "",
+    until: Instant | None = None,
 ) -> None:
     """Tell the agent's process to look: its present one, unless an `incarnation` is named.
 
@@ -31,6 +33,7 @@ async def nudge(
         item=item.id if item else item_id,
         lease_token=token or (item.token if item else 0),
         note=note,
+        until=until,
     )
     try:
         await project.broker.publish(subjects.control(project.id, agent), encode(control))

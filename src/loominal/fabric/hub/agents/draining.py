@@ -32,7 +32,7 @@ async def drain(project: Project, agent: str, reason: str, grace_seconds: float)
     Raises: BrokerUnavailable (it may be written all the same).
     """
     if agent in project.drains:
-        await _tell(project, agent)
+        await _tell(project, project.drains[agent])
         return
     until = project.clock.now() + timedelta(seconds=grace_seconds)
     value = encode(DrainRecord(agent=agent, reason=reason, until=until))
@@ -45,7 +45,10 @@ async def drain(project: Project, agent: str, reason: str, grace_seconds: float)
             remember(project, entry)
     else:
         remember(project, Entry(key=key, value=value, revision=revision))
-    await _tell(project, agent)
+    if agent in project.drains:
+        await _tell(project, project.drains[agent])
+    project.polls.room(agent)  # whatever it waits for, it has something else to attend to
+    project.wakes.dismiss(agent)
 
 
 def remember(project: Project, change: Entry | Deleted) -> None:
@@ -70,12 +73,14 @@ async def finish(project: Project, heard_until: float | None) -> None:
     for agent, record in list(project.drains.items()):
         gone = heard_until is not None and project.presence.is_gone(agent, heard_until, project.timings)
         if not gone and now < record.until:
+            await _tell(project, record)  # again, lest it did not hear of it
             continue
         await hand_back(project, agent, record.reason or "its agent was shut down")
         if not gone:
+            process = project.presence.current(agent)
             await nudge(project, agent, ControlKind.REVOKED, note=record.reason)
             await project.authority.cut(project.id, agent)
-            project.presence.left(agent, mono)
+            project.presence.end(agent, process, record.reason, mono)
         key = f"{DRAIN}.{agent}"
         try:
             revision = await project.bucket.delete(key, revision=record.revision)
@@ -88,7 +93,5 @@ async def finish(project: Project, heard_until: float | None) -> None:
             await record_event(project, EventKind.AGENT_SHUTDOWN, agent_view(project, known))
 
 
-async def _tell(project: Project, agent: str) -> None:
-    record = project.drains.get(agent)
-    await nudge(project, agent, ControlKind.DRAIN, note=record.reason if record else "")
-    project.polls.room(agent)  # a parked poll learns that there is nothing to wait for
+async def _tell(project: Project, record: DrainRecord) -> None:
+    await nudge(project, record.agent, ControlKind.DRAIN, note=record.reason, until=record.until)

@@ -34,6 +34,9 @@ def take(project: Project, message: Received, group: asyncio.TaskGroup) -> None:
         told = nudge(project, agent, ControlKind.SUPERSEDED, incarnation=beat.incarnation)
         group.create_task(told, name=f"superseded {agent}")
         return
+    if (reason := project.presence.ended_because(agent, beat.incarnation)) is not None:
+        group.create_task(nudge(project, agent, ControlKind.REVOKED, note=reason), name=f"ended {agent}")
+        return
     strange = project.leases.beat(agent, beat, now)
     if strange and not beat.leaving:
         group.create_task(_sort_out(project, agent, beat.incarnation, strange), name=f"claims of {agent}")

@@ -29,6 +29,7 @@ class Process:
     closed: bool = False  # and it was the process's side that ended it
     left_at: float | None = None  # when it said that it ends
     polled_at: float | None = None  # when it last waited for work
+    ended_because: str | None = None  # an operator has ended it: no sign of life brings it back
 
     def online(self, now: float, timings: Timings) -> bool:
         """Return whether it is alive, as well as one can know."""
@@ -119,6 +120,13 @@ class Presence:
             process.left_at = process.seen_at = now
             self._parting.add(agent)
 
+    def end(self, agent: str, incarnation: str, reason: str, now: float) -> None:
+        """Take that process as ended for good; another one may be the same agent, now or later."""
+        process = self._processes.get(agent)
+        if process is not None and process.incarnation == incarnation:
+            process.ended_because = reason
+            self.left(agent, now)
+
     def polled(self, agent: str, now: float) -> None:
         """Note that `agent` asks for work."""
         if process := self._processes.get(agent):
@@ -142,6 +150,11 @@ class Presence:
         """Return the incarnation that speaks for `agent`, "" if none was heard."""
         process = self._processes.get(agent)
         return "" if process is None else process.incarnation
+
+    def ended_because(self, agent: str, incarnation: str) -> str | None:
+        """Return why that process was ended by an operator, None if it was not."""
+        process = self._processes.get(agent)
+        return process.ended_because if process is not None and process.incarnation == incarnation else None
 
     def greeting(self, agent: str) -> Hello:
         """Return what the agent's process said of itself; all empty if it has not said hello to this hub."""
@@ -221,6 +234,8 @@ class Presence:
         return process if process.incarnation == incarnation else None
 
     def _alive(self, agent: str, process: Process, now: float) -> None:
+        if process.ended_because is not None:
+            return
         process.seen_at, process.disconnected_at, process.left_at = now, None, None
         self._is_there(agent)
 

@@ -18,6 +18,7 @@ from loominal.model import cursor as cursors
 from loominal.model import read_marks
 from loominal.model.errors import BadCursor
 from loominal.model.message import WORK_RESULT, Kind, MessageId, Receipt
+from loominal.model.times import rfc3339
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -97,7 +98,18 @@ class _Watch:
         for item in new:
             asked_at = self._project.book.find(item).item.cancel_asked_at
             self._add(EventKind.CANCEL, item, "you are asked to stop this work item", asked_at)
-        self.heard = replace(self.heard, cancels=frozenset(map(_mark, told.union(new))))
+        self.heard = replace(self.heard, cancels=frozenset(map(_mark, told.union(new))) | self._end_of_agent())
+
+    def _end_of_agent(self) -> frozenset[str]:
+        """Tell that the agent itself is to end, if it is, and return the mark of that."""
+        drain = self._project.drains.get(self._caller.agent)
+        if drain is None:
+            return frozenset()
+        marks = frozenset({_mark(f"ends {drain.until}")})
+        if not marks <= self.heard.cancels and self._room():
+            what = f"you are to end by {rfc3339(drain.until)}: end what you hold, or release it, and claim nothing more"
+            self._add(EventKind.CANCEL, "", what, None)
+        return marks
 
     def _messages(self) -> None:
         project, me = self._project, self._caller.agent

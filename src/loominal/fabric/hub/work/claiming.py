@@ -69,7 +69,7 @@ async def _wait(project: Project, caller: Caller, capability: str | None, args: 
                 return []
             taken = await _take(project, caller, capability, args.limit)
             left = until - clock.monotonic()
-            if taken or left <= 0:
+            if taken or left <= 0 or caller.agent in project.drains:
                 return taken
             try:
                 async with asyncio.timeout(left):

@@ -53,7 +53,7 @@ async def get_work(project: Project, caller: Caller, args: GetWork) -> WorkDetai
         entry = project.book.get(item_id)
         return entry is None or entry.item.status in ENDED
 
-    await project.wakes.until(ended, (item_id,), min(args.wait_seconds, POLL_SECONDS))
+    await project.wakes.until(ended, (item_id, caller.agent), min(args.wait_seconds, POLL_SECONDS))
     item = (await refresh(project, item_id) or resolve(project, caller, item_id)).item
     view = entry_view(project, caller, item, Why(project))
     bare = WorkDetail(
