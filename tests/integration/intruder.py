@@ -116,15 +116,15 @@ async def as_hub(fabric: Fabric, project: str) -> AsyncIterator[Broker]:
         yield broker
 
 
-async def stranger(fabric: Fabric, user: str, *projects: str) -> Credential:
+async def stranger(fabric: Fabric, user: str, *projects: str, role: Role = Role.AGENT) -> Credential:
     """Return the credential of another user's machine, which is granted these projects."""
     name = f"machine-{uuid4().hex[:8]}"
     async with as_hub(fabric, subjects.FABRIC) as broker:
         bucket = Bucket(broker, subjects.registry_bucket(subjects.FABRIC))
-        machine = Machine(name=name, user=user, created_at=datetime.now(UTC))
+        machine = Machine(name=name, user=user, role=role, created_at=datetime.now(UTC))
         await bucket.write(f"machine.{name}", records.encode(machine), revision=0)
         if projects:
-            grant = Grant(id=f"g-{name}", user=user, projects=projects, every_boundary=True)
+            grant = Grant(id=f"g-{name}", user=user, projects=projects, role=role, every_boundary=True)
             await bucket.write(f"grant.{grant.id}", records.encode(grant), revision=0)
     credential = fabric.keyring.machine_credential(name)
     await eventually(lambda: _is_known(fabric, credential, *projects))  # weft follows its registry

@@ -17,6 +17,7 @@ from loominal.broker.nkeys import KeyPair, Kind
 from loominal.fabric.client.agent import Agent
 from loominal.fabric.protocol import PROTO, Beat, encode
 from loominal.model.grant import Role
+from loominal.model.names import OWN_TOKEN, api_caller
 from tests.integration.conftest import eventually
 from tests.integration.fabric import Fabric
 from tests.integration.intruder import (
@@ -60,6 +61,8 @@ async def test_an_agent_publishes_and_hears_nothing_but_its_own(
             for operation in ("send_message", "claim_work", "complete_work", "hello")
         ),
         *(f"rq.{name}.send_message.{intruder.guid}" for name in (other, "enrol")),
+        *(f"rq.{p}.set_policy.{api_caller(role, OWN_TOKEN)}" for role in Role),
+        *(f"xp.{other}.see", f"xp.{p}.tell", f"xn.{other}", "wf.weft", f"ct.{p}"),
         *(f"hb.{p}.{victim.guid}", f"hb.{other}.{intruder.guid}", f"ctl.{p}.{victim.guid}", f"ctl.{p}.{intruder.guid}"),
         *(f"l.{p}.{where}" for where in ("ch.general", f"in.{victim.guid}", "wk.w_1", "spec.w_1", "wk-lead", "fence")),
         *(f"ev.{p}.{where}" for where in ("ch.general", f"in.{victim.guid}", "lead")),
@@ -424,6 +427,49 @@ async def test_only_an_operator_grants_and_revokes(
     assert await intruder.code("set_handle", {"handle": victim.guid}) == "invalid_argument"
 
     assert await stored(fabric, project_id) == before
+
+
+@pytest.mark.usefixtures("victim")
+async def test_an_operator_of_one_project_decides_nothing_in_others(fabric: Fabric, project_id: str) -> None:
+    theirs = project_id + "-theirs"
+    machine = await stranger(fabric, f"mallory-of-{project_id}", project_id, role=Role.OPERATOR)
+    other, key = await stranger(fabric, f"eve-of-{project_id}", project_id), KeyPair.generate(Kind.USER).public
+    async with (
+        intrude(fabric, project_id, machine=machine, role=Role.OPERATOR) as mallory,
+        intrude(fabric, project_id, role=Role.OPERATOR) as owner,
+    ):
+        await mallory.register("python")
+        await owner.register("python")
+        granted = await owner.ask("grant_access", {"user": "ada", "projects": [theirs], "boundaries": ["personal"]})
+        both = await owner.ask(
+            "grant_access", {"user": "ada", "projects": [project_id, theirs], "boundaries": ["personal"]}
+        )
+        invited = await owner.ask("invite", {"key": key})
+        before = await stored(fabric, project_id)
+
+        for operation, args, code in (
+            ("grant_access", {"projects": [theirs], "boundaries": ["personal"]}, "forbidden"),
+            ("grant_access", {"projects": [project_id, theirs], "boundaries": ["personal"]}, "forbidden"),
+            ("revoke_grant", {"id": granted["ok"]["id"]}, "not_found"),
+            ("revoke_grant", {"id": both["ok"]["id"]}, "forbidden"),
+            ("invite", {"key": key, "projects": [theirs]}, "forbidden"),
+            ("revoke_invitation", {"id": invited["ok"]["id"]}, "forbidden"),
+            ("revoke_machine", {"name": own_machine(fabric).name}, "not_found"),
+        ):
+            assert await mallory.code(operation, args, projects=[]) == code, (operation, args)
+        assert await stored(fabric, project_id) == before
+        listed = (await mallory.ask("list_machines"))["ok"]["machines"]
+        seen = {each["name"] for each in listed}
+        assert {machine.name, other.name} <= seen
+        assert own_machine(fabric).name not in seen
+
+        made = (await mallory.ask("invite", {"key": KeyPair.generate(Kind.USER).public}))["ok"]["id"]
+        listed = (await mallory.ask("list_machines"))["ok"]["machines"]
+        seen = {each.get("invitation") for each in listed}
+        assert made in seen  # for its own project, then
+        assert invited["ok"]["id"] not in seen
+        assert not await mallory.code("revoke_invitation", {"id": made})
+        assert not await mallory.code("revoke_machine", {"name": other.name})
 
 
 async def test_a_credential_whose_day_is_over_opens_nothing(fabric: Fabric, project_id: str, victim: Agent) -> None:

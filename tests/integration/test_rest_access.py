@@ -156,6 +156,23 @@ def test_a_bearer_token_of_another_project_learns_nothing_of_this_one(gate: Gate
     assert [each["projectId"] for each in listed["projects"]] == ["other"]
 
 
+def test_an_operators_bearer_token_decides_nothing_in_projects_that_it_is_not_for(gate: Gate) -> None:
+    foreign = token(gate, "foreign", "--role", "operator", "--project", "other")
+    eventually(lambda: gate.projects(foreign).is_success)
+    body = {"user": "ada", "projects": ["shop"], "boundaries": ["personal"]}
+    theirs = gate.ask(Route("post", "/api/grants", body), gate.own, "shop").json()["id"]
+
+    assert code(gate.ask(Route("post", "/api/grants", body), foreign)) == (403, "forbidden")
+    assert code(gate.ask(Route("post", "/api/grants", body | {"projects": ["other", "shop"]}), foreign))[0] == 403
+    assert code(gate.ask(Route("delete", f"/api/grants/{theirs}"), foreign)) == (404, "not_found")
+    listed = gate.ask(Route("get", "/api/grants"), gate.own, "shop").json()["grants"]
+    assert theirs in [each["id"] for each in listed]
+
+    ours = gate.ask(Route("post", "/api/grants", body | {"projects": []}), foreign)
+    assert ours.json()["projects"] == ["other"]
+    assert gate.ask(Route("delete", f"/api/grants/{ours.json()['id']}"), foreign).is_success
+
+
 def test_observers_only_look_and_agents_do_nothing_that_is_for_operators(gate: Gate) -> None:
     tokens = {role: token(gate, role, "--role", role) for role in ("observer", "agent")}
     eventually(lambda: all(gate.projects(each).is_success for each in tokens.values()))

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from loominal.model.errors import BoundaryRefused
-from loominal.model.grant import CORPORATE, Grant, Role, Visibility, allows, covers, own_user_grant, within
+from loominal.model.grant import CORPORATE, Grant, Role, Visibility, allows, covers, own_user_grant, reach, within
 from loominal.model.policy import DEFAULT_POLICY
 from tests.unit.factories import NOW, a_grant, after
 
@@ -106,3 +106,11 @@ def test_a_boundary_the_policy_does_not_name_is_refused_with_those_it_does() -> 
 
     assert "\n" not in refusal.value.message
     assert "open-source" in refusal.value.hint
+
+
+def test_grants_reach_what_they_name_while_they_last_and_one_that_names_nothing_reaches_all() -> None:
+    here, over = a_grant(projects=("p2",)), a_grant(projects=("p3",), expires_at=NOW)
+
+    assert reach([here, over], project="p1", now=NOW) == ("p1", "p2")
+    assert reach([here, own_user_grant("me")], project="p1", now=NOW) == ()
+    assert reach([a_grant(projects=(), expires_at=NOW)], project="p1", now=NOW) == ("p1",)

@@ -45,6 +45,7 @@ class Request(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_de
     lease_token: LeaseToken = 0
     limit_bytes: Annotated[int, msgspec.Meta(ge=0)] = 0  # the longest answer wanted; 0: whatever the broker carries
     answered: Annotated[tuple[str, ...], msgspec.Meta(max_length=MOST_ANSWERED)] = ()  # ops of pages that have come
+    projects: tuple[str, ...] = ()  # of who asks over REST: the bearer token's, none: every one; of others not heeded
 
 
 class Answer(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True):

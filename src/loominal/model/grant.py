@@ -75,6 +75,17 @@ def in_force(grant: Grant, *, project: str, now: Instant) -> bool:
     return (grant.expires_at is None or now < grant.expires_at) and _any_or_in(grant.projects, project)
 
 
+def reach(grants: Iterable[Grant], *, project: str, now: Instant) -> tuple[str, ...]:
+    """Return the projects that `grants` let somebody of `project` into at `now`; none: every one."""
+    found = {project}
+    for grant in grants:
+        if grant.expires_at is None or now < grant.expires_at:
+            if not grant.projects:
+                return ()
+            found.update(grant.projects)
+    return tuple(sorted(found))
+
+
 def admits(grant: Grant, *, project: str, agent_type: str, now: Instant) -> bool:
     """Return whether this grant, at `now`, lets an agent of that type take part in that project."""
     return (

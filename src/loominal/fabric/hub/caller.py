@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from datetime import datetime
 from typing import Protocol
 
 import msgspec
 
 from loominal.fabric.hub.access.fabric_records import Enrolment, Invitation, Machine
+from loominal.model.errors import Forbidden
 from loominal.model.grant import Grant, Role
-from loominal.model.names import api_role
+from loominal.model.names import api_role, shown
+
+HINT = "an operator of the whole fabric can: who runs it, or who was let in without naming projects"
 
 
 class Standing(msgspec.Struct, frozen=True, kw_only=True):
@@ -44,6 +48,9 @@ class Authority(Protocol):
 
     def grants(self, project: str) -> list[Grant]:
         """Return the grants that concern `project`."""
+
+    def grants_of_user(self, user: str) -> list[Grant]:
+        """Return every grant of `user`, in whatever project."""
 
     async def revoke_grant(self, grant_id: str) -> Grant:
         """Take a grant back. Raises: NotFound."""
@@ -89,8 +96,19 @@ class Caller(msgspec.Struct, frozen=True, kw_only=True):
     lease_token: int = 0
     answered: tuple[str, ...] = ()  # ops of the pages of messages that the process says have come
     limit_bytes: int = 0  # the longest answer wanted, already bounded by what the broker carries
+    projects: tuple[str, ...] = ()  # where the caller may be anything at all; none: everywhere
 
     @property
     def over_rest(self) -> bool:
         """Whether a weft asks for the holder of a bearer token: no agent, so never there, without inbox and handle."""
         return bool(api_role(self.agent))
+
+    def reaches(self, projects: Collection[str]) -> bool:
+        """Return whether what concerns `projects` (none: every one) concerns none where the caller is nobody."""
+        return not self.projects or (bool(projects) and set(projects) <= set(self.projects))
+
+    def check_reach(self, projects: Collection[str], what: str) -> None:
+        """Raises: Forbidden if `what` concerns a project where the caller is nobody."""
+        if not self.reaches(projects):
+            concerned = ", ".join(projects) or "every project"
+            raise Forbidden(f"{what} concerns {shown(concerned)}; you are for {', '.join(self.projects)}", HINT)

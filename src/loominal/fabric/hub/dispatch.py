@@ -43,8 +43,8 @@ from loominal.model.errors import (
     TooLarge,
     error_from,
 )
-from loominal.model.grant import Role
-from loominal.model.names import SUBJECT_TOKEN, meant, shown
+from loominal.model.grant import Role, reach
+from loominal.model.names import SUBJECT_TOKEN, api_role, meant, shown
 
 log = logging.getLogger(__name__)
 
@@ -185,6 +185,7 @@ class Dispatcher:
             standing = authority.standing(self._project.id, agent)
         if standing is None:
             raise Forbidden(f"{agent} is not enrolled in this project", ENROL_AGAIN)
+        now = self._project.clock.now()
         return Caller(
             agent=agent,
             incarnation=request.incarnation,
@@ -193,6 +194,7 @@ class Dispatcher:
             lease_token=request.lease_token,
             answered=request.answered,
             limit_bytes=min(request.limit_bytes or self._room(), self._room()),
+            projects=request.projects if api_role(agent) else reach(standing.grants, project=self._project.id, now=now),
         )
 
     def _admit(self, operation: Operation, caller: Caller) -> None:

@@ -62,7 +62,9 @@ class ShuttingDown(View, frozen=True, kw_only=True):
 
 
 class Invite(Arguments, frozen=True, kw_only=True):
-    """Let one more machine join; nothing named is any project, agent type, capability, every boundary but corporate.
+    """Let one more machine join; nothing named is any agent type, capability and project that the asker is for.
+
+    Of boundaries it is every one but corporate.
 
     With `launch` it lets one agent enrol, in one project: by default the asker's.
     """

@@ -103,8 +103,10 @@ class Asker:
 
     async def ask(self, operation: str, args: Arguments, *, hold_seconds: float = 0.0) -> msgspec.Raw:
         """Return the answer to an operation as JSON. Raises: what was answered, and as `project` and `Desk.ask`."""
-        project = await self.project()
-        return await self._desk.ask(project, self.caller, operation, args, op=self._deed, hold_seconds=hold_seconds)
+        project, mine = await self.project(), self.identity.projects
+        return await self._desk.ask(
+            project, self.caller, operation, args, projects=mine, op=self._deed, hold_seconds=hold_seconds
+        )
 
     async def answer(self, operation: str, args: Arguments, *, hold_seconds: float = 0.0) -> Answer[Any]:
         """Return the answer to an operation as it is to be sent. Raises: as `ask`."""  # Any: the operation's own type

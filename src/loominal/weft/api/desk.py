@@ -38,15 +38,27 @@ class Desk:
         self._deeds: WeakValueDictionary[tuple[str, str, str], asyncio.Lock] = WeakValueDictionary()  # being asked for
 
     async def ask(
-        self, project: str, caller: str, operation: str, args: Arguments, *, op: str = "", hold_seconds: float = 0.0
+        self,
+        project: str,
+        caller: str,
+        operation: str,
+        args: Arguments,
+        *,
+        projects: tuple[str, ...] = (),
+        op: str = "",
+        hold_seconds: float = 0.0,
     ) -> msgspec.Raw:
         """Return the hub's answer as JSON, in the contract's words.
 
-        `op` names the deed, so that the same one again is done once; it waits while it is asked for. Raises: what was
-        answered; Busy, HubUnavailable, BrokerUnavailable.
+        `projects` are those of the bearer token, none: every one. `op` names the deed, so that the same one again is
+        done once; it waits while it is asked for. Raises: what was answered; Busy, HubUnavailable, BrokerUnavailable.
         """
         request = Request(
-            proto=PROTO, op=op or uuid.uuid4().hex, incarnation=self._incarnation, args=msgspec.Raw(encode(args))
+            proto=PROTO,
+            op=op or uuid.uuid4().hex,
+            incarnation=self._incarnation,
+            args=msgspec.Raw(encode(args)),
+            projects=projects,
         )
         subject = subjects.request(project, OPERATIONS[operation].name, caller)
         place = self._place(project, caller)

@@ -143,6 +143,10 @@ class FabricRegistry:
         """Return the grants that hold on this machine alone."""
         return [grant for grant in self.book.all(Grant) if grant.machine == machine]
 
+    def grants_of_user(self, user: str) -> list[Grant]:
+        """Return every grant of `user`, in whatever project, on whatever machine."""
+        return [grant for grant in (self._own, *self.book.all(Grant)) if grant.user == user]
+
     def revocations(self, project: str) -> dict[str, int]:
         """Return the keys that are cut off from the account of `project` (or `subjects.FABRIC`), with Unix seconds."""
         machines = {machine.name: machine.revoked_at for machine in self.machines() if machine.revoked_at is not None}

@@ -44,6 +44,10 @@ class OpenAuthority:
         """Return the one grant that holds for everybody."""
         return [Grant(id="open", user="", every_boundary=True)]
 
+    def grants_of_user(self, user: str) -> list[Grant]:  # noqa: ARG002 - the protocol's
+        """Return none: nobody is anybody here."""
+        return []
+
     async def revoke_grant(self, grant_id: str) -> Grant:
         """Refuse. Raises: Forbidden."""
         raise Forbidden(f"grant {grant_id!r} cannot be taken back in open mode", OPEN_HINT)

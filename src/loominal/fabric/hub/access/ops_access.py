@@ -28,7 +28,7 @@ from loominal.model.grant import Grant, Role
 async def grant_access(project: Project, caller: Caller, args: GrantAccess) -> GrantView:
     """Let a user's agents do more; without `projects` it holds for this one, whose policy must name the boundaries.
 
-    Raises: InvalidArgument; BoundaryRefused.
+    Raises: InvalidArgument; BoundaryRefused; Forbidden for projects that are not the caller's.
     """
     if not args.boundaries:
         raise InvalidArgument("a grant names at least one boundary", "for example boundaries: ['corporate']")
@@ -36,12 +36,14 @@ async def grant_access(project: Project, caller: Caller, args: GrantAccess) -> G
     if not args.projects:
         for each in boundaries:
             project.policy.rule(each)
+    projects = tuple(names.subject_token(each, "project") for each in args.projects) or (project.id,)
+    caller.check_reach(projects, "the grant")
     now = project.clock.now()
     grant = Grant(
         id="g_" + hashlib.sha256(f"{caller.agent}:{caller.op}".encode()).hexdigest()[:16],
         user=args.user or caller.standing.user,
         role=Role.AGENT,
-        projects=tuple(names.subject_token(each, "project") for each in args.projects) or (project.id,),
+        projects=projects,
         agent_types=tuple(names.label(each, "agent type") for each in args.agent_types),
         boundaries=boundaries,
         capabilities=tuple(names.label(each, "capability") for each in args.capabilities),
@@ -61,7 +63,15 @@ async def list_grants(project: Project, caller: Caller, args: ListGrants) -> Gra
 
 
 async def revoke_grant(project: Project, caller: Caller, args: RevokeGrant) -> GrantView:
-    """Take a grant back; claims made under it go on, new ones are refused."""
+    """Take a grant back; claims made under it go on, new ones are refused.
+
+    Raises: NotFound; Forbidden if it holds in projects that are not the caller's.
+    """
+    known = next((each for each in project.authority.grants(project.id) if each.id == args.id), None)
+    if known is not None:
+        caller.check_reach(known.projects, f"grant {known.id}")
+    elif caller.projects:
+        raise NotFound(f"there is no grant {names.shown(args.id)} in this project", "list_grants shows them")
     grant = await project.authority.revoke_grant(args.id)
     project.crowd.touch_all()
     return _view(grant)

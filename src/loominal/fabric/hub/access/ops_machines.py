@@ -10,8 +10,8 @@ import uuid
 from datetime import timedelta
 
 from loominal.broker.nkeys import Kind, public_key
-from loominal.fabric.hub.access.fabric_records import INVITED, Invitation
-from loominal.fabric.hub.caller import Caller
+from loominal.fabric.hub.access.fabric_records import INVITED, Invitation, Machine
+from loominal.fabric.hub.caller import HINT, Caller
 from loominal.fabric.hub.project import Project
 from loominal.fabric.hub.work.judging import hand_back
 from loominal.fabric.operations.access import (
@@ -26,7 +26,7 @@ from loominal.fabric.operations.access import (
     RevokeMachine,
 )
 from loominal.model import names, times
-from loominal.model.errors import InvalidArgument
+from loominal.model.errors import InvalidArgument, NotFound
 from loominal.model.grant import Role
 
 EXPIRES = "1h"
@@ -34,7 +34,10 @@ LONGEST = timedelta(days=30)
 
 
 async def invite(project: Project, caller: Caller, args: Invite) -> Invited:
-    """Let one more machine join, or one agent enrol. Of the one-time secret only the public half comes here."""
+    """Let one more machine join, or one agent enrol. Of the one-time secret only the public half comes here.
+
+    Where no projects are named, all of the caller's are meant. Raises: InvalidArgument; Forbidden for others' projects.
+    """
     now = project.clock.now()
     expires_at = times.instant(args.expires or EXPIRES, now, past=False)
     if not now < expires_at <= now + LONGEST:
@@ -44,6 +47,8 @@ async def invite(project: Project, caller: Caller, args: Invite) -> Invited:
     if args.launch:
         projects = projects or (project.id,)
         _check_launch(args, projects)
+    projects = projects or caller.projects
+    caller.check_reach(projects, "the invitation")
     invitation = Invitation(
         id=digest.hexdigest()[:16],
         key=public_key(args.key, Kind.USER),
@@ -63,9 +68,9 @@ async def invite(project: Project, caller: Caller, args: Invite) -> Invited:
 
 
 async def list_machines(project: Project, caller: Caller, args: ListMachines) -> Machines:
-    """Return every machine, and every invitation and enrolment that is still good."""
+    """Return every machine, and every invitation and enrolment that is still good, as far as they are the caller's."""
     now = project.clock.now()
-    invitations = project.authority.invitations()
+    invitations = [each for each in project.authority.invitations() if caller.reaches(each.projects)]
     refused = {each.machine: each.refused_at for each in invitations if each.refused_at is not None}
     machines = (
         MachineView(
@@ -77,7 +82,7 @@ async def list_machines(project: Project, caller: Caller, args: ListMachines) ->
             refused_at=refused.get(each.name),
         )
         for each in project.authority.machines()
-        if not each.name.startswith(INVITED)  # those stand for launched agents
+        if not each.name.startswith(INVITED) and _reaches_machine(project, caller, each)
     )
     open_ = (each for each in invitations if not (each.spent_by or each.revoked_at) and now < each.expires_at)
     invited = (
@@ -97,6 +102,12 @@ async def list_machines(project: Project, caller: Caller, args: ListMachines) ->
 async def revoke_invitation(project: Project, caller: Caller, args: RevokeInvitation) -> InvitationRevoked:
     """Take back an invitation, or a launch's enrolment, that nobody has used. Raises: NotFound, Forbidden."""
     names.subject_token(args.id, "invitation")
+    if caller.projects:
+        await project.authority.catch_up()
+        known = next((each for each in project.authority.invitations() if each.id == args.id), None)
+        if known is None:
+            raise NotFound(f"there is no invitation {names.shown(args.id)}", "ask which are open")
+        caller.check_reach(known.projects, f"invitation {known.id}")
     gone = await project.authority.revoke_invitation(args.id)
     return InvitationRevoked(id=gone.id)
 
@@ -106,6 +117,10 @@ async def revoke_machine(project: Project, caller: Caller, args: RevokeMachine) 
 
     In other projects their leaders do that in their next round (`judging.py`). Raises: NotFound, Forbidden.
     """
+    if caller.projects:
+        machine = next((each for each in project.authority.machines() if each.name == args.name), None)
+        if machine is None or not _reaches_machine(project, caller, machine):
+            raise NotFound(f"there is no machine {names.shown(args.name)} of yours", HINT)
     agents = await project.authority.revoke_machine(args.name)
     project.crowd.touch_all()
     for bound in agents:
@@ -113,6 +128,14 @@ async def revoke_machine(project: Project, caller: Caller, args: RevokeMachine) 
             project.presence.left(bound.agent, project.clock.monotonic())
             await hand_back(project, bound.agent, "its machine was cut off")
     return MachineRevoked(name=args.name, agents=len(agents))
+
+
+def _reaches_machine(project: Project, caller: Caller, machine: Machine) -> bool:
+    """Return whether all that the agents of `machine` may do is in projects of the caller's."""
+    if not caller.projects:
+        return True
+    grants = project.authority.grants_of_user(machine.user)
+    return bool(grants) and all(caller.reaches(grant.projects) for grant in grants)
 
 
 def _check_launch(args: Invite, projects: tuple[str, ...]) -> None:

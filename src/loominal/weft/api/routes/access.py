@@ -32,7 +32,7 @@ from loominal.weft.api.routes.interface import makes, reads, removes
 
 
 class NewInvitation(Arguments, frozen=True, kw_only=True):
-    """Let one more machine join; nothing named is any project, agent type, capability, every boundary but corporate."""
+    """Let one more machine join; what names nothing means any of yours, but not corporate."""
 
     role: Role = Role.AGENT
     projects: tuple[str, ...] = ()
