@@ -9,8 +9,9 @@ import pytest
 
 from loominal.model.errors import InvalidArgument
 from loominal.model.grant import Role
+from loominal.model.mechanism import Mechanism
 from loominal.model.policy import DEFAULT_POLICY, OPEN_POLICY, Rule
-from loominal.weft.weft_file import Allow, Mechanism, WeftFile, read_weft_file
+from loominal.weft.weft_file import Allow, WeftFile, read_weft_file
 
 ONE, OTHER = "a" * 64, "b" * 64
 
