@@ -19,6 +19,7 @@ from loominal.broker.connection import Broker
 from loominal.broker.log import Log
 from loominal.fabric.client.agent import Agent
 from loominal.fabric.operations.channels import SendMessage
+from loominal.local.weft_api import not_ready
 from loominal.model.errors import BrokerUnavailable, LoominalError, QuotaExceeded
 from tests.integration.conftest import NatsServer, eventually, work_settings
 from tests.integration.fabric import Fabric
@@ -66,6 +67,7 @@ async def test_a_flood_of_chat_leaves_room_for_work_and_a_fuller_store_for_its_e
                 await flood(lambda: boss.broadcast_work_offer("x" * TEXT_BYTES, capabilities=["nobody"]))
             with pytest.raises(QuotaExceeded):
                 await boss.send_direct_message(worker.guid, "no room")
+            assert any("store: " in why for why in not_ready(tmp_path))
             done = await worker.complete_work(item, summary="done", result={"text": "y" * 100_000})
             assert done.status == "done"
             await eventually(lambda: is_told(boss, item))

@@ -173,6 +173,29 @@ def test_an_operators_bearer_token_decides_nothing_in_projects_that_it_is_not_fo
     assert gate.ask(Route("delete", f"/api/grants/{ours.json()['id']}"), foreign).is_success
 
 
+def test_an_operators_bearer_token_of_one_project_has_nothing_run_as_the_fabrics_own_user(gate: Gate) -> None:
+    bound = token(gate, "bound", "--role", "operator", "--project", "shop")
+    eventually(lambda: gate.projects(bound).is_success)
+    runs_here = {"name": "here", "agentType": "exec", "capabilities": ["py"], "boundaries": ["personal"]}
+    runs_here |= {"mechanism": "local", "config": {"command": ["id"]}}
+
+    assert code(gate.ask(Route("post", "/api/targets", runs_here), bound)) == (403, "forbidden")
+    assert gate.ask(Route("post", "/api/targets", runs_here), gate.own, "shop").status_code == 201
+    changed = runs_here | {"config": {"command": ["cat", "/etc/passwd"]}}
+    assert code(gate.ask(Route("put", "/api/targets/here", changed), bound)) == (403, "forbidden")
+    assert gate.ask(Route("get", "/api/targets/here"), gate.own, "shop").json()["config"]["command"] == ["id"]
+    assert gate.ask(Route("delete", "/api/targets/here"), bound).is_success
+
+
+def test_an_idempotency_key_with_another_message_is_another_deed(gate: Gate) -> None:
+    say, key = "/api/channels/general/messages", {"idempotency-key": "k"}
+    first, again, other = (
+        gate.ask(Route("post", say, {"message": text}), gate.own, "shop", **key) for text in ("one", "one", "two")
+    )
+
+    assert first.json()["id"] == again.json()["id"] != other.json()["id"]
+
+
 def test_observers_only_look_and_agents_do_nothing_that_is_for_operators(gate: Gate) -> None:
     tokens = {role: token(gate, role, "--role", role) for role in ("observer", "agent")}
     eventually(lambda: all(gate.projects(each).is_success for each in tokens.values()))

@@ -99,6 +99,7 @@ def test_a_target_with_a_value_that_makes_no_sense_is_refused(field: str, value:
         ("local", {"command": ["x"], "env": {"A;B": "1"}}), ("local", {"command": ["x"], "env": {"LD_PRELOAD": "x"}}),
         ("local", {"command": ["x"], "env": {"LOOMINAL_HOME": "x"}}), ("local", {"command": "rm -rf"}),
         ("local", {"command": ["x"], "extra": 1}), ("local", {"command": ["x"], "cwd": "a\nb"}),
+        ("local", {"command": ["x"], "cwd": "a/b"}),
         ("ssh", {"host": "-oProxyCommand=x", "user": "u", "command": ["x"]}),
         ("ssh", {"host": "h", "user": "-l", "command": ["x"]}), ("ssh", {"host": "u@h", "user": "u", "command": ["x"]}),
         ("ssh", {"host": "h", "user": "u", "port": 70000, "command": ["x"]}),

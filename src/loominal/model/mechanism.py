@@ -27,6 +27,7 @@ Word = Annotated[str, msgspec.Meta(max_length=LONGEST_TEXT, pattern=r"^[^\x00]*\
 Command = Annotated[tuple[Word, ...], msgspec.Meta(min_length=1, max_length=MOST_WORDS)]
 Words = Annotated[tuple[Word, ...], msgspec.Meta(max_length=MOST_WORDS)]
 Path = Annotated[str, msgspec.Meta(max_length=4096, pattern=r"^[^\x00\r\n]*\Z")]
+Directory = Annotated[str, msgspec.Meta(max_length=4096, pattern=r"^(/[^\x00\r\n]*)?\Z")]  # from the root on
 HostName = Annotated[  # no option, no user, no port: letters, digits, dots, hyphens; or an IPv6 address
     str,
     msgspec.Meta(max_length=253, pattern=r"^([A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?|[0-9A-Fa-f:]*:[0-9A-Fa-f:.]*)\Z"),
@@ -68,7 +69,7 @@ class LocalConfig(_Config, frozen=True, kw_only=True):
     """A process on the machine of the weft that is called `host`; without one, of whichever weft leads."""
 
     command: Command
-    cwd: Path = ""
+    cwd: Directory = ""
     env: dict[str, Word] = {}
     host: str = ""
 
@@ -82,7 +83,7 @@ class SshConfig(_Config, frozen=True, kw_only=True):
     identity_file: Path = ""
     known_hosts_file: Path = ""
     command: Command
-    cwd: Path = ""
+    cwd: Directory = ""
     env: dict[str, Word] = {}
     connect_timeout_seconds: Seconds = 30.0
 

@@ -80,7 +80,8 @@ def reasons_of(members: Membership, projects: Projects) -> list[str]:
     if not members.sure():
         return ["membership: this weft cannot tell the others that it lives"]
     late = [f"leadership: project {project} is not served yet" for project in projects.not_ready()]
-    return late + [f"upgrade: {why}" for why in projects.read_only()]
+    full = [f"store: {why}" for why in projects.fullness.refused()]
+    return full + late + [f"upgrade: {why}" for why in projects.read_only()]
 
 
 async def leave(members: Membership | None, projects: Projects | None, seconds: float) -> None:

@@ -13,6 +13,11 @@ class Fullness:
     def __init__(self) -> None:
         self.use = 0.0
 
+    def refused(self) -> list[str]:
+        """Return what is refused now for want of room, one line; nothing while only channels' messages are."""
+        kinds = [kind for kind, at in REFUSED_AT.items() if self.use >= at]
+        return [f"{self.use:.0%} full: no {' or '.join(kinds)} can be stored"] if len(kinds) > 1 else []
+
     def check(self, kind: str) -> None:
         """Refuse a write of `kind` if the store is too full for it. Raises: QuotaExceeded."""
         if self.use >= REFUSED_AT[kind]:

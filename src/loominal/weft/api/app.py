@@ -78,7 +78,7 @@ def application(
     behind_token = Router(
         path="/api",
         route_handlers=[*ROUTES, openapi_document],
-        dependencies={"asker": Provide(asker, sync_to_thread=False)},
+        dependencies={"asker": Provide(asker)},
         dto=Body,
         return_dto=None,
         before_request=only_known_queries,

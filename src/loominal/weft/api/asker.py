@@ -21,6 +21,8 @@ from loominal.weft.api.problems import AnyRequest
 from loominal.weft.api.tokens import Identity
 from loominal.weft.fabric import Fabric
 
+TELLS_CONTENT = "/api/work"  # there another content under the same name is refused
+
 V = TypeVar("V", bound=View)
 T = TypeVar("T")
 
@@ -117,11 +119,15 @@ class Asker:
         return msgspec.json.decode(await self.ask(operation, args), type=answer)
 
 
-def asker(state: State, request: AnyRequest, project_id: ProjectId = None, idempotency_key: Key = None) -> Asker:
-    """Return who asks; Litestar calls it for every route that has an `asker`."""
+async def asker(state: State, request: AnyRequest, project_id: ProjectId = None, idempotency_key: Key = None) -> Asker:
+    """Return who asks; Litestar calls it for every route that has an `asker`.
+
+    The same key with another body is another deed; only of work the hub itself can tell that the content differs.
+    """
     identity: Identity = request.scope["state"]["identity"]
     deed = ""
     if idempotency_key is not None:
-        named = "\0".join((request.method, request.url.path, idempotency_key))
-        deed = f"ik_{hashlib.sha256(named.encode()).hexdigest()[:48]}"
+        named = "\0".join((request.method, request.url.path, idempotency_key)).encode()
+        body = b"" if request.scope["path_template"] == TELLS_CONTENT else await request.body()
+        deed = f"ik_{hashlib.sha256(named + bytes(1) + body).hexdigest()[:48]}"
     return Asker(state.desk, state.fabric, identity, state.home_project, project_id, deed)

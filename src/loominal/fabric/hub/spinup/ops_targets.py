@@ -31,12 +31,14 @@ from loominal.fabric.operations.targets import (
 from loominal.model.errors import Forbidden, LoominalError
 from loominal.model.grant import Role
 from loominal.model.launch import LaunchStatus
+from loominal.model.mechanism import Mechanism
 from loominal.model.target import Health, HealthCheck, Target, checked
 
 if TYPE_CHECKING:
     from loominal.fabric.hub.caller import Caller
     from loominal.fabric.hub.project import Project
 
+RUNS_HERE = (Mechanism.LOCAL, Mechanism.SSH)  # commands, with the keys and files of the user as whom weft runs
 NOT_HERE = "in open mode targets come from weft's own file alone"
 
 
@@ -54,6 +56,7 @@ async def get_target(project: Project, caller: Caller, args: GetTarget) -> Targe
 async def add_target(project: Project, caller: Caller, args: AddTarget) -> TargetView:
     """Store a new target. Raises: InvalidArgument with the field that is wrong, Duplicate if the name is taken."""
     _check_mode(project)
+    _check_reach(caller, args.mechanism)
     now = project.clock.now()
     digest = hashlib.sha256(f"{project.id}:{caller.agent}:{caller.op}".encode()).hexdigest()
     made = checked(
@@ -96,6 +99,7 @@ async def update_target(project: Project, caller: Caller, args: UpdateTarget) ->
     now = project.clock.now()
 
     def make(target: Target) -> Target:
+        _check_reach(caller, target.mechanism, args.mechanism or target.mechanism)
         made = checked(replace(target, **given, updated_at=now))
         _check_boundaries(project, made)
         return made
@@ -211,6 +215,16 @@ async def _changed(project: Project, caller: Caller, text: str, kind: EventKind,
     if after != before:
         await record_event(project, kind, view)
     return view
+
+
+def _check_reach(caller: Caller, *mechanisms: Mechanism) -> None:
+    """Raises: Forbidden if somebody who is nobody elsewhere would have weft's own user run commands.
+
+    They could read the keys of every project.
+    """
+    for each in mechanisms:
+        if each in RUNS_HERE:
+            caller.check_reach((), f"a target of the mechanism {each}, which runs commands as the fabric's own user,")
 
 
 def _check_mode(project: Project) -> None:
