@@ -117,9 +117,10 @@ class Fabric:
             **({"PYTHONPATH": str(source)} if source else {}),
             **self.weft_environment,
         }
-        command = [sys.executable, "-m", "loominal.weft.main"]
         with (home / "weft.log").open("ab") as log:
-            process = subprocess.Popen(command, stdout=log, stderr=log, stdin=subprocess.DEVNULL, env=environment)
+            process = subprocess.Popen(
+                self.weft_command, stdout=log, stderr=log, stdin=subprocess.DEVNULL, env=environment
+            )
         self.others[name] = process
         return process
 

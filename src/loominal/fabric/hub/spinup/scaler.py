@@ -17,7 +17,7 @@ from loominal.fabric.hub.spinup.starting import begin, close, finish, reconcile,
 from loominal.model.errors import BrokerUnavailable, Conflict, LoominalError
 from loominal.model.launch import BOOTING, Launch, LaunchMove, LaunchStatus, overdue
 from loominal.model.routing import route_of
-from loominal.model.scaling import Place, Waiting, Worker, decide
+from loominal.model.scaling import LISTENS_SECONDS, Place, Waiting, Worker, decide
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -51,7 +51,8 @@ def needs_leader(project: Project) -> bool:
 async def scale(project: Project, heard_until: float | None) -> None:
     """Make one round. Raises: Conflict if another weft leads, BrokerUnavailable.
 
-    Who has ended is judged as of `heard_until`, when everybody was heard. None: nobody was, and nothing is decided.
+    Who has ended is judged as of `heard_until`, when everybody was heard. If nobody was, or that is long ago, nothing
+    is decided: who is online now is not known.
     """
     if project.launcher is None:
         return
@@ -66,7 +67,8 @@ async def scale(project: Project, heard_until: float | None) -> None:
     _watch_health(project)
     if project.spinup.due("forgetting", FORGET_SECONDS, project.clock.monotonic()):
         await launches.collect(project)
-    if heard_until is not None:
+    old = 2 * project.timings.round_seconds + project.timings.stall_seconds
+    if heard_until is not None and project.clock.monotonic() - heard_until < old:
         await _decide(project)
 
 
@@ -196,16 +198,23 @@ def _workers(project: Project, now: Instant) -> Iterator[Worker]:
             yield Worker(candidate=candidate)
             continue
         idle_since = None
-        if not candidate.holding:
+        if not (candidate.holding or _is_coming(project, launch)):
             known = (launch.registered_at, project.idle_since.get(candidate.id), project.led_since)
             idle_since = max((each for each in known if each is not None), default=None)
         yield Worker(candidate=candidate, target=launch.target, launch=launch.id, idle_since=idle_since)
 
 
 def _is_coming(project: Project, launch: Launch) -> bool:
-    """Return whether the agent of a live launch is expected: it boots, or this leader has not heard of it yet."""
-    unheard = project.presence.seen_at(launch.agent) is None
-    return launch.closing is None and (launch.status in BOOTING or (unheard and not launch.draining))
+    """Return whether the agent of a live launch is expected to ask for work.
+
+    It boots, this leader has not heard of it yet, or it has registered just now.
+    """
+    if launch.closing is not None or launch.draining:
+        return False
+    if launch.registered_at is None or project.presence.seen_at(launch.agent) is None:
+        return True
+    recent = (project.clock.now() - launch.registered_at).total_seconds() < LISTENS_SECONDS
+    return recent and project.presence.polled_at(launch.agent) is None
 
 
 def _place(project: Project, target: Target) -> Place:
@@ -218,7 +227,7 @@ def _place(project: Project, target: Target) -> Place:
         target=target,
         booting=coming,
         registered=len(live) - coming,
-        draining=sum(each.draining for each in live),
+        draining=sum(each.draining and each.closing is None for each in live),
         started_at=max((each.requested_at for each in ours), default=None),
         failed_at=failed_at,
         failures=failures,
