@@ -6,6 +6,7 @@ import asyncio
 import sys
 from collections import Counter
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -47,7 +48,8 @@ async def boss(workshop: Workshop) -> AsyncIterator[Agent]:
         await boss.disable_target(target.id)
     for each in (await boss.list_spin_ups(limit=100)).spin_ups:
         if each.status in LIVE and each.agent and each.registered_at is not None:
-            await boss.shutdown_agent(each.agent, graceful=False)
+            with suppress(NotFound):  # it ends by itself in this moment
+                await boss.shutdown_agent(each.agent, graceful=False)
     await eventually(lambda: nobody_left(boss), SOON)
 
 
