@@ -13,8 +13,9 @@ from pathlib import Path
 
 import pytest
 
-ENDED_SECONDS = 90.0
+ENDED_SECONDS = 200.0  # twenty on a machine of its own; it gives up by itself when nothing moves
 SEEN_SECONDS = 30.0
+pytestmark = pytest.mark.timeout(240)
 
 
 class Demo:
@@ -115,10 +116,11 @@ def test_the_checks_notice_a_wrong_result_and_a_spared_agent(place: Path) -> Non
     ("number", "moment"),
     [
         (signal.SIGINT, "starting a fabric"),
+        (signal.SIGINT, "is started for"),
         (signal.SIGINT, "all here: begin"),
         (signal.SIGTERM, "registers for"),
     ],
-    ids=["at-the-start", "half-way", "terminated"],
+    ids=["at-the-start", "while-agents-start", "half-way", "terminated"],
 )
 def test_an_interrupted_demo_leaves_nothing(place: Path, number: signal.Signals, moment: str) -> None:
     demo = Demo(place)

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterator
+from datetime import datetime
 
 import msgspec
 
+from loominal.fabric.operations.spin_ups import SpinUpView
 from loominal.local.demo import plan
 from loominal.local.demo.journal import Deed
 from loominal.local.demo.seen import Seen
 from loominal.model.agent import AgentStatus
 from loominal.model.grant import CORPORATE
+from loominal.model.launch import LaunchStatus
 from loominal.model.message import WORK_RESULT
 from loominal.model.work import ENDED, DeadReason, Status
 
@@ -173,11 +176,40 @@ def _nothing_is_open(seen: Seen) -> Problems:
             yield f"{name} is {item.status}, claimed by {item.claimed_by or 'nobody'}"
 
 
-def _the_agents_ended_as_they_should(seen: Seen) -> Problems:
+def _work_brought_them_up(seen: Seen) -> Problems:
+    if seen.at_first != ():
+        yield f"before there was work these were here: {seen.at_first}"
+    items = {item.id: item.task_id for item in seen.items.values()}
+    for launch in seen.launches:
+        if launch.work_id not in items or launch.by:
+            yield f"an agent of {launch.target} was started for {launch.work_id!r} by {launch.by!r}"
+        if launch.registered_at is None:
+            yield f"no agent of {launch.target} came: {launch.detail}"
+    if missing := plan.CAST.keys() - {launch.handle for launch in seen.launches}:
+        yield f"nobody started {', '.join(sorted(missing))}"
+
+
+def _never_more_than_a_target_may_have(seen: Seen) -> Problems:
     for handle in plan.CAST:
-        code, wanted = seen.exit_codes.get(handle), -9 if handle == plan.VICTIM else 0
-        if code != wanted:
-            yield f"{handle} ended with {code}, not {wanted}"
+        ours = [launch for launch in seen.launches if launch.target == handle]
+        most = max((sum(_were_there_at(each.requested_at, ours)) for each in ours), default=0)
+        if not 0 < most <= plan.MOST_AT_ONCE:
+            yield f"{handle} had {most} at once, {plan.MOST_AT_ONCE} may be"
+
+
+def _were_there_at(moment: datetime, launches: list[SpinUpView]) -> Iterator[bool]:
+    for each in launches:
+        yield each.requested_at <= moment and (each.ended_at is None or moment < each.ended_at)
+
+
+def _the_fleet_is_at_zero(seen: Seen) -> Problems:
+    for launch in seen.launches:
+        if launch.status is not LaunchStatus.STOPPED:
+            yield f"the agent of {launch.target} is {launch.status}: {launch.detail}"
+    for handle in plan.CAST:
+        left, wanted = len(seen.deeds(Deed.LEFT, handle)), handle != plan.VICTIM
+        if left != wanted:
+            yield f"{handle} left {left} times"
 
 
 def _nothing_is_left(seen: Seen) -> Problems:
@@ -197,6 +229,8 @@ CLAIMS: dict[str, Callable[[Seen], Problems]] = {
     "the agents met, asked and were answered": _the_agents_met_and_talked,
     "a late joiner reads the whole channel": _a_late_joiner_reads_everything,
     "nothing is claimed or waiting any more": _nothing_is_open,
-    "the agents ended as they should": _the_agents_ended_as_they_should,
+    "there was no agent until work brought them up": _work_brought_them_up,
+    "no target had more agents at once than it may": _never_more_than_a_target_may_have,
+    "the fleet was drained to zero": _the_fleet_is_at_zero,
     "no process and no file is left": _nothing_is_left,
 }

@@ -19,7 +19,7 @@ SABOTAGE = ("lie", "spare")
 
 
 @click.command(
-    help="Watch three agents share real work on a fabric of their own, and check what came of it.\n\n"
+    help="Watch work bring up three agents on a fabric of their own, and check what came of it.\n\n"
     "Nothing is left behind. Example: loominal demo"
 )
 @click.option("--plain", is_flag=True, help="Print lines instead of a live view.")

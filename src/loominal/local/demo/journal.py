@@ -1,8 +1,11 @@
-"""What an agent of the demo writes on its standard output, one JSON line for each thing it did; the boss reads it."""
+"""What an agent of the demo writes into its journal, one JSON line for each thing it did; the boss reads along."""
 
 from __future__ import annotations
 
+import contextlib
+from collections import Counter
 from enum import StrEnum
+from pathlib import Path
 
 import msgspec
 
@@ -36,3 +39,25 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     text: str = ""
     id: str = ""  # of a message
     right: bool = True  # whether a result is what the agent finds itself
+
+
+class Journals:
+    """The journals in one folder, a file for each agent."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._read: Counter[Path] = Counter()  # bytes
+
+    def new(self) -> list[Entry]:
+        """Return what was written since the last call; of a killed agent's last line there may be half."""
+        found = []
+        for path in sorted(self._folder.iterdir()):
+            with path.open("rb") as file:
+                file.seek(self._read[path])
+                written = file.read()
+            whole = written[: written.rfind(b"\n") + 1]
+            self._read[path] += len(whole)
+            for line in whole.splitlines():
+                with contextlib.suppress(msgspec.DecodeError):
+                    found.append(msgspec.json.decode(line, type=Entry))
+        return found

@@ -1,4 +1,4 @@
-"""The temporary place of a demo: a directory with a fabric of its own, and the agents' processes. It ends all of it."""
+"""The temporary place of a demo: a directory with a fabric of its own, which starts the agents. It ends all of it."""
 
 from __future__ import annotations
 
@@ -9,16 +9,13 @@ import shutil
 import signal
 import sys
 import tempfile
-from asyncio.subprocess import DEVNULL, PIPE, STDOUT, Process
-from collections.abc import Callable
+from asyncio.subprocess import DEVNULL, STDOUT, Process
 from pathlib import Path
 
-import msgspec
-
 import loominal
-from loominal.local.demo.journal import Entry
 from loominal.local.demo.plan import BROKEN_FILE, BROKEN_TEXT, PROJECT, TIMINGS_SCALE
 from loominal.local.weft_api import not_ready
+from loominal.model.agent import JsonObject
 from loominal.model.errors import BrokerUnavailable, LoominalError
 
 WORKER = "loominal.local.demo.worker"
@@ -36,17 +33,21 @@ class Place:
         self.directory = Path(tempfile.mkdtemp(prefix="loominal-demo-"))
         self.sources = self.directory / "sources"
         self.home = self.directory / "home"
-        own = {"LOOMINAL_HOME": str(self.home), "LOOMINAL_PROJECT_ID": PROJECT}
+        self.journals = self.directory / "journals"
+        own = {
+            "LOOMINAL_HOME": str(self.home),
+            "LOOMINAL_PROJECT_ID": PROJECT,
+            "TMPDIR": str(self.directory),  # which every process has, also one that weft has started: the mark of ours
+        }
         self.environ = {name: os.environ[name] for name in PASSED_ON if name in os.environ} | own
         self._fabric: Process | None = None
-        self._agents: dict[str, Process] = {}
-        self._readers: list[asyncio.Task[None]] = []
 
     def copy_sources(self) -> None:
         """Copy this package's files, which the demo works on: an editor must not change them meanwhile."""
         package = Path(loominal.__file__).parent
         shutil.copytree(package, self.sources, ignore=shutil.ignore_patterns("__pycache__"))
         (self.sources / BROKEN_FILE).write_text(BROKEN_TEXT)
+        self.journals.mkdir()
 
     async def start_fabric(self) -> None:
         """Start `loominal up` and return when it serves. Raises: BrokerUnavailable with its last word."""
@@ -64,29 +65,14 @@ class Place:
                     await asyncio.sleep(LOOK_SECONDS)
         raise BrokerUnavailable(f"the demo's fabric does not serve: {_verdict(log_path)}", "try `loominal doctor`")
 
-    async def start_agent(self, handle: str, hear: Callable[[Entry], None], *, lies: bool = False) -> None:
-        """Start the process of an agent; `hear` is called with every entry of its journal."""
-        with self._words_of(handle).open("wb") as errors:
-            process = await asyncio.create_subprocess_exec(
-                sys.executable, "-m", WORKER, handle, str(self.sources), *(["--lies"] if lies else []),
-                stdin=PIPE, stdout=PIPE, stderr=errors, cwd=self.directory, env=self.environ, start_new_session=True,
-            )  # fmt: skip
-        self._agents[handle] = process
-        self._readers.append(asyncio.create_task(_read(process, hear), name=f"journal of {handle}"))
+    def target(self, handle: str, *, lies: bool) -> JsonObject:
+        """Return the configuration of the target that starts an agent: its process finds this package where it runs."""
+        command = [sys.executable, "-m", WORKER, handle, str(self.directory), *(["--lies"] if lies else [])]
+        return {"command": command, "cwd": str(Path(loominal.__file__).parent.parent)}
 
-    def kill(self, handle: str) -> None:
-        """Kill an agent's process as hard as can be."""
-        self._agents[handle].kill()
-
-    def ended(self) -> dict[str, int]:
-        """Return the exit codes of the agents that have ended."""
-        return {
-            handle: process.returncode for handle, process in self._agents.items() if process.returncode is not None
-        }
-
-    def last_words(self, handle: str) -> str:
-        """Return the last line that an agent wrote to its standard error."""
-        return _last_words(self._words_of(handle))
+    def last_words(self, launch: str) -> str:
+        """Return the last line that a launched agent has printed."""
+        return _last_words(self.home / "launches" / launch / "output")
 
     def coordinator_words(self) -> str:
         """Return the last line of the coordinator's log."""
@@ -94,16 +80,24 @@ class Place:
 
     async def close(self) -> tuple[str, ...]:
         """End every process, remove every file, and return what is left all the same: one line each."""
-        for process in self._agents.values():
-            await _end(process, signal.SIGKILL, KILL_SECONDS)
-        await asyncio.gather(*self._readers)
         if self._fabric is not None:
             await _end(self._fabric, signal.SIGTERM, END_SECONDS)
+            await self._end_agents()
             if self._processes():
                 await self._force_down()
         with contextlib.suppress(OSError):
             await asyncio.to_thread(shutil.rmtree, self.directory)
-        return (*self._processes(), *([f"directory {self.directory}"] if self.directory.exists() else []))
+        return (*self._processes().values(), *([f"directory {self.directory}"] if self.directory.exists() else []))
+
+    async def _end_agents(self) -> None:
+        """End what weft has started, which outlives it; also what was only about to start."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(KILL_SECONDS):
+                while agents := self._processes():
+                    for pid in agents:
+                        with contextlib.suppress(ProcessLookupError):
+                            os.kill(pid, signal.SIGKILL)
+                    await asyncio.sleep(LOOK_SECONDS)
 
     async def _force_down(self) -> None:
         """Let `loominal down` find and end what a killed supervisor left."""
@@ -113,28 +107,18 @@ class Place:
         )  # fmt: skip
         await _end(down, signal.SIGKILL, 2 * END_SECONDS, wait_first=True)
 
-    def _processes(self) -> list[str]:
-        """Return every process that has the place's directory in its command line or its environment."""
+    def _processes(self) -> dict[int, str]:
+        """Return every process that has the place's directory in its command line or its environment, by its id."""
         mark, own = str(self.directory).encode(), str(os.getpid())
-        found = []
+        found = {}
         for path in Path("/proc").iterdir():
             with contextlib.suppress(OSError):  # it has ended, or is somebody else's
                 if path.name.isdecimal() and path.name != own:
                     command = (path / "cmdline").read_bytes()
                     if mark in command or mark in (path / "environ").read_bytes():
-                        found.append(f"process {path.name}: {command.decode(errors='replace').replace(chr(0), ' ')}")
+                        words = command.decode(errors="replace").replace(chr(0), " ")
+                        found[int(path.name)] = f"process {path.name}: {words}"
         return found
-
-    def _words_of(self, handle: str) -> Path:
-        return self.directory / f"{handle}.log"
-
-
-async def _read(process: Process, hear: Callable[[Entry], None]) -> None:
-    """Read a journal to its end. A killed agent's last line may be half a line."""
-    assert process.stdout is not None
-    async for line in process.stdout:
-        with contextlib.suppress(msgspec.DecodeError):
-            hear(msgspec.json.decode(line, type=Entry))
 
 
 async def _end(process: Process, number: signal.Signals, seconds: float, *, wait_first: bool = False) -> None:

@@ -15,11 +15,14 @@ LATE = "late"
 CHANNEL = "general"
 TIMINGS_SCALE = 0.25  # a killed agent's work is offered again after 2.5 s, not 10; the demo fits in half a minute
 STEP_SECONDS = 0.15  # of the long item, per file
+MOST_AT_ONCE = 1  # agents of one target
+IDLE_SECONDS = 120.0  # longer than the story: its agents are to be there for all of it
+OVER_SECONDS = 0.2  # and at its end, when nothing more will come
 HALF_WAY = 40.0  # per cent of the long item, at which its agent is killed
 
 
 class Part(msgspec.Struct, frozen=True, kw_only=True):
-    """An agent: what it is, what it wishes to be, whom it asks, and which item it offers to the others."""
+    """An agent, and the target that starts it: what it is, whom it asks, and which item it offers to the others."""
 
     handle: str
     agent_type: str

@@ -8,6 +8,7 @@ from loominal.fabric.operations.channels import ChannelMessage
 from loominal.fabric.operations.dead_letters import DeadLetter
 from loominal.fabric.operations.inbox import MessageView
 from loominal.fabric.operations.registry import AgentView
+from loominal.fabric.operations.spin_ups import SpinUpView
 from loominal.fabric.operations.work import Offered, WorkDetail
 from loominal.local.demo.journal import Deed, Entry
 from loominal.model.agent import JsonObject
@@ -18,6 +19,7 @@ class Seen:
     """Everything, by the task ids of the items and the handles of the agents."""
 
     journal: list[Entry] = field(default_factory=list)
+    at_first: tuple[str, ...] | None = None  # handles of the agents that were there before any work
     offered: dict[str, Offered] = field(default_factory=dict)  # by the boss
     before_grant: WorkDetail | None = None  # the corporate item, when everything else that could be done was done
     killed_at: float | None = None  # per cent of the long item
@@ -28,7 +30,7 @@ class Seen:
     history: list[ChannelMessage] = field(default_factory=list)  # as a late joiner reads the channel
     agents: dict[str, AgentView] = field(default_factory=dict)  # when all work was done
     dead_letters: list[DeadLetter] = field(default_factory=list)
-    exit_codes: dict[str, int] = field(default_factory=dict)
+    launches: list[SpinUpView] = field(default_factory=list)  # at the end
     left: tuple[str, ...] = ()  # processes and files, after everything was ended
 
     def deeds(self, deed: Deed, agent: str = "") -> list[Entry]:

@@ -1,15 +1,14 @@
-"""One agent of the demo: `python -m loominal.local.demo.worker HANDLE SOURCES`, a program on the client like any other.
+"""One agent of the demo: `python -m loominal.local.demo.worker HANDLE PLACE`, a program on the client like any other.
 
-It registers, finds the others, talks, and does work until the boss says stop. The fabric is the environment's.
+A target starts it when work waits. It registers, finds the others, talks, and does work until it is to end.
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
-import os
-import sys
 from pathlib import Path
+from typing import BinaryIO
 
 import msgspec
 
@@ -31,22 +30,23 @@ CANNOT = (SyntaxError, ValueError, OSError)  # what a task may raise
 
 
 class Stop(Exception):
-    """The boss says that it is over."""
+    """The fabric has nothing more to do for it."""
 
 
 class Worker:
     """One part of the cast."""
 
-    def __init__(self, agent: Agent, part: Part, sources: Path, *, lies: bool) -> None:
+    def __init__(self, agent: Agent, part: Part, sources: Path, journal: BinaryIO, *, lies: bool) -> None:
         self._agent = agent
         self._part = part
         self._sources = sources
+        self._journal = journal
         self._lies = lies
         self._offered = not part.offers
         self._one_at_a_time = asyncio.Lock()  # CPython 3.11 makes syntax trees in one thread only (its issue 106905)
 
     async def work(self) -> None:
-        """Do everything until the boss says stop."""
+        """Do everything until it is to end."""
         await self._register(*self._part.boundaries, CORPORATE)  # which nobody has without being granted it
         await self._register(*self._part.boundaries)
         await self._meet()
@@ -54,6 +54,7 @@ class Worker:
             async with asyncio.TaskGroup() as group:
                 group.create_task(self._answer_mail(), name="mail")
                 group.create_task(self._take_work(), name="work")
+                group.create_task(self._await_end(), name="end")
         except* Stop:
             await self._count_results()
             self._write(Deed.LEFT)
@@ -105,8 +106,6 @@ class Worker:
                 accepted = await self._register(*self._part.boundaries, CORPORATE)
                 text = "thank you, I take corporate work now" if accepted else "it was refused to me"
                 await me.send_direct_message(peer, text, message_type="answer", reply_to=message.id)
-            case "stop" if peer == BOSS:
-                raise Stop
             case kind if kind == WORK_RESULT:
                 await self._compare(message.metadata["taskId"])
 
@@ -144,6 +143,15 @@ class Worker:
             events = await self._agent.wait_for_events(
                 kinds=("channel",), wait_seconds=WAIT_SECONDS, cursor=events.cursor
             )
+
+    async def _await_end(self) -> None:
+        """Raise Stop when this agent is to end; it holds nothing then, for only who is idle is let go."""
+        told = asyncio.Event()
+        self._agent.on_control(lambda _: told.set())
+        while not self._agent.draining:
+            await told.wait()
+            told.clear()
+        raise Stop
 
     async def _do(self, item: WorkView) -> None:
         """Do an item and say how it ended; what the files do not allow is a failed attempt."""
@@ -203,29 +211,28 @@ class Worker:
             id=id,
             right=right,
         )
-        sys.stdout.buffer.write(msgspec.json.encode(entry) + b"\n")
-        sys.stdout.flush()
+        self._journal.write(msgspec.json.encode(entry) + b"\n")
 
 
 def _summary(result: JsonObject) -> str:
     return ", ".join(f"{name} {str(value)[:40]}" for name, value in result.items())
 
 
-async def _main(handle: str, sources: Path, *, lies: bool) -> None:
-    # whoever started this holds the other end of its standard input; it never writes, so it is gone when there is news
-    asyncio.get_running_loop().add_reader(sys.stdin.fileno(), os._exit, 3)
-    async with connect(client=handle) as agent:
-        await Worker(agent, CAST[handle], sources, lies=lies).work()
+async def _main(handle: str, place: Path, *, lies: bool) -> None:
+    journal = place / "journals" / handle
+    with journal.open("ab", buffering=0) as written:
+        async with connect(client=handle, home=place / "home") as agent:
+            await Worker(agent, CAST[handle], place / "sources", written, lies=lies).work()
 
 
 def main() -> None:
-    """Be one agent until told to stop."""
+    """Be one agent until told to end."""
     parser = argparse.ArgumentParser(description="One agent of `loominal demo`.")
     parser.add_argument("handle", choices=CAST)
-    parser.add_argument("sources", type=Path)
+    parser.add_argument("place", type=Path)
     parser.add_argument("--lies", action="store_true", help="deliver wrong counts, for a test of the checks")
     given = parser.parse_args()
-    asyncio.run(_main(given.handle, given.sources, lies=given.lies))
+    asyncio.run(_main(given.handle, given.place, lies=given.lies))
 
 
 if __name__ == "__main__":
