@@ -176,8 +176,14 @@ def test_an_operators_bearer_token_decides_nothing_in_projects_that_it_is_not_fo
 def test_an_operators_bearer_token_of_one_project_has_nothing_run_as_the_fabrics_own_user(gate: Gate) -> None:
     bound = token(gate, "bound", "--role", "operator", "--project", "shop")
     eventually(lambda: gate.projects(bound).is_success)
-    runs_here = {"name": "here", "agentType": "exec", "capabilities": ["py"], "boundaries": ["personal"]}
-    runs_here |= {"mechanism": "local", "config": {"command": ["id"]}}
+    runs_here: Json = {
+        "name": "here",
+        "agentType": "exec",
+        "capabilities": ["py"],
+        "boundaries": ["personal"],
+        "mechanism": "local",
+        "config": {"command": ["id"]},
+    }
 
     assert code(gate.ask(Route("post", "/api/targets", runs_here), bound)) == (403, "forbidden")
     assert gate.ask(Route("post", "/api/targets", runs_here), gate.own, "shop").status_code == 201
