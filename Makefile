@@ -18,7 +18,7 @@ define install
 	-$(BIN)/python -m compileall -q src
 endef
 
-.PHONY: demo test clients power-cut fmt lint types shape bench soak chaos build lock clean
+.PHONY: demo test clients power-cut launch-faults fmt lint types shape bench soak chaos build lock clean
 
 demo: $(VENV)/.run
 	$(BIN)/loominal demo
@@ -53,6 +53,9 @@ clients: $(VENV)/.dev .clients/.installed
 # Needs root: it mounts the store's disk from a file and copies that in the middle of the work.
 power-cut: $(VENV)/.dev
 	POWER_CUTS=5 $(BIN)/python -m pytest -s tests/integration/test_power_cut.py
+
+launch-faults: $(VENV)/.dev
+	LAUNCH_SEEDS=0-49 $(BIN)/python -m pytest -s tests/integration/test_launch_faults.py
 
 bench: $(VENV)/.run
 	$(BIN)/python -m bench

@@ -136,14 +136,16 @@ def _whom(met: Path) -> str:
 
 
 class Watch:
-    """Which processes each launch had, and when they were last seen."""
+    """Which processes each launch had, without those that these have started."""
 
     def __init__(self) -> None:
-        self.seen: defaultdict[str, dict[str, float]] = defaultdict(dict)  # launch -> process -> last seen (Unix time)
-        self.most: dict[float, list[str]] = {}  # when -> the launches that had a process
+        self.seen: defaultdict[str, set[str]] = defaultdict(set)  # by launch
+        self.running: dict[
+            float, list[str]
+        ] = {}  # Unix time -> the launches that had a process, for each that they had
 
     @asynccontextmanager
-    async def running(self) -> AsyncIterator[Watch]:
+    async def looking(self) -> AsyncIterator[Watch]:
         """Look again and again while the block lasts."""
         task = asyncio.create_task(self._run())
         try:
@@ -154,16 +156,18 @@ class Watch:
     async def _run(self) -> None:
         while True:
             at, found = time.time(), await asyncio.to_thread(processes)
-            for launch, process in found:
-                self.seen[launch][process] = at
-            self.most[at] = [launch for launch, _ in found]
+            children = {(each.launch, each.pid) for each in found}
+            agents = [each for each in found if (each.launch, each.parent) not in children]
+            for each in agents:
+                self.seen[each.launch].add(f"{each.pid} of {each.born}")
+            self.running[at] = [each.launch for each in agents]
             await asyncio.sleep(LOOKED_SECONDS)
 
 
 async def hold(pair: Pair, schedule: Schedule, project: str) -> None:
     """Run a schedule in a new project, and assert all that must hold."""
     await pair.renew(one_home=schedule.one_home)
-    async with open_workshop(pair.fabric, project) as workshop, Watch().running() as watch:
+    async with open_workshop(pair.fabric, project) as workshop, Watch().looking() as watch:
         boss = await workshop.agent("boss", operator=True, capabilities=["boss"], timeout_seconds=60)
         command: tuple[str, ...] = (sys.executable, str(WORKER), "py")
         if schedule.sleeps_once:
@@ -216,7 +220,7 @@ def _judge(schedule: Schedule, found: list[Launch], watch: Watch) -> None:
     ours = {launch: seen for launch, seen in watch.seen.items() if launch in launches}
     assert all(len(seen) == 1 for seen in ours.values()), ours
     late = set()
-    for at, running in watch.most.items():
+    for at, running in watch.running.items():
         there = [launches[each] for each in running if each in launches]
         over = {each.id for each in there if each.ended_at is not None and each.ended_at.timestamp() < at}
         late |= over

@@ -98,8 +98,11 @@ async def test_what_a_target_that_is_changed_and_removed_has_started_is_ended_al
     await boss.remove_target("changes")
     await eventually(lambda: nobody_left(boss), SOON)
 
-    statuses = {each.id: each.status for each in (await boss.list_spin_ups()).spin_ups}
-    assert statuses == {hangs.id: LaunchStatus.TIMED_OUT, works.id: LaunchStatus.STOPPED}
+    found = {each.id: each for each in (await boss.list_spin_ups()).spin_ups}
+    assert {each.id: each.status for each in found.values()} == {
+        hangs.id: LaunchStatus.TIMED_OUT,
+        works.id: LaunchStatus.STOPPED,
+    }, found
     assert processes(hangs.id) + processes(works.id) == []
 
 

@@ -460,6 +460,21 @@ async def test_a_former_leaders_guarded_write_is_refused(broker: Broker, project
     assert await guarded(next_one, subject, b"{}", second) > second
 
 
+async def test_a_leader_that_does_not_know_how_a_guarded_write_ended_writes_on(broker: Broker, project_id: str) -> None:
+    leader = Project(project_id, "", broker, OpenAuthority(), Timings(), Alone())
+    await streams.ensure(leader)
+    await leader.leadership.take(leader)
+    subject, fence = subjects.launch(project_id, "l1"), leader.leadership.fence
+    first = await guarded(leader, subject, b"{}", 0)
+    leader.leadership.fence = fence  # as if no answer had come, nor one to the question what had become of it
+
+    second = await guarded(leader, subject, b"{}", first)
+
+    assert second > first
+    with pytest.raises(Conflict):
+        await guarded(leader, subject, b"{}", first)
+
+
 async def test_one_of_two_keys_wins_an_agent_id_whichever_weft_is_asked(workshop: Workshop) -> None:
     await start(workshop, "one", "two")
     agent_id = str(uuid.uuid4())

@@ -13,7 +13,7 @@ import signal
 import sys
 from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from loominal.fabric.hub.access import enrolment, joining
 from loominal.fabric.hub.spinup import launches, scaler, starting
@@ -114,19 +114,28 @@ def patch(faults: Path) -> None:
     setattr(scaler, "SWEEP_SECONDS", SWEEP_SECONDS)  # noqa: B010
 
 
-def processes(launch: str = "") -> list[tuple[str, str]]:
-    """Return launch and "pid:start time" of every process that a launch has started; of one alone if it is named."""
+class Process(NamedTuple):
+    """A process that a launch has started, or that such a one has."""
+
+    launch: str
+    pid: str
+    parent: str
+    born: str  # in ticks since the machine's start
+
+
+def processes(launch: str = "") -> list[Process]:
+    """Return every process of every launch, or of one alone if it is named."""
     found = []
     for folder in Path("/proc").glob("[0-9]*"):
         try:
             environ = (folder / "environ").read_bytes()
-            born = (folder / "stat").read_text().rpartition(")")[2].split()[19]
-        except (OSError, IndexError):
+            fields = (folder / "stat").read_text().rpartition(")")[2].split()
+        except OSError:
             continue
         for line in environ.split(b"\0"):
             name, _, value = line.partition(b"=")
             if name == b"LOOMINAL_LAUNCH" and launch in ("", value.decode()):
-                found.append((value.decode(), f"{folder.name}:{born}"))
+                found.append(Process(value.decode(), folder.name, fields[1], fields[19]))
     return found
 
 

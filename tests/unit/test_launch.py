@@ -18,6 +18,7 @@ from loominal.model.launch import (
     Launch,
     LaunchMove,
     LaunchStatus,
+    closing,
     moved,
     overdue,
 )
@@ -47,6 +48,24 @@ def test_what_has_ended_stays_ended() -> None:
     assert not any(status in CLOSED for allowed, _ in MOVES.values() for status in allowed)
     assert frozenset(LaunchStatus) == LIVE | CLOSED
     assert BOOTING < LIVE
+
+
+@pytest.mark.parametrize(("status", "move"), list(product(LaunchStatus, LaunchMove)))
+def test_a_launch_that_is_to_end_ends_so_and_makes_no_other_move(status: LaunchStatus, move: LaunchMove) -> None:
+    if status not in MOVES[LaunchMove.STOP][0]:
+        with pytest.raises(IllegalMove):
+            closing(a_launch(status), LaunchMove.STOP, NOW)
+        return
+    ending = closing(a_launch(status), LaunchMove.STOP, NOW, detail="why")
+
+    assert (ending.status, ending.ended_at, ending.detail) == (status, None, "why")
+    with pytest.raises(IllegalMove):
+        closing(ending, move, NOW)
+    if move is LaunchMove.STOP:
+        assert moved(ending, move, NOW).detail == "why"
+    else:
+        with pytest.raises(IllegalMove):
+            moved(ending, move, NOW)
 
 
 def test_only_the_end_of_a_failed_start_is_kept() -> None:

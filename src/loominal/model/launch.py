@@ -52,7 +52,7 @@ MOVES: dict[LaunchMove, tuple[frozenset[LaunchStatus], LaunchStatus]] = {
     LaunchMove.LOSE: (frozenset({LaunchStatus.REQUESTED}), LaunchStatus.UNCONFIRMED),
     LaunchMove.REGISTER: (_BOOTING, LaunchStatus.REGISTERED),
     LaunchMove.STOP: (LIVE, LaunchStatus.STOPPED),
-    LaunchMove.FAIL: (LIVE, LaunchStatus.FAILED),
+    LaunchMove.FAIL: (_BOOTING, LaunchStatus.FAILED),
     LaunchMove.TIME_OUT: (_BOOTING, LaunchStatus.TIMED_OUT),
 }
 

@@ -6,9 +6,12 @@ It is kept in the fabric's registry. Claims, and ends that nobody was told of, k
 from __future__ import annotations
 
 from datetime import datetime, timedelta
+from typing import TYPE_CHECKING
 
-from loominal.fabric.hub.project import Project
-from loominal.fabric.hub.spinup.scaler import needs_leader
+from loominal.fabric.hub.spinup.needs import needs_leader
+
+if TYPE_CHECKING:
+    from loominal.fabric.hub.project import Project
 
 
 def next_time(project: Project) -> datetime | None:
@@ -18,20 +21,24 @@ def next_time(project: Project) -> datetime | None:
 
 
 async def keep(project: Project) -> None:
-    """Write that time if it is earlier than what stands there; every round calls it.
-
-    While agents are being started it is now, and that is renewed: nobody else may be there who would have the project
-    loaded after this weft's death.
-    """
-    known, now = project.authority.due_at(project.id), project.clock.now()
+    """Write that time if it is earlier than what stands there; every round calls it. Raises: BrokerUnavailable."""
     if needs_leader(project):
-        old = timedelta(seconds=project.timings.unload_seconds / 2)
-        if known is None or known > now or now - known > old:
-            await project.authority.set_due(project.id, now)
+        await keep_loaded(project)
         return
-    at = next_time(project)
+    at, known = next_time(project), project.authority.due_at(project.id)
     if at is not None and (known is None or at < known):
         await project.authority.set_due(project.id, at)
+
+
+async def keep_loaded(project: Project) -> None:
+    """Write that the project must be loaded now, unless that was written lately. Raises: BrokerUnavailable.
+
+    Nobody else may be there who would have it loaded after this weft's death.
+    """
+    known, now = project.authority.due_at(project.id), project.clock.now()
+    old = timedelta(seconds=project.timings.unload_seconds / 2)
+    if known is None or known > now or now - known > old:
+        await project.authority.set_due(project.id, now)
 
 
 async def settle(project: Project) -> None:

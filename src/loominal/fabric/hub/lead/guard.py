@@ -24,13 +24,10 @@ async def guarded(project: Project, subject: str, data: bytes, expect: int) -> i
     async with lead.writing:
         try:
             return await _write(project, subject, data, expect)
-        except BrokerUnavailable:
-            await _find_fence(project)
-            raise
-        except Conflict:
+        except BrokerUnavailable as error:
             known = lead.fence
             await _find_fence(project)
-            if lead.fence == known:
+            if lead.fence == known or not isinstance(error, Conflict):
                 raise
         return await _write(project, subject, data, expect)  # an earlier write had moved the fence, and nobody knew
 

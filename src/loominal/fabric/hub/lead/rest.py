@@ -10,7 +10,7 @@ from contextlib import suppress
 
 from loominal.fabric.hub.lead.due import next_time
 from loominal.fabric.hub.project import Project
-from loominal.fabric.hub.spinup.scaler import needs_rounds
+from loominal.fabric.hub.spinup.needs import needs_rounds
 
 REST_SECONDS = 30.0  # between two looks all the same: what ended long ago is forgotten some time
 

@@ -13,8 +13,8 @@ from loominal.fabric.hub.agents.admission import PERSON
 from loominal.fabric.hub.agents.draining import drain
 from loominal.fabric.hub.spinup import launches
 from loominal.fabric.hub.spinup.ops_targets import look, unusable
-from loominal.fabric.hub.spinup.starting import begin, close, finish, reconcile, sweep
-from loominal.model.errors import BrokerUnavailable, Conflict, LoominalError
+from loominal.fabric.hub.spinup.starting import begin, close, finish, has_come, reconcile, sweep
+from loominal.model.errors import BrokerUnavailable, LoominalError
 from loominal.model.launch import BOOTING, Launch, LaunchMove, LaunchStatus, overdue
 from loominal.model.routing import route_of
 from loominal.model.scaling import LISTENS_SECONDS, Place, Waiting, Worker, decide
@@ -35,19 +35,6 @@ DRAIN_SECONDS = 30.0  # that an agent which nobody needs has to end by itself
 log = logging.getLogger(__name__)
 
 
-def needs_rounds(project: Project) -> bool:
-    """Return whether something may happen by itself: a launch is live, work waits for agents, a target is watched."""
-    return needs_leader(project) or any(each.health_check.enabled for each in project.targets.all())
-
-
-def needs_leader(project: Project) -> bool:
-    """Return whether agents are being started or ended, or may have to be, though none may be connected."""
-    if project.launcher is None:
-        return bool(project.drains)
-    waits = len(project.targets) > 0 and len(project.book.ready) > 0
-    return waits or bool(project.drains) or project.launches.any_live
-
-
 async def scale(project: Project, heard_until: float | None) -> None:
     """Make one round. Raises: Conflict if another weft leads, BrokerUnavailable.
 
@@ -59,7 +46,7 @@ async def scale(project: Project, heard_until: float | None) -> None:
     for launch in project.launches.live():
         try:
             await _follow_up(project, launch, heard_until)
-        except (Conflict, BrokerUnavailable):
+        except BrokerUnavailable:
             raise
         except LoominalError as error:  # this launch cannot be moved now; the others can
             log.warning("project %s: launch %s: %s", project.id, launch.id, error)
@@ -134,8 +121,8 @@ async def _follow_up(project: Project, launch: Launch, heard_until: float | None
 
 async def _await_agent(project: Project, launch: Launch) -> None:
     """Record that the agent of a launch has come, or find out why it has not."""
-    record, spinup = project.agents.get(launch.agent), project.spinup
-    if record is not None and record.agent_type:  # it has registered, though it may have ended since
+    spinup = project.spinup
+    if has_come(project, launch):
         await launches.make(project, launch.id, LaunchMove.REGISTER)
     elif spinup.busy(launch.id):
         return

@@ -15,6 +15,7 @@ from msgspec.structs import replace
 
 from loominal.broker.nkeys import KeyPair, Kind
 from loominal.fabric.hub.access.fabric_records import Invitation
+from loominal.fabric.hub.lead.due import keep_loaded
 from loominal.fabric.hub.spinup import launches
 from loominal.fabric.invitation import Token
 from loominal.model.errors import (
@@ -51,6 +52,7 @@ async def begin(project: Project, target: Target, *, launch_id: str, work: str =
     assert project.launcher is not None
     if why := project.launcher.refusal(target):
         raise Forbidden(f"target {target.name} is {why}", "weft.toml says what a weft may run")
+    await keep_loaded(project)
     launch = await launches.request(
         project,
         Launch(
@@ -79,6 +81,12 @@ def agent_of(launch_id: str) -> str:
 def invitation_of(launch_id: str) -> str:
     """Return the id of the invitation with which a launch's agent enrols."""
     return hashlib.sha256(f"invitation of {launch_id}".encode()).hexdigest()[:16]
+
+
+def has_come(project: Project, launch: Launch) -> bool:
+    """Return whether the agent of a launch has registered, though it may have ended since."""
+    record = project.agents.get(launch.agent)
+    return record is not None and record.agent_type != ""
 
 
 async def reconcile(project: Project, launch: Launch) -> None:
@@ -115,6 +123,8 @@ async def close(
 
     Behind the leader's fence, first: a former leader that was frozen ends nothing any more.
     """
+    if move is LaunchMove.FAIL and has_come(project, launch):
+        return  # and has ended since: the next round records both
     try:
         known = await launches.mark_closing(project, launch.id, move, reference=reference, detail=detail, output=output)
     except (IllegalMove, NotFound):
