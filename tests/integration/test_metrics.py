@@ -13,11 +13,16 @@ from prometheus_client.metrics_core import Metric
 from prometheus_client.parser import text_string_to_metric_families
 
 from loominal.fabric.client.agent import Agent
+from loominal.fabric.operations.stats import TargetCounts
+from loominal.model.launch import LaunchStatus
+from loominal.model.work import Status
 from loominal.weft.api.tokens import hash_of
 from loominal.weft.metrics.projects import LABEL_CHARACTERS, ROUTES
+from tests.integration.conftest import eventually
 from tests.integration.event_reader import reading
 from tests.integration.fabric import Fabric
 from tests.integration.http_api import Api, open_api
+from tests.integration.test_spin_up import a_target
 from tests.integration.workshop import Workshop
 
 PROMTOOL = shutil.which("promtool") or shutil.which("promtool", path=str(Path(sys.executable).parent))
@@ -25,6 +30,9 @@ PROJECTS = """
     loominal_agent_events_lost loominal_agents loominal_corrupt_records loominal_messages loominal_work_attempts
     loominal_work_claim_wait_seconds loominal_work_dead loominal_work_items loominal_work_moves
     loominal_work_oldest_ready_seconds loominal_work_run_seconds
+"""
+SPIN_UPS = """
+    loominal_launch_boot_seconds loominal_launches loominal_spin_ups loominal_targets loominal_unmet_routes
 """
 WEFTS = """
     loominal_broker_connects loominal_broker_up loominal_build_info loominal_duty_failures loominal_event_readers
@@ -92,8 +100,48 @@ async def test_every_metric_has_a_sample_after_a_day_of_work_and_says_what_was_d
     assert value(found, "loominal_http_requests_total", route="(none)", status="404") >= 1
 
 
+async def test_spin_up_in_numbers(workshop: Workshop) -> None:
+    boss = await workshop.agent("boss", operator=True, capabilities=["boss"])
+    await boss.add_target(**a_target("snakes", "py"))
+    await boss.add_target(**a_target("broken", "rb", command=("no-such-program-here",)))
+    await boss.add_target(**a_target("off", "go"))
+    await boss.disable_target("off")
+    await boss.test_target("broken")
+    await boss.broadcast_work_offer("s", capabilities=["py"])
+    await boss.broadcast_work_offer("r", capabilities=["rb"])
+    await boss.spin_up("broken")
+
+    async def is_over() -> bool:
+        stats = await boss.get_stats()
+        seen = stats.spin_ups[LaunchStatus.STOPPED], stats.spin_ups[LaunchStatus.FAILED], stats.unmet_routes
+        return seen == (1, 1, 1) and stats.work[Status.DONE] == 1
+
+    await eventually(is_over, 60)
+    stats, here = await boss.get_stats(), {"project": workshop.project}
+    async with open_api(workshop.fabric.home) as api:
+        found = await scrape(api)
+        [told] = (await api.get("/api/stats", projectId=workshop.project))["projects"]
+
+    assert stats.targets == TargetCounts(total=3, enabled=2, healthy=1)
+    assert (told["targets"], told["unmetRoutes"]) == ({"total": 3, "enabled": 2, "healthy": 1}, 1)
+    assert told["spinUps"] == {status: int(status in ("stopped", "failed")) for status in LaunchStatus}
+    assert set(SPIN_UPS.split()) <= set(found)
+    for state in ("usable", "unhealthy", "disabled"):
+        assert value(found, "loominal_targets", state=state, **here) == 1
+    assert value(found, "loominal_spin_ups", status="stopped", **here) == 1
+    assert value(found, "loominal_spin_ups", **here) == 2
+    assert value(found, "loominal_unmet_routes", **here) == 1
+    assert value(found, "loominal_launches_total", mechanism="local", outcome="registered", **here) == 1
+    assert value(found, "loominal_launches_total", mechanism="local", outcome="failed", **here) == 1
+    assert value(found, "loominal_launches_total", **here) == 2
+    assert value(found, "loominal_launch_boot_seconds_count", mechanism="local", **here) == 1
+
+
 async def test_the_metrics_keep_prometheus_own_rules(workshop: Workshop) -> None:
-    await day_of_work(await workshop.agent("boss"), await workshop.agent("worker"))
+    boss = await workshop.agent("boss", operator=True)
+    await day_of_work(boss, await workshop.agent("worker"))
+    await boss.add_target(**a_target("broken", "rb", command=("no-such-program-here",)))
+    await boss.spin_up("broken")
     async with open_api(workshop.fabric.home) as api:
         text = (await api.client.get("/metrics")).text
 

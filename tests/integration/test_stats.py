@@ -9,6 +9,7 @@ from loominal.fabric.client.agent import Agent
 from loominal.fabric.operations.stats import Stats
 from loominal.fabric.runtime_file import read_runtime, write_runtime
 from loominal.model.agent import AgentStatus
+from loominal.model.launch import LaunchStatus
 from loominal.model.work import Status
 from tests.integration.conftest import eventually
 from tests.integration.fabric import Fabric
@@ -39,7 +40,9 @@ EACH = {status: 0 if status is Status.DISCARDED else 1 for status in Status}
 async def test_the_counts_of_a_project_are_of_what_there_is_now(workshop: Workshop) -> None:
     boss, worker = await workshop.agent("boss"), await workshop.agent("worker", max_concurrent=5)
     assert await boss.get_stats() == Stats(
-        agents={AgentStatus.ONLINE: 2, AgentStatus.BUSY: 0, AgentStatus.OFFLINE: 0}, work=dict.fromkeys(Status, 0)
+        agents={AgentStatus.ONLINE: 2, AgentStatus.BUSY: 0, AgentStatus.OFFLINE: 0},
+        work=dict.fromkeys(Status, 0),
+        spin_ups=dict.fromkeys(LaunchStatus, 0),
     )
 
     await one_of_each(boss, worker)

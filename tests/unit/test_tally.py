@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from loominal.fabric.hub.tally import ATTEMPTS, Histogram, ProjectTally
+import msgspec
+
+from loominal.fabric.hub.tally import ATTEMPTS, OTHER, Histogram, ProjectTally
+from loominal.model.launch import Launch, LaunchMove, LaunchStatus, moved
 from loominal.model.lifecycle import step
 from loominal.model.moves import Claim, Complete, Fail
 from loominal.model.work import DeadReason, Move, Status, with_sequence
@@ -39,3 +42,21 @@ def test_a_scheduled_item_waits_since_it_was_due() -> None:
     tally.moved(item, step(item, Claim(by="ann", op="c", incarnation="i"), after(62)))
 
     assert (item.status, tally.claim_wait.sum) == (Status.SCHEDULED, 2)
+
+
+def test_a_launch_counts_once_by_what_first_came_of_it() -> None:
+    tally = ProjectTally()
+    asked = Launch(
+        id="l_1", target="t_1", target_name="here", mechanism="local", agent_type="exec", requested_at=after(0)
+    )
+    came = moved(asked, LaunchMove.REGISTER, after(9))
+    for before, launch in (
+        (None, asked),
+        (asked, came),
+        (came, moved(came, LaunchMove.STOP, after(60))),
+        (asked, moved(msgspec.structs.replace(asked, mechanism="of tomorrow"), LaunchMove.TIME_OUT, after(120))),
+    ):
+        tally.launched(before, launch)
+
+    assert tally.launches == {("local", LaunchStatus.REGISTERED): 1, (OTHER, LaunchStatus.TIMED_OUT): 1}
+    assert {mechanism: boot.sum for mechanism, boot in tally.boots.items()} == {"local": 9}

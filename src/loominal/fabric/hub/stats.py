@@ -9,10 +9,11 @@ from loominal.broker.connection import Received
 from loominal.fabric.hub.caller import Caller
 from loominal.fabric.hub.project import Project
 from loominal.fabric.hub.work.judging import notice_due
-from loominal.fabric.operations.stats import GetStats, Stats
+from loominal.fabric.operations.stats import GetStats, Stats, TargetCounts
 from loominal.fabric.protocol import encode_answer
 from loominal.model.agent import AgentStatus
 from loominal.model.errors import LoominalError
+from loominal.model.launch import LaunchStatus
 from loominal.model.routing import Route
 from loominal.model.work import Status
 
@@ -38,7 +39,17 @@ def counted(project: Project) -> Stats:
         work={status: work[status] for status in Status},
         oldest_ready_seconds=max(waits.values(), default=None),
         dead=work[Status.DEAD],
+        targets=target_counts(project),
+        spin_ups={status: project.launches.counts[status] for status in LaunchStatus},
+        unmet_routes=len(project.spinup.unmet),
     )
+
+
+def target_counts(project: Project) -> TargetCounts:
+    """Return how many targets there are, and where agents may be started."""
+    every, sick = project.targets.all(), {place for place, each in project.targets.health.items() if not each.healthy}
+    enabled = [each.id for each in every if each.enabled]
+    return TargetCounts(total=len(every), enabled=len(enabled), healthy=sum(each not in sick for each in enabled))
 
 
 def agents_by_status(project: Project) -> Counter[AgentStatus]:

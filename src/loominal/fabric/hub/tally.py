@@ -9,11 +9,14 @@ from bisect import bisect_left
 from collections import Counter, defaultdict
 from enum import StrEnum
 
+from loominal.model.launch import BOOTING, Launch, LaunchStatus
+from loominal.model.mechanism import Mechanism
 from loominal.model.message import Kind
 from loominal.model.work import ENDED, DeadReason, Move, Status, WorkItem
 
 SHORT_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0, 30.0)  # a poll lasts 25 s
 LONG_SECONDS = (0.1, 0.5, 1.0, 5.0, 15.0, 60.0, 300.0, 900.0, 3600.0, 14_400.0, 86_400.0)
+MECHANISMS, OTHER = frozenset(Mechanism), "(other)"  # of another release
 ATTEMPTS = (1.0, 2.0, 3.0, 5.0, 10.0)
 
 
@@ -75,6 +78,8 @@ class ProjectTally:
         self.claim_wait = Histogram(LONG_SECONDS)  # seconds, from ready to claimed
         self.runs: defaultdict[Move, Histogram] = defaultdict(lambda: Histogram(LONG_SECONDS))  # by how the claim ended
         self.attempts = Histogram(ATTEMPTS)  # of items that have ended
+        self.launches: Counter[tuple[str, LaunchStatus]] = Counter()  # by mechanism and what first came of them
+        self.boots: defaultdict[str, Histogram] = defaultdict(lambda: Histogram(LONG_SECONDS))  # by mechanism: seconds
 
     def moved(self, before: WorkItem | None, item: WorkItem) -> None:
         """Count a move that took an item to where it is."""
@@ -91,3 +96,12 @@ class ProjectTally:
         self.attempts.add(item.attempt)
         if item.dead_reason is not None:
             self.dead[item.dead_reason] += 1
+
+    def launched(self, before: Launch | None, launch: Launch) -> None:
+        """Count what came of a launch: its agent registered, or it ended without; and how long that agent took."""
+        if launch.status in BOOTING or (before is not None and before.status not in BOOTING):
+            return
+        mechanism = launch.mechanism if launch.mechanism in MECHANISMS else OTHER
+        self.launches[mechanism, launch.status] += 1
+        if launch.registered_at is not None:
+            self.boots[mechanism].add(max((launch.registered_at - launch.requested_at).total_seconds(), 0.0))

@@ -4,11 +4,20 @@ from __future__ import annotations
 
 from loominal.fabric.operations.types import Arguments, View
 from loominal.model.agent import AgentStatus
+from loominal.model.launch import LaunchStatus
 from loominal.model.work import Status
 
 
 class GetStats(Arguments, frozen=True, kw_only=True):
     """Ask for the counts of the project."""
+
+
+class TargetCounts(View, frozen=True, kw_only=True):
+    """How many targets there are, of these enabled, and of these not known to be unhealthy."""
+
+    total: int = 0
+    enabled: int = 0
+    healthy: int = 0
 
 
 class Stats(View, frozen=True, kw_only=True):
@@ -18,3 +27,6 @@ class Stats(View, frozen=True, kw_only=True):
     work: dict[Status, int]  # a scheduled item that is due counts as ready
     oldest_ready_seconds: float | None = None  # how long the oldest ready item waits; None: nothing is ready
     dead: int = 0  # dead letters
+    targets: TargetCounts = TargetCounts()
+    spin_ups: dict[LaunchStatus, int] = {}  # those of the last days
+    unmet_routes: int = 0  # kinds of work that wait for agents which cannot be started

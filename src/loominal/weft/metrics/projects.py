@@ -9,7 +9,8 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Histo
 from prometheus_client.metrics_core import Metric
 
 from loominal.fabric.hub.project import Project
-from loominal.fabric.hub.stats import agents_by_status, oldest_ready_seconds
+from loominal.fabric.hub.stats import agents_by_status, oldest_ready_seconds, target_counts
+from loominal.model.launch import LaunchStatus
 from loominal.model.message import Kind
 from loominal.model.work import DeadReason, Status
 
@@ -24,6 +25,7 @@ def project_families(projects: Iterable[Project]) -> Iterator[Metric]:
     led = list(projects)
     yield from _work_now(led)
     yield from _work_done(led)
+    yield from _spin_ups([project for project in led if len(project.targets) or project.launches.counts.total()])
     agents = GaugeMetricFamily("loominal_agents", "Registered agents by status.", labels=("project", "status"))
     messages = CounterMetricFamily("loominal_messages", "Messages stored.", labels=("project", "kind"))
     lost = CounterMetricFamily("loominal_agent_events_lost", "Events that could not be written.", labels=("project",))
@@ -94,6 +96,46 @@ def _work_done(led: list[Project]) -> Iterator[Metric]:
         if tally.attempts.count:
             attempts.add_metric((project.id,), tally.attempts.buckets(), tally.attempts.sum)
     yield from (moves, dead, wait, runs, attempts)
+
+
+def _spin_ups(starting: list[Project]) -> Iterator[Metric]:
+    """Yield the metrics of spin-up, of projects that have to do with it."""
+    targets = GaugeMetricFamily(
+        "loominal_targets", "Targets, by whether agents may be started there.", labels=("project", "state")
+    )
+    now = GaugeMetricFamily(
+        "loominal_spin_ups", "Launches of the last days, by where they stand.", labels=("project", "status")
+    )
+    unmet = GaugeMetricFamily(
+        "loominal_unmet_routes", "Kinds of work that wait for agents which cannot be started.", labels=("project",)
+    )
+    came = CounterMetricFamily(
+        "loominal_launches",
+        "Launches by what first came of them: an agent that registered, or their end without one.",
+        labels=("project", "mechanism", "outcome"),
+    )
+    boots = HistogramMetricFamily(
+        "loominal_launch_boot_seconds",
+        "From the request of a launch to its agent's registration.",
+        labels=("project", "mechanism"),
+    )
+    for project in starting:
+        known, tally = target_counts(project), project.tally
+        states = {
+            "usable": known.healthy,
+            "unhealthy": known.enabled - known.healthy,
+            "disabled": known.total - known.enabled,
+        }
+        for state, count in states.items():
+            targets.add_metric((project.id, state), count)
+        for status in LaunchStatus:
+            now.add_metric((project.id, status), project.launches.counts[status])
+        unmet.add_metric((project.id,), len(project.spinup.unmet))
+        for (mechanism, outcome), count in tally.launches.items():
+            came.add_metric((project.id, mechanism, outcome), count)
+        for mechanism, boot in tally.boots.items():
+            boots.add_metric((project.id, mechanism), boot.buckets(), boot.sum)
+    yield from (targets, now, unmet, came, boots)
 
 
 def _cut(text: str) -> str:

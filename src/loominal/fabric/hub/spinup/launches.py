@@ -5,7 +5,7 @@ Memory follows the log; what is written here is in memory when the write returns
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
@@ -39,6 +39,7 @@ class Launches:
         self._sequences: dict[str, int] = {}
         self._of_target: defaultdict[str, set[str]] = defaultdict(set)
         self._live: set[str] = set()
+        self.counts: Counter[LaunchStatus] = Counter()  # of all that are not forgotten
 
     def get(self, launch_id: str) -> Launch | None:
         """Return a launch, None if there is none."""
@@ -105,6 +106,7 @@ class Launches:
             return
         stored = self._stored[launch_id] = decode(Launch, data)
         self._of_target[stored.value.target].add(launch_id)
+        self.counts[stored.value.status] += 1
         if stored.value.status in LIVE:
             self._live.add(launch_id)
 
@@ -114,11 +116,21 @@ class Launches:
         self._live.discard(launch_id)
         if stored is not None:
             self._of_target[stored.value.target].discard(launch_id)
+            self.counts[stored.value.status] -= 1
 
 
 def follow(project: Project, record: Record) -> None:
     """Take a record of the log into memory. Raises: CorruptRecord."""
-    project.launches.apply(subjects.last_token(record.subject), record.sequence, record.data)
+    _take(project, subjects.last_token(record.subject), record.sequence, record.data)
+
+
+def _take(project: Project, launch_id: str, sequence: int, data: bytes) -> None:
+    """Take a record into memory, and count it once if it was written while this weft led. Raises: CorruptRecord."""
+    before, known = project.launches.get(launch_id), project.launches.stored(launch_id)[1]
+    project.launches.apply(launch_id, sequence, data)
+    after = project.launches.get(launch_id)
+    if after is not None and sequence > known and project.leadership.led_at(sequence):
+        project.tally.launched(before, after)
 
 
 async def request(project: Project, launch: Launch) -> Launch:
@@ -238,7 +250,7 @@ async def _change(project: Project, launch_id: str, change: Callable[[Launch], L
 async def _write(project: Project, launch: Launch, data: bytes, expect: int) -> Launch:
     sequence = await guarded(project, subjects.launch(project.id, launch.id), data, expect)
     before = project.launches.get(launch.id)
-    project.launches.apply(launch.id, sequence, data)
+    _take(project, launch.id, sequence, data)
     if before is None or before.status is not launch.status:
         await record_event(project, EventKind(f"launch-{launch.status}"), spin_up_view(project, launch))
     return launch

@@ -6,11 +6,12 @@ import asyncio
 
 from msgspec.structs import asdict
 
-from loominal.fabric.operations.stats import GetStats, Stats
+from loominal.fabric.operations.stats import GetStats, Stats, TargetCounts
 from loominal.fabric.operations.types import View
 from loominal.model import cursor as cursors
 from loominal.model.agent import AgentStatus
 from loominal.model.errors import HubUnavailable
+from loominal.model.launch import LaunchStatus
 from loominal.model.work import Status
 from loominal.weft.api.asker import Answer, Asker
 from loominal.weft.api.routes.interface import Cursor, Limit, reads
@@ -29,6 +30,9 @@ class ProjectStats(View, frozen=True, kw_only=True):
     work: dict[Status, int] | None = None
     oldest_ready_seconds: float | None = None
     dead: int | None = None
+    targets: TargetCounts | None = None
+    spin_ups: dict[LaunchStatus, int] | None = None
+    unmet_routes: int | None = None
     problem: str | None = None
 
 
