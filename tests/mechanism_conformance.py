@@ -7,9 +7,9 @@ A mechanism's test module has a class of its own that inherits from the classes 
 from __future__ import annotations
 
 import asyncio
-import re
 import secrets
 import threading
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Protocol, Self
 from uuid import uuid4
@@ -130,12 +130,12 @@ class StartsAgents:
         caplog.set_level("DEBUG")
         order = an_order()
 
-        with Arguments(order.enrolment[20:60]) as arguments:
+        with Arguments() as arguments:
             await place.driver().start(place.config(), order)
             await eventually(lambda: bool(place.started(order.launch)), AGENT_SECONDS)
 
-        assert arguments.looks
-        assert arguments.found == set()
+        assert arguments.seen
+        assert arguments.that_have(order.enrolment[20:60]) == []
         assert order.enrolment not in caplog.text + repr(order)
 
 
@@ -200,12 +200,10 @@ class SeesAgents:
 
 
 class Arguments:
-    """Looks at the arguments of every process of the machine, all the time, for a text that must not be there."""
+    """Looks at the arguments of every process of the machine, all the time, for what must not be there."""
 
-    def __init__(self, text: str) -> None:
-        self.found: set[str] = set()
-        self.looks = 0
-        self._text = text.encode()
+    def __init__(self) -> None:
+        self.seen: set[bytes] = set()
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._watch, name="arguments")
 
@@ -217,15 +215,14 @@ class Arguments:
         self._over.set()
         self._thread.join()
 
+    def that_have(self, text: str) -> list[str]:
+        """Return those that were seen and have `text` in them."""
+        return [each.replace(b"\0", b" ").decode(errors="replace") for each in self.seen if text.encode() in each]
+
     def _watch(self) -> None:
         over = False
         while not over:  # so it looks at least once, also at the very end
             over = self._over.wait(0.005)
-            self.looks += 1
             for path in Path("/proc").glob("[0-9]*/cmdline"):
-                try:
-                    said = path.read_bytes()
-                except OSError:
-                    continue
-                if self._text in said:
-                    self.found.add(re.sub(r"\0", " ", said.decode(errors="replace")))
+                with suppress(OSError):
+                    self.seen.add(path.read_bytes())
