@@ -64,10 +64,10 @@ class Checked(msgspec.Struct, frozen=True):
         return done and (last.last_holder, last.token) == (end.agent, end.lease_token)
 
 
-async def read_work(log: Log, project: str) -> list[Record]:
-    """Return every record of items and submissions, oldest first."""
+async def read_work(log: Log, project: str, kinds: Iterable[str] = ("spec", "wk")) -> list[Record]:
+    """Return every record of items and submissions, or of other kinds, oldest first."""
     found: list[Record] = []
-    for kind in ("spec", "wk"):
+    for kind in kinds:
         first = 1
         while page := await log.page(subjects.every(kind, project), first, PAGE):
             found += page

@@ -73,6 +73,36 @@ async def test_an_agent_that_forks_works_and_nothing_of_it_is_left(boss: Agent, 
     assert processes(launch.id) == []  # a launch is closed when nothing of it is left
 
 
+async def test_each_start_that_comes_to_nothing_is_recorded_with_why_and_with_what_it_has_said(boss: Agent) -> None:
+    expected = {
+        "missing": (("no-such-program",), "failed", "there is no program 'no-such-program'", ""),
+        "ends-at-once": (("sh", "-c", "echo cannot; exit 7"), "failed", "exit code 7", "cannot"),
+        "gives-up": (
+            ("sh", "-c", "echo tries; sleep 1; echo gives up >&2; exit 3"),
+            "failed", "exit code 3", "tries\ngives up",
+        ),
+        "is-killed": (("sh", "-c", "echo dies; sleep 1; kill -9 $$"), "failed", "exit code 137 (SIGKILL)", "dies"),
+        "hangs": (("sh", "-c", "echo waits; exec sleep 600"), "timed_out", "no agent has come within 3 s", "waits"),
+        "forks": (
+            ("sh", "-c", "echo forks; setsid sleep 600 & (sleep 600 &) ; exit 0"),
+            "timed_out", "no agent has come within 3 s", "forks",
+        ),
+    }  # fmt: skip
+    for name, (command, *_) in expected.items():
+        await boss.add_target(**a_target(name, "py", command=command, boot_timeout_seconds=3))
+    for name in expected:
+        await boss.spin_up(name)
+    await eventually(lambda: nobody_left(boss), SOON)
+
+    launches = {each.target: each.id for each in (await boss.list_spin_ups()).spin_ups}
+    for name, (_, status, detail, output) in expected.items():
+        launch = await boss.get_spin_up(launches[name])
+        assert (launch.status, launch.output.strip()) == (status, output), launch
+        assert detail in launch.detail
+        assert processes(launch.id) == []
+        assert (await boss.get_target(name)).failures == 1
+
+
 async def test_starts_that_are_asked_for_at_once_are_no_more_than_the_target_may_have(boss: Agent) -> None:
     await boss.add_target(**a_target("asleep", "py", command=ASLEEP, boot_timeout_seconds=2))
 

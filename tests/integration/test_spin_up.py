@@ -12,10 +12,15 @@ from typing import Any
 
 import pytest
 
+from loominal.broker import subjects
+from loominal.broker.log import Log
 from loominal.fabric.client.agent import Agent
 from loominal.model.errors import Duplicate, Forbidden, IllegalMove, InvalidArgument, NotFound
-from loominal.model.launch import LIVE
+from loominal.model.launch import LIVE, Launch
+from loominal.model.record import decode
+from tests.checker import read_work
 from tests.integration.conftest import eventually
+from tests.integration.weft_at_steps import processes
 from tests.integration.workshop import Workshop
 
 WORKER = Path(__file__).with_name("spun_up.py")
@@ -63,6 +68,22 @@ async def all_done(boss: Agent, items: list[str]) -> bool:
     return all([(await boss.get_work(item)).status == "done" for item in items])
 
 
+async def most_live(workshop: Workshop) -> Counter[str]:
+    """Return how many launches of each target there were at once, at most, as the log of all their moves has it."""
+    live: dict[str, str] = {}  # launch -> its target
+    most: Counter[str] = Counter()
+    for record in await read_work(
+        Log(await workshop.broker(), subjects.work_stream(workshop.project)), workshop.project, ["launch"]
+    ):
+        launch = decode(Launch, record.data).value
+        if launch.status in LIVE:
+            live[launch.id] = launch.target_name
+        else:
+            del live[launch.id]
+        most |= Counter(live.values())
+    return most
+
+
 async def test_work_without_agents_brings_them_up_and_they_go_when_it_is_done(workshop: Workshop, boss: Agent) -> None:
     await boss.add_target(**a_target("snakes", "py"))
     await boss.add_target(**a_target("gophers", "go", boundaries=["open-source"]))
@@ -71,33 +92,29 @@ async def test_work_without_agents_brings_them_up_and_they_go_when_it_is_done(wo
     gophers = [
         (await boss.broadcast_work_offer(f"g{n}", capabilities=["go"], boundary="open-source")).id for n in range(6)
     ]
-    most: Counter[str] = Counter()
-
-    async def done() -> bool:
-        page = await boss.list_spin_ups(limit=100)
-        for target, live in Counter(each.target for each in page.spin_ups if each.status in LIVE).items():
-            most[target] = max(most[target], live)
-        return await all_done(boss, snakes + gophers)
-
-    await eventually(done, SOON)
+    await eventually(lambda: all_done(boss, snakes + gophers), SOON)
     await eventually(lambda: nobody_left(boss), SOON)
 
-    assert set(most) == {"snakes", "gophers"}
-    assert max(most.values()) <= 2
+    assert await most_live(workshop) == {"snakes": 2, "gophers": 2}
     launches = (await boss.list_spin_ups(limit=100)).spin_ups
+    assert not [each for launch in launches for each in processes(launch.id)]
     assert {each.status for each in launches} == {"stopped"}
     assert all(each.registered_at and each.handle for each in launches)
     checked = await workshop.check()
     assert {states[-1].status for states in checked.items.values()} == {"done"}
 
 
-async def test_fifty_items_at_once_start_no_more_than_the_target_may_have(boss: Agent) -> None:
+async def test_fifty_items_at_once_start_no_more_than_the_target_may_have(workshop: Workshop, boss: Agent) -> None:
     await boss.add_target(**a_target("snakes", "py", max_concurrent=3))
 
     items = await asyncio.gather(*(boss.broadcast_work_offer(f"s{n}", capabilities=["py"]) for n in range(50)))
     await eventually(lambda: all_done(boss, [each.id for each in items]), SOON)
+    await eventually(lambda: nobody_left(boss), SOON)
 
-    assert (await boss.list_spin_ups(limit=100)).total <= 3
+    assert await most_live(workshop) == {"snakes": 3}
+    launches = (await boss.list_spin_ups(limit=100)).spin_ups
+    assert {each.status for each in launches} == {"stopped"}
+    assert not [each for launch in launches for each in processes(launch.id)]
 
 
 async def test_an_idle_agent_that_can_do_it_means_no_start(workshop: Workshop, boss: Agent) -> None:

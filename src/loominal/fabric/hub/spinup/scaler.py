@@ -127,8 +127,7 @@ async def _await_agent(project: Project, launch: Launch) -> None:
     elif spinup.busy(launch.id):
         return
     elif project.clock.settled and overdue(launch, project.clock.now()):
-        why = f"no agent has come within {launch.boot_timeout_seconds:.0f} s"
-        spinup.run(launch.id, close(project, launch, LaunchMove.TIME_OUT, why))
+        spinup.run(launch.id, reconcile(project, launch, late=True))
     elif spinup.due(launch.id, LOOK_SECONDS * project.timings.pace, project.clock.monotonic()):
         spinup.run(launch.id, reconcile(project, launch))
 

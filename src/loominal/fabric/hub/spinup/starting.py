@@ -89,22 +89,30 @@ def has_come(project: Project, launch: Launch) -> bool:
     return record is not None and record.agent_type != ""
 
 
-async def reconcile(project: Project, launch: Launch) -> None:
-    """Find out what became of a launch that nobody is at work on and whose agent is not there, and record it."""
+async def reconcile(project: Project, launch: Launch, *, late: bool = False) -> None:
+    """Find out what became of a launch that nobody is at work on and whose agent is not there, and record it.
+
+    One that is `late` is given up, with whatever its mechanism can tell of it.
+    """
     assert project.launcher is not None
+    why = f"no agent has come within {launch.boot_timeout_seconds:.0f} s"
     try:
         seen = await project.launcher.look(launch)
     except Unreachable as error:
         log.info("project %s: launch %s cannot be looked up: %s", project.id, launch.id, error)
+        if late:
+            await close(project, launch, LaunchMove.TIME_OUT, f"{why}: {error.message}")
         return
     waited = (project.clock.now() - launch.requested_at).total_seconds()
     match seen.condition:
+        case Condition.ENDED:
+            detail = f"no agent has come: {seen.detail or f'it ended with exit code {seen.exit_code}'}"
+            await close(project, launch, LaunchMove.FAIL, detail, reference=seen.reference, output=seen.output)
+        case _ if late:
+            detail = f"{why}: {seen.detail}" if seen.detail else why
+            await close(project, launch, LaunchMove.TIME_OUT, detail, reference=seen.reference, output=seen.output)
         case Condition.RUNNING if launch.status is not LaunchStatus.STARTED:
             await _move(project, launch, LaunchMove.START, reference=seen.reference, detail=seen.detail)
-        case Condition.ENDED:
-            detail = seen.detail or f"it ended with exit code {seen.exit_code}"
-            move, why = LaunchMove.FAIL, f"no agent has come: {detail}"
-            await close(project, launch, move, why, reference=seen.reference, output=seen.output)
         case Condition.GONE if waited > GONE_SECONDS:
             await close(project, launch, LaunchMove.STOP, "it was never started, or nothing of it is left")
 
