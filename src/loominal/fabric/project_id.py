@@ -46,6 +46,12 @@ def _of_path(path: Path, why: str) -> ProjectName:
     return ProjectName(id=project_of_path(str(path)), title=str(path), why=f"{path} is {why}")
 
 
+def names_project(directory: Path) -> bool:
+    """Return whether a `.loominal.toml` of `directory` or above it names the project. Raises: InvalidArgument."""
+    real = directory.resolve()
+    return any(_named_in(place / PROJECT_FILE) for place in (real, *real.parents))
+
+
 def _named_in(file: Path) -> str:
     """Return the project that the file names, "" if there is no file or it names none. Raises: InvalidArgument."""
     try:

@@ -1,88 +1,203 @@
-"""What every command of Shuttle works with: a connection as a person, and how answers are printed."""
+"""What every command of Shuttle works with: its options, a way in as a person, and how answers look."""
 
 from __future__ import annotations
 
 import asyncio
-import unicodedata
-from collections.abc import Awaitable, Callable, Sequence
-from typing import TypeVar
+import os
+import shutil
+import sys
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Generic, NamedTuple, TypeVar
 
 import click
 import msgspec
 
-from loominal.fabric.client.agent import Agent
-from loominal.fabric.client.connect import connect
 from loominal.fabric.operations.types import View
 from loominal.fabric.protocol import encode_answer
+from loominal.model.errors import LoominalError
+from loominal.shuttle.config import Config
+from loominal.shuttle.tables import Column, lines, plain
+
+if TYPE_CHECKING:
+    from loominal.fabric.client.agent import Agent
 
 T = TypeVar("T")
+V = TypeVar("V", bound=View)
 PERSON = "person"
 
 
+class Page(NamedTuple, Generic[V]):
+    """What one project answered."""
+
+    project_id: str
+    project: str
+    answer: V
+
+
 class Fleet:
-    """One run of a command."""
+    """One run of a command. The fields are the options of every command."""
 
-    def __init__(self, *, as_json: bool, project: str | None) -> None:
-        self.as_json = as_json
-        self._project = project
+    def __init__(self) -> None:
+        self.as_json = False
+        self.project: str | None = None
+        self.all_projects = False
+        self.config_file: Path | None = None
+        self.quiet = False
+        self.no_color = False
 
-    def run(self, command: Callable[[Agent], Awaitable[T]]) -> T:
-        """Return what `command` makes of a connection as this person."""
+    @cached_property
+    def config(self) -> Config:
+        """What is set. Raises: InvalidArgument, NotFound."""
+        return Config.read(self.config_file, os.environ)
+
+    @property
+    def wants_json(self) -> bool:
+        """Whether data are printed as JSON: it was asked for, or it is set."""
+        return self.as_json or self.config.text("output") == "json"
+
+    # the way in
+
+    def run(self, command: Callable[[Agent], Awaitable[T]], *, acts: bool = False) -> T:
+        """Return what `command` makes of a connection to the project.
+
+        Who only looks is an operator whom nobody sees; who `acts` is this person, an agent with a handle and an inbox.
+        Raises: UsageError for --all-projects, which is for lists.
+        """
+        if self.all_projects:
+            raise click.UsageError("--all-projects is for commands that list; name the project with --project.")
 
         async def connected() -> T:
-            async with connect(
-                project=self._project, agent_type=PERSON, client="shuttle", person=True, operator=True
-            ) as agent:
+            async with self.connected(acts=acts) as agent:
                 return await command(agent)
 
         return asyncio.run(connected())
 
-    def show(self, answer: View, columns: Sequence[str], rows: Sequence[Sequence[object]], nothing: str) -> None:
-        """Print `answer` as JSON, or `rows` as a table; without rows `nothing` goes to stderr."""
-        if self.as_json:
+    def gather(self, command: Callable[[Agent], Awaitable[V]]) -> list[Page[V]]:
+        """Return what `command` makes of this project, or of every one with --all-projects.
+
+        A project that cannot be read is told of on stderr, and keeps nobody from the others.
+        """
+        return asyncio.run(self._gather(command))
+
+    @asynccontextmanager
+    async def connected(self, *, acts: bool = False, project: str | None = None) -> AsyncIterator[Agent]:
+        """Connect to `project`, default: the one that is meant. Raises: as `connect`."""
+        from loominal.fabric.client.connect import open_agent
+        from loominal.fabric.client.settings import ClientSettings
+        from loominal.fabric.project_id import VARIABLE
+
+        environ = self.config.environment(os.environ)
+        settings = ClientSettings.from_env(
+            environ,
+            project=project or self.project or environ.get(VARIABLE) or self._set_project,
+            client=PERSON if acts else "shuttle",
+            person=True,
+            operator=True,
+        )
+        async with open_agent(settings) as agent:
+            if acts:
+                await agent.register_agent(PERSON)
+            yield agent
+
+    @property
+    def _set_project(self) -> str | None:
+        """The project that is set, unless this directory has a file that names one."""
+        from loominal.fabric.project_id import names_project
+
+        named = self.config.text("project-id")
+        return named if named and not names_project(Path.cwd()) else None
+
+    async def _gather(self, command: Callable[[Agent], Awaitable[V]]) -> list[Page[V]]:
+        async with self.connected() as agent:
+            if not self.all_projects:
+                return [Page(agent.project.id, agent.project.title, await command(agent))]
+            every = await agent.list_projects()
+        pages = []
+        for each in every.projects:
+            try:
+                async with self.connected(project=each.project_id) as agent:
+                    pages.append(Page(each.project_id, each.project, await command(agent)))
+            except LoominalError as error:
+                click.echo(f"shuttle: {plain(each.project)}: {error.message}", err=True)
+        return pages
+
+    # what is printed
+
+    def say(self, text: str) -> None:
+        """Print talk: a line on stderr, unless --quiet."""
+        if text and not self.quiet:
+            click.echo(plain(text), err=True)
+
+    def show(self, answer: View, columns: Sequence[Column], rows: Sequence[Sequence[object]], nothing: str) -> None:
+        """Print `answer` as JSON, or `rows` as a table; without rows `nothing` is said."""
+        if self.wants_json:
             self.show_json(answer)
+        elif rows:
+            self._table(columns, rows)
+        else:
+            self.say(nothing)
+
+    def show_pages(
+        self,
+        pages: Sequence[Page[V]],
+        plural: str,
+        columns: Sequence[Column],
+        rows: Callable[[V], Sequence[Sequence[object]]],
+        nothing: str,
+    ) -> None:
+        """Print a list, whose entries `plural` names in the answer, of one project or of every one with its project."""
+        if self.wants_json:
+            self._pages_as_json(pages, plural)
             return
-        if not rows:
-            click.echo(nothing, err=True)
-            return
-        cells = [list(columns), *([_cell(value) for value in row] for row in rows)]
-        widths = [max(len(row[place]) for row in cells) for place in range(len(columns))]
-        for row in cells:
-            click.echo("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+        found = [(page, row) for page in pages for row in rows(page.answer)]
+        if not found:
+            self.say(nothing)
+        elif self.all_projects:
+            self._table([Column("PROJECT", gives_way=2), *columns], [(page.project, *row) for page, row in found])
+        else:
+            self._table(columns, [row for _, row in found])
 
     def show_facts(self, facts: Sequence[tuple[str, object]]) -> None:
         """Print what is known under its name, a line each, and an empty line; nothing if JSON is asked for."""
-        if self.as_json:
+        if self.wants_json:
             return
         for name, value in facts:
-            if text := _plain(value):
+            if text := plain(value):
                 click.echo(f"{name:<12}  {text}")
         click.echo()
 
     def show_json(self, answer: View) -> None:
         """Print `answer` as one JSON document."""
-        click.echo(msgspec.json.format(encode_answer(answer), indent=2).decode())
+        _print_json(encode_answer(answer))
+
+    def _pages_as_json(self, pages: Sequence[Page[V]], plural: str) -> None:
+        if not self.all_projects:
+            self.show_json(pages[0].answer)
+            return
+        documents = [(page, msgspec.json.decode(encode_answer(page.answer))) for page in pages]
+        found = [
+            {"projectId": page.project_id, "project": page.project, **entry}
+            for page, document in documents
+            for entry in document[plural]
+        ]
+        total = sum(document.get("total", len(document[plural])) for _, document in documents)
+        _print_json(msgspec.json.encode({plural: found, "total": total}))
+
+    def _table(self, columns: Sequence[Column], rows: Sequence[Sequence[object]]) -> None:
+        colours = False if self.no_color or os.environ.get("NO_COLOR") else None  # None: as stdout is a terminal
+        for line in lines(columns, rows, self.width):
+            click.echo(line, color=colours)
+
+    @property
+    def width(self) -> int | None:
+        """How many places a line has; None: as many as it needs, for nobody looks."""
+        if sys.stdout.isatty() or os.environ.get("COLUMNS"):
+            return shutil.get_terminal_size().columns
+        return None
 
 
-def _ask_for_json(context: click.Context, _: click.Parameter, asked: bool) -> None:
-    fleet = context.find_object(Fleet)
-    if asked and fleet is not None:
-        fleet.as_json = True
-
-
-# For every command: `shuttle work list --json` says the same as `shuttle --json work list`.
-json_option = click.option(
-    "--json", is_flag=True, expose_value=False, callback=_ask_for_json, help="Print one JSON document."
-)
-
-
-def _plain(value: object) -> str:
-    """Return a value as one printable line: names and texts are peers' and may hold anything."""
-    text = ", ".join(map(str, value)) if isinstance(value, (tuple, list)) else "" if value is None else str(value)
-    return "".join(" " if unicodedata.category(char).startswith(("C", "Z")) else char for char in text)
-
-
-def _cell(value: object) -> str:
-    """Return a value as one line of a table."""
-    plain = _plain(value)
-    return plain if len(plain) <= 60 else plain[:59] + "…"
+def _print_json(document: bytes) -> None:
+    click.echo(msgspec.json.format(document, indent=2).decode())

@@ -21,6 +21,7 @@ from loominal.model.errors import (
     QuotaExceeded,
 )
 from loominal.model.names import meant
+from loominal.shuttle.options import FleetGroup
 
 COMMANDS = {
     "submit": ("submit", "Offer work to whoever can do it."),
@@ -46,7 +47,7 @@ IN_A_SHELL = {
 INTERRUPTED = 130
 
 
-class Commands(click.Group):
+class Commands(FleetGroup):
     """The commands by name; listing them loads none."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's
@@ -72,15 +73,9 @@ class Commands(click.Group):
     context_settings={"help_option_names": ["-h", "--help"]},
     help='Submit work and look after the fleet.\n\nExample: shuttle submit "Fix the tests" --capability python --wait',
 )
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
-@click.option("--project", "-p", help="The project; default: LOOMINAL_PROJECT_ID, else this directory's.")
 @click.version_option(loominal.__version__, prog_name="shuttle")
-@click.pass_context
-def cli(ctx: click.Context, *, as_json: bool, project: str | None) -> None:
-    """Keep the global options for the commands."""
-    from loominal.shuttle.fleet import Fleet
-
-    ctx.obj = Fleet(as_json=as_json, project=project)
+def cli() -> None:
+    """Group the commands."""
 
 
 def main() -> None:

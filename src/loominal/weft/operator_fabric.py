@@ -136,7 +136,7 @@ class OperatorFabric:
 
     def titles(self) -> dict[str, str]:
         """Return how lists show each known project, by id."""
-        return {project.id: project.title for project in self._registry.projects()} if self._registry else {}
+        return self._registry.titles() if self._registry else {}
 
     def activity(self) -> tuple[int, int] | None:
         """Return how many agents are online and how many items are open; None while that is not known."""

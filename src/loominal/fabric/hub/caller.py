@@ -79,6 +79,9 @@ class Authority(Protocol):
     async def cut(self, project: str, agent: str) -> None:
         """End the connections that `agent` has now; it may come again."""
 
+    def titles(self) -> dict[str, str]:
+        """Return how lists show each project that is known, by id."""
+
     def due_at(self, project: str) -> datetime | None:
         """Return when `project` must be loaded if it is not, as far as that is written down."""
 

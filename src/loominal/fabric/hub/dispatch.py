@@ -213,7 +213,8 @@ class Dispatcher:
         )
         if elsewhere and operation.name not in ENDINGS:
             raise Forbidden("another process has taken over this agent", "this process should end")
-        if operation.registered and role is not Role.OBSERVER:
+        may_look = operation.reads and role is Role.OPERATOR  # without being an agent that others see
+        if operation.registered and not may_look and role is not Role.OBSERVER:
             record = project.agents.get(caller.agent)
             if record is None or not record.registered:
                 raise NotRegistered(f"{operation.name} needs a registered agent")

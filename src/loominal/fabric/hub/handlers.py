@@ -45,6 +45,7 @@ HANDLERS: dict[str, Handler] = {
         ops_events.wait_for_events,
         ops_policy.get_policy,
         ops_policy.set_policy,
+        stats.list_projects,
         stats.get_stats,
         ops_access.grant_access,
         ops_access.list_grants,

@@ -9,13 +9,25 @@ from loominal.broker.connection import Received
 from loominal.fabric.hub.caller import Caller
 from loominal.fabric.hub.project import Project
 from loominal.fabric.hub.work.judging import notice_due
-from loominal.fabric.operations.stats import GetStats, Stats, TargetCounts
+from loominal.fabric.operations.stats import GetStats, ListProjects, Projects, ProjectView, Stats, TargetCounts
 from loominal.fabric.protocol import encode_answer
 from loominal.model.agent import AgentStatus
 from loominal.model.errors import LoominalError
+from loominal.model.grant import Role
 from loominal.model.launch import LaunchStatus
 from loominal.model.routing import Route
 from loominal.model.work import Status
+
+
+async def list_projects(project: Project, caller: Caller, _args: ListProjects) -> Projects:
+    """Return every project where the caller may be anything at all; an agent sees its own."""
+    known = {project.id: project.title}
+    if caller.standing.role is not Role.AGENT:
+        known = project.authority.titles() | known
+    found = tuple(
+        ProjectView(project_id=each, project=title) for each, title in known.items() if caller.reaches([each])
+    )
+    return Projects(projects=found, total=len(found))
 
 
 async def get_stats(project: Project, _caller: Caller, _args: GetStats) -> Stats:

@@ -67,6 +67,7 @@ OPERATIONS: dict[str, Operation] = {
         Operation("wait_for_events", events.WaitForEvents, events.Events, reads=True, registered=True, waits=True),
         Operation("get_policy", policy.GetPolicy, policy.PolicyView, tool=False, reads=True),
         Operation("set_policy", policy.SetPolicy, policy.PolicyView, tool=False, operator=True),
+        Operation("list_projects", stats.ListProjects, stats.Projects, tool=False, reads=True),
         Operation("get_stats", stats.GetStats, stats.Stats, tool=False, reads=True),
         Operation("list_targets", targets.ListTargets, targets.TargetList, tool=False, reads=True),
         Operation("get_target", targets.GetTarget, targets.TargetView, tool=False, reads=True),

@@ -1,4 +1,4 @@
-"""How much of everything there is in a project."""
+"""Which projects there are, and how much of everything there is in one."""
 
 from __future__ import annotations
 
@@ -18,6 +18,25 @@ class TargetCounts(View, frozen=True, kw_only=True):
     total: int = 0
     enabled: int = 0
     healthy: int = 0
+
+
+class ListProjects(Arguments, frozen=True, kw_only=True):
+    """Ask which projects there are."""
+
+
+class ProjectView(View, frozen=True, kw_only=True):
+    """A project in a list."""
+
+    project_id: str
+    project: str  # its name or its directory
+    leader: str | None = None  # the weft that leads it, as far as the one that is asked has it loaded; only over REST
+
+
+class Projects(View, frozen=True, kw_only=True):
+    """Every project where the asker may be anything at all."""
+
+    projects: tuple[ProjectView, ...]
+    total: int
 
 
 class Stats(View, frozen=True, kw_only=True):

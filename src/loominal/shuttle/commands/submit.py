@@ -12,7 +12,8 @@ from loominal.fabric.client.agent import Agent
 from loominal.fabric.operations.work import Offered, WorkDetail
 from loominal.model.agent import JsonObject
 from loominal.model.work import Status
-from loominal.shuttle.fleet import Fleet, json_option
+from loominal.shuttle.fleet import Fleet
+from loominal.shuttle.options import FleetCommand
 
 WAIT_SECONDS = 50.0
 
@@ -25,7 +26,8 @@ def _object(_: click.Context, __: click.Parameter, text: str | None) -> JsonObje
 
 
 @click.command(
-    help='Offer work to whoever can do it.\n\nExample: shuttle submit "Fix the tests" --capability python --wait'
+    cls=FleetCommand,
+    help='Offer work to whoever can do it.\n\nExample: shuttle submit "Fix the tests" --capability python --wait',
 )
 @click.argument("text", required=False)
 @click.option("--file", "-f", type=click.File(encoding="utf-8"), help="Read the text from here; - is stdin.")
@@ -38,7 +40,6 @@ def _object(_: click.Context, __: click.Parameter, text: str | None) -> JsonObje
 @click.option("--agent-type", help="Only agents of this type may take it.")
 @click.option("--context", callback=_object, metavar="JSON", help="What the work needs to know, an object.")
 @click.option("--wait", is_flag=True, help="Stay until it has ended; exit 1 unless it is done.")
-@json_option
 @click.pass_obj
 def submit(
     fleet: Fleet,
@@ -70,11 +71,11 @@ def submit(
             required_agent_type=agent_type,
             context_data=context,
         )
-        click.echo(_prospect(offered), err=True)
+        fleet.say(_prospect(offered))
         return offered, await ended(agent, offered.id) if wait else None
 
-    offered, detail = fleet.run(offer)
-    if fleet.as_json:
+    offered, detail = fleet.run(offer, acts=True)
+    if fleet.wants_json:
         fleet.show_json(detail or offered)
     else:
         click.echo(offered.id)

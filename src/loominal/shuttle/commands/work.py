@@ -11,12 +11,18 @@ from loominal.fabric.protocol import encode_answer
 from loominal.model.times import rfc3339
 from loominal.model.work import Status
 from loominal.shuttle.commands.submit import ended
-from loominal.shuttle.fleet import Fleet, json_option
+from loominal.shuttle.fleet import Fleet
+from loominal.shuttle.options import FleetCommand, FleetGroup
+from loominal.shuttle.tables import Column, status
 
-COLUMNS = ("ID", "STATUS", "PRIORITY", "CAPABILITIES", "BY", "WAITS FOR / PROGRESS", "DESCRIPTION")
+COLUMNS = (
+    Column("ID"), status(), Column("PRIORITY"), Column("CAPABILITIES", 2), Column("BY", 1),
+    Column("WAITS FOR / PROGRESS", 3), Column("DESCRIPTION", 4),
+)  # fmt: skip
+HISTORY = (Column("AT"), Column("MOVE"), Column("BY", 1), Column("NOTE", 2))
 
 
-@click.group(help="The work items of the project.\n\nExample: shuttle work list --status ready")
+@click.group(cls=FleetGroup, help="The work items of the project.\n\nExample: shuttle work list --status ready")
 def work() -> None:
     """Group the commands."""
 
@@ -25,7 +31,6 @@ def work() -> None:
 @click.option("--status", type=click.Choice([status.value for status in Status]))
 @click.option("--capability", "-c")
 @click.option("--limit", type=click.IntRange(1, 100), default=50, show_default=True)
-@json_option
 @click.pass_obj
 def list_items(fleet: Fleet, *, status: str | None, capability: str | None, limit: int) -> None:
     """List them."""
@@ -33,13 +38,15 @@ def list_items(fleet: Fleet, *, status: str | None, capability: str | None, limi
     async def ask(agent: Agent) -> WorkPage:
         return await agent.list_work(status=Status(status) if status else None, capability=capability, limit=limit)
 
-    page = fleet.run(ask)
-    fleet.show(page, COLUMNS, [_row(item) for item in page.items], "no work items")
+    fleet.show_pages(fleet.gather(ask), "items", COLUMNS, _rows, "no work items")
+
+
+def _rows(page: WorkPage) -> list[tuple[object, ...]]:
+    return [_row(item) for item in page.items]
 
 
 @work.command(help="Show one item with its history.\n\nExample: shuttle work show w_1234")
 @click.argument("item_id")
-@json_option
 @click.pass_obj
 def show(fleet: Fleet, *, item_id: str) -> None:
     """Show it."""
@@ -50,13 +57,12 @@ def show(fleet: Fleet, *, item_id: str) -> None:
     detail = fleet.run(ask)
     fleet.show_facts(_facts(detail))
     rows = [(rfc3339(entry.at), entry.move, entry.by, entry.note) for entry in detail.history]
-    fleet.show(detail, ("AT", "MOVE", "BY", "NOTE"), rows, "no history")
+    fleet.show(detail, HISTORY, rows, "no history")
 
 
 @work.command(help="Call an item off.\n\nExample: shuttle work cancel w_1234 --reason obsolete")
 @click.argument("item_id")
 @click.option("--reason", default="")
-@json_option
 @click.pass_obj
 def cancel(fleet: Fleet, *, item_id: str, reason: str) -> None:
     """Cancel it."""
@@ -64,13 +70,15 @@ def cancel(fleet: Fleet, *, item_id: str, reason: str) -> None:
     async def ask(agent: Agent) -> WorkMoved:
         return await agent.cancel_work(item_id, reason=reason)
 
-    moved = fleet.run(ask)
-    fleet.show(moved, ("ID", "STATUS"), [(moved.work_id, moved.status)], "")
+    moved = fleet.run(ask, acts=True)
+    fleet.show(moved, (Column("ID"), status()), [(moved.work_id, moved.status)], "")
 
 
-@click.command(help="Follow items until they have ended; exit 1 unless all are done.\n\nExample: shuttle watch w_1234")
+@click.command(
+    cls=FleetCommand,
+    help="Follow items until they have ended; exit 1 unless all are done.\n\nExample: shuttle watch w_1234",
+)
 @click.argument("item_ids", nargs=-1, required=True, metavar="ID...")
-@json_option
 @click.pass_obj
 def watch(fleet: Fleet, *, item_ids: tuple[str, ...]) -> int:
     """Follow them."""
@@ -79,7 +87,7 @@ def watch(fleet: Fleet, *, item_ids: tuple[str, ...]) -> int:
         found = []
         for item_id in item_ids:
             detail = await ended(agent, item_id)
-            if fleet.as_json:
+            if fleet.wants_json:
                 click.echo(encode_answer(detail))
             else:
                 click.echo(f"{detail.id}  {detail.status}  {detail.summary or detail.dead_reason or ''}".rstrip())

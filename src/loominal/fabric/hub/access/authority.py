@@ -129,6 +129,10 @@ class FabricRegistry:
         """Return every project whose record can be read, by id."""
         return self.book.all(ProjectRecord)
 
+    def titles(self) -> dict[str, str]:
+        """Return how lists show each project, by id."""
+        return {project.id: project.title for project in self.projects()}
+
     def project_ids(self) -> list[str]:
         """Return the id of every project, in order; one whose own record cannot be read is known by its agents."""
         known = {record.id for record in self.projects()}

@@ -82,6 +82,10 @@ class OpenAuthority:
     async def cut(self, project: str, agent: str) -> None:
         """Do nothing: the broker tells nobody apart."""
 
+    def titles(self) -> dict[str, str]:
+        """Return none: no project is written down here."""
+        return {}
+
     def due_at(self, project: str) -> datetime | None:  # noqa: ARG002 - the protocol's
         """Return None: nothing is written down in open mode."""
         return None

@@ -4,19 +4,12 @@ from __future__ import annotations
 
 from litestar.datastructures import State
 
+from loominal.fabric.operations.stats import ProjectView
 from loominal.fabric.operations.types import View
 from loominal.model.errors import Forbidden
 from loominal.weft.api.asker import Answer, Asker
 from loominal.weft.api.routes.interface import reads
 from loominal.weft.fabric import Fabric
-
-
-class ProjectView(View, frozen=True, kw_only=True):
-    """A project in a list."""
-
-    project_id: str
-    project: str
-    leader: str = ""  # the weft that leads it, as far as this one has it loaded
 
 
 class ProjectList(View, frozen=True, kw_only=True):
@@ -40,7 +33,7 @@ async def list_projects(asker: Asker, state: State) -> Answer[ProjectList]:
     fabric: Fabric = state.fabric
     leaders, mine = fabric.leaders(), asker.identity.projects
     found = tuple(
-        ProjectView(project_id=project, project=title, leader=leaders.get(project, ""))
+        ProjectView(project_id=project, project=title, leader=leaders.get(project))
         for project, title in fabric.titles().items()
         if not mine or project in mine
     )
