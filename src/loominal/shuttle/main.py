@@ -27,7 +27,7 @@ COMMANDS = {
     "submit": ("submit", "Offer work to whoever can do it."),
     "agents": ("agents", "The agents of the project."),
     "work": ("work", "The work items of the project."),
-    "watch": ("work", "Follow items until they end."),
+    "watch": ("watch", "Follow items until they end."),
     "dlq": ("dlq", "Dead letters: look, retry, discard."),
 }  # command -> (module, its line in --help)
 EXIT_CODES: tuple[tuple[type[LoominalError], int], ...] = (
