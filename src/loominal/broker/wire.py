@@ -8,10 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 
-from nats import errors
-from nats.aio.client import Client
-from nats.protocol.parser import AWAITING_CONTROL_LINE, Parser
-
+from loominal.broker.nats_client import AWAITING_CONTROL_LINE, Client, Parser, errors
 from loominal.model.errors import InvalidArgument
 
 VERSION = b"NATS/1.0"

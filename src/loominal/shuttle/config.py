@@ -117,6 +117,8 @@ def named(key: str) -> str:
 
 
 def _values(path: Path, text: str) -> dict[str, Value]:
+    if not text:
+        return {}
     import tomllib
 
     try:
