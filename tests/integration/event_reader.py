@@ -5,6 +5,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import os
+import subprocess
+import sys
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +15,7 @@ from typing import Any
 from urllib.parse import urlencode, urlsplit
 
 from loominal.fabric.runtime_file import read_runtime
+from tests.integration.fabric import Fabric
 
 Json = Any  # Any: JSON as it comes
 
@@ -165,3 +169,10 @@ async def reading(home: Path, last_id: str = "", token: str = "", **query: Any) 
         yield opened
     finally:
         opened.close()
+
+
+def token_command(fabric: Fabric, *words: str) -> str:
+    """Return what `weft token` says to the programs that called it."""
+    environment = {"PATH": os.environ["PATH"], "HOME": os.environ["HOME"], "LOOMINAL_HOME": str(fabric.home)}
+    command = [sys.executable, "-m", "loominal.weft.main", "token", *words]
+    return subprocess.run(command, env=environment, check=True, capture_output=True, text=True, timeout=60).stdout

@@ -5,15 +5,12 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-import os
-import subprocess
-import sys
 
 from loominal.broker import subjects
 from loominal.broker.log import Log
 from loominal.fabric.hub.work.book import read
 from loominal.model.work_events import told
-from tests.integration.event_reader import Sent, reading
+from tests.integration.event_reader import Sent, reading, token_command
 from tests.integration.fabric import Fabric
 from tests.integration.workshop import CAPABILITY, Workshop, open_workshop
 
@@ -131,13 +128,6 @@ async def test_how_a_project_stands_is_told_while_somebody_listens(workshop: Wor
         first = await reader.until("stats")
         counts = first.data["data"]
         assert (counts["work"]["ready"], counts["agents"]["online"]) == (1, 1)
-
-
-def token_command(fabric: Fabric, *words: str) -> str:
-    """Return what `weft token` says to the programs that called it."""
-    environment = {"PATH": os.environ["PATH"], "HOME": os.environ["HOME"], "LOOMINAL_HOME": str(fabric.home)}
-    command = [sys.executable, "-m", "loominal.weft.main", "token", *words]
-    return subprocess.run(command, env=environment, check=True, capture_output=True, text=True, timeout=60).stdout
 
 
 async def test_a_bearer_token_bounds_what_is_told_and_its_end_ends_the_stream(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import sys
 from collections import Counter
 from collections.abc import AsyncIterator
@@ -20,6 +21,8 @@ from loominal.model.launch import LIVE, Launch
 from loominal.model.record import decode
 from tests.checker import read_work
 from tests.integration.conftest import eventually
+from tests.integration.event_reader import reading, token_command
+from tests.integration.fabric import Fabric
 from tests.integration.weft_at_steps import processes
 from tests.integration.workshop import Workshop
 
@@ -68,6 +71,12 @@ async def all_done(boss: Agent, items: list[str]) -> bool:
     return all([(await boss.get_work(item)).status == "done" for item in items])
 
 
+async def may_read(fabric: Fabric, token: str) -> bool:
+    """Return whether weft knows a bearer token."""
+    async with reading(fabric.home, token=token) as reader:
+        return reader.status == 200
+
+
 async def most_live(workshop: Workshop) -> Counter[str]:
     """Return how many launches of each target there were at once, at most, as the log of all their moves has it."""
     live: dict[str, str] = {}  # launch -> its target
@@ -102,6 +111,29 @@ async def test_work_without_agents_brings_them_up_and_they_go_when_it_is_done(wo
     assert all(each.registered_at and each.handle for each in launches)
     checked = await workshop.check()
     assert {states[-1].status for states in checked.items.values()} == {"done"}
+
+
+async def test_readers_of_events_are_told_of_targets_and_launches_and_of_no_config(
+    workshop: Workshop, fabric: Fabric, boss: Agent, project_id: str
+) -> None:
+    made = ("create", f"eye-{project_id}", "--role", "observer", "--project", project_id, "--json")
+    looker = json.loads(await asyncio.to_thread(token_command, fabric, *made))["token"]
+    await eventually(lambda: may_read(fabric, looker))
+    async with reading(fabric.home, token=looker, topics="targets,launches") as reader:
+        await boss.add_target(**a_target("snakes", "py"))
+        await boss.test_target("snakes")
+        await boss.broadcast_work_offer("s", capabilities=["py"])
+        kinds = ("target:registered", "target:health", *(f"launch:{each}" for each in ("requested", "stopped")))
+        told = [await reader.until(kind, SOON) for kind in kinds]
+
+    registered, looked, requested, stopped = (event.data["data"] for event in told)
+    assert (registered["name"], registered["config"]) == ("snakes", {})
+    assert looked["health"]["healthy"]
+    assert requested["target"] == "snakes"
+    assert (stopped["id"], stopped["status"]) == (requested["id"], "stopped")
+    async with reading(fabric.home, told[0].id, looker, topics="targets,launches") as reader:
+        again = [await reader.until(f"launch:{each}") for each in ("requested", "registered", "stopped")]
+    assert [event.data["data"]["id"] for event in again] == [requested["id"]] * 3
 
 
 async def test_fifty_items_at_once_start_no_more_than_the_target_may_have(workshop: Workshop, boss: Agent) -> None:

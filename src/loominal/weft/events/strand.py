@@ -205,7 +205,7 @@ def _sees(project: Project, caller: Caller, happening: Happening) -> bool:
     """Return whether the caller could read the same by asking."""
     if happening.item is not None:
         return finding.sees(project, caller, happening.item)
-    if happening.topic is Topic.STATS:
+    if happening.topic is not Topic.AGENTS:
         return True
     record = project.agents.get(happening.agent)
     return record is not None and visibility.sees(project, caller, record)

@@ -248,8 +248,8 @@ async def _change(project: Project, launch_id: str, change: Callable[[Launch], L
 
 
 async def _write(project: Project, launch: Launch, data: bytes, expect: int) -> Launch:
+    before = project.launches.get(launch.id)  # behind the write memory may have followed the log already
     sequence = await guarded(project, subjects.launch(project.id, launch.id), data, expect)
-    before = project.launches.get(launch.id)
     _take(project, launch.id, sequence, data)
     if before is None or before.status is not launch.status:
         await record_event(project, EventKind(f"launch-{launch.status}"), spin_up_view(project, launch))

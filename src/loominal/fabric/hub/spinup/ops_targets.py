@@ -84,7 +84,7 @@ async def add_target(project: Project, caller: Caller, args: AddTarget) -> Targe
     before = project.targets.get(made.id)
     view = target_view(project, caller, await targets.add(project, made))
     if before is None:
-        await record_event(project, EventKind.TARGET_REGISTERED, view)
+        await _tell(project, EventKind.TARGET_REGISTERED, view)
     return view
 
 
@@ -127,7 +127,7 @@ async def remove_target(project: Project, caller: Caller, args: RemoveTarget) ->
     target = project.targets.find(args.target)
     view = target_view(project, caller, target)
     await targets.remove(project, target)
-    await record_event(project, EventKind.TARGET_REMOVED, view)
+    await _tell(project, EventKind.TARGET_REMOVED, view)
     return view
 
 
@@ -213,8 +213,13 @@ async def _changed(project: Project, caller: Caller, text: str, kind: EventKind,
     after = await targets.change(project, before.id, caller.op, make)
     view = target_view(project, caller, after)
     if after != before:
-        await record_event(project, kind, view)
+        await _tell(project, kind, view)
     return view
+
+
+async def _tell(project: Project, kind: EventKind, view: TargetView) -> None:
+    """Record an event of a target, without its config: those may read it who are no operators."""
+    await record_event(project, kind, replace(view, config={}))
 
 
 def _check_reach(caller: Caller, *mechanisms: Mechanism) -> None:
