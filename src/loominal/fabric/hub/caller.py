@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Awaitable, Callable, Collection
 from datetime import datetime
 from typing import Protocol
 
@@ -55,8 +55,8 @@ class Authority(Protocol):
     async def revoke_grant(self, grant_id: str) -> Grant:
         """Take a grant back. Raises: NotFound."""
 
-    async def revoke_agent(self, project: str, agent: str) -> None:
-        """Cut `agent` off for good."""
+    async def revoke_agent(self, project: str, agent: str, tell: Callable[[], Awaitable[None]]) -> None:
+        """Cut `agent` off for good; `tell` is awaited once that is recorded, while its connection is still there."""
 
     async def invite(self, invitation: Invitation) -> str:
         """Store an invitation, and return the JWT with which its holder may join."""

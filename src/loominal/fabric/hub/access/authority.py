@@ -5,7 +5,7 @@ Weft makes one for all its projects.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from datetime import UTC, datetime, timedelta
 
 import msgspec
@@ -229,8 +229,8 @@ class FabricRegistry:
             return grant
         raise NotFound(f"there is no grant {grant_id!r}", "list_grants shows them")
 
-    async def revoke_agent(self, project: str, agent: str) -> None:
-        """Cut `agent` off for good: recorded, and its connection ends at once. Raises: NotFound."""
+    async def revoke_agent(self, project: str, agent: str, tell: Callable[[], Awaitable[None]] | None = None) -> None:
+        """Cut `agent` off for good: recorded, and its connection ends at once, after `tell`. Raises: NotFound."""
         bound = self.enrolment(agent)
         if bound is None or bound.project != project:
             raise NotFound(f"no agent {agent} has enrolled in this project")
@@ -238,6 +238,8 @@ class FabricRegistry:
         await self.change(
             f"agent.{agent}", Enrolment, lambda it: it if it.revoked_at else msgspec.structs.replace(it, revoked_at=now)
         )
+        if tell is not None:
+            await tell()
         await self.push_account(project)
 
     async def invite(self, invitation: Invitation) -> str:

@@ -52,7 +52,7 @@ class OpenAuthority:
         """Refuse. Raises: Forbidden."""
         raise Forbidden(f"grant {grant_id!r} cannot be taken back in open mode", OPEN_HINT)
 
-    async def revoke_agent(self, project: str, agent: str) -> None:  # noqa: ARG002 - the protocol's
+    async def revoke_agent(self, project: str, agent: str, tell: object = None) -> None:  # noqa: ARG002 - the protocol's
         """Refuse. Raises: Forbidden."""
         raise Forbidden(f"agent {agent!r} cannot be cut off in open mode", "its broker's settings can")
 

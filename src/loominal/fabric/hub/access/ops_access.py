@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+from functools import partial
 
+from loominal.fabric.hub.agents.control import last_word
 from loominal.fabric.hub.agents.draining import drain
 from loominal.fabric.hub.agents.visibility import resolve
 from loominal.fabric.hub.caller import Caller
@@ -78,12 +80,12 @@ async def revoke_grant(project: Project, caller: Caller, args: RevokeGrant) -> G
 
 
 async def revoke_agent(project: Project, caller: Caller, args: RevokeAgent) -> Revoked:
-    """Cut an agent off: its credential is void, its connection ends, its claims are handed back.
+    """Cut an agent off: it is told, its credential is void, its connection ends, its claims are handed back.
 
     A guid names also one that hides, or that has done nothing but enrol. Raises: NotFound.
     """
     agent = args.guid if names.AGENT_ID.fullmatch(args.guid) else resolve(project, caller, args.guid).id
-    await project.authority.revoke_agent(project.id, agent)
+    await project.authority.revoke_agent(project.id, agent, partial(last_word, project, agent, "it was cut off"))
     project.presence.left(agent, project.clock.monotonic())
     await hand_back(project, agent, "its agent was cut off")
     return Revoked(guid=agent)

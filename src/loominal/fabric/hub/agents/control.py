@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+
 from loominal.broker import subjects
 from loominal.fabric.hub.project import Project
 from loominal.fabric.protocol import PROTO, Control, ControlKind, encode
@@ -39,3 +41,10 @@ async def nudge(
         await project.broker.publish(subjects.control(project.id, agent), encode(control))
     except BrokerUnavailable:
         return  # heartbeats and answers tell the same a little later
+
+
+async def last_word(project: Project, agent: str, note: str) -> None:
+    """Tell the agent's process that it is cut off, and return when the broker has that: its connection ends next."""
+    await nudge(project, agent, ControlKind.REVOKED, note=note)
+    with suppress(BrokerUnavailable):  # it is cut off all the same
+        await project.broker.settle()

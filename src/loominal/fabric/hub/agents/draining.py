@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from loominal.broker.bucket import Deleted, Entry
-from loominal.fabric.hub.agents.control import nudge
+from loominal.fabric.hub.agents.control import last_word, nudge
 from loominal.fabric.hub.agents.drain_record import DrainRecord
 from loominal.fabric.hub.agents.events_log import EventKind, record_event
 from loominal.fabric.hub.agents.views import agent_view
@@ -78,7 +78,7 @@ async def finish(project: Project, heard_until: float | None) -> None:
         await hand_back(project, agent, record.reason or "its agent was shut down")
         if not gone:
             process = project.presence.current(agent)
-            await nudge(project, agent, ControlKind.REVOKED, note=record.reason)
+            await last_word(project, agent, record.reason)
             await project.authority.cut(project.id, agent)
             project.presence.end(agent, process, record.reason, mono)
         key = f"{DRAIN}.{agent}"
