@@ -129,12 +129,37 @@ def test_corporate_work_starts_nobody_but_an_approved_type() -> None:
     assert starts(work, [], [unapproved, approved], DEFAULT_POLICY) == {"t_b": 1}
 
 
-def test_a_route_that_gets_too_little_says_why() -> None:
+def test_a_route_that_gets_too_little_says_which_it_is_and_what_keeps_each_target_from_it() -> None:
+    places = [
+        Place(target=a_target("at-work", "py", "go", max_concurrent=1), registered=1),
+        Place(target=a_target("gophers", "go")),
+        Place(target=a_target("off", "py", enabled=False)),
+        Place(target=a_target("wide", "py", "go", agent_type="codex")),
+    ]
+    claude = Waiting(route=a_route("py", "go", required="claude-code"), count=2, oldest="w_1")
+
+    unmet = decide([claude, waits(1, "rust", boundary="open-source")], [], places, ANY, "shop", NOW).unmet
+    nowhere = decide([waits(1)], [], [], ANY, "shop", NOW).unmet
+
+    assert unmet == {
+        claude.route: "No agent is started for 'personal' work for 'go', 'py' by agents of the type 'claude-code' now:"
+        " at-work is at its maximum of 1; wide is of the type 'codex', not 'claude-code'; gophers is without 'py';"
+        " off is disabled.",
+        a_route("rust", boundary="open-source"): "No agent is started for 'open-source' work for 'rust' now:"
+        " at-work is not for the boundary 'open-source'; gophers is not for the boundary 'open-source';"
+        " wide is not for the boundary 'open-source'; off is disabled.",
+    }
+    assert list(nowhere.values()) == ["No agent is started for 'personal' work: there is no target."]
+
+
+def test_of_many_targets_those_that_come_nearest_are_told_of() -> None:
+    places = [Place(target=a_target(f"off{number}", "py", enabled=False)) for number in range(10)]
     full = Place(target=a_target("t", "py", max_concurrent=1), registered=1)
 
-    decision = decide([waits(1, "py")], [], [full], ANY, "shop", NOW)
+    [why] = decide([waits(1, "py")], [], [*places, full], ANY, "shop", NOW).unmet.values()
 
-    assert decision.unmet[a_route("py")].endswith("t is at its maximum of 1.")
+    assert "now: t is at its maximum of 1; off0 is disabled; " in why
+    assert why.endswith("off8 is disabled; and 1 more.")
 
 
 def test_idle_agents_that_a_launch_started_are_ended_one_of_a_target_at_a_time() -> None:

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 LISTENS_SECONDS = 60.0  # an agent that polled so recently counts as one that will take work
 BACKOFF_SECONDS = 5.0  # after a failed start; doubled with each more in a row
 LONGEST_BACKOFF_SECONDS = 300.0
+MOST_TOLD = 10  # targets of which one sentence says what keeps them from a route
 MOST_STARTS = 50  # in one round: whatever is wrong with the numbers, a machine survives that
 
 
@@ -142,13 +143,29 @@ def barred_target(route: Route, place: Place, policy: Policy, now: Instant, plan
 
 
 def why_not(route: Route, places: Iterable[Place], planned: Counter[str], policy: Policy, now: Instant) -> str:
-    """Return one sentence: why no agent is started for `route`."""
+    """Return one sentence: why no agent is started for `route`, with each target and what keeps it from that.
+
+    Those that come nearest are named first.
+    """
+    work = _work_of(route)
     found = [(place, barred_target(route, place, policy, now, planned[place.target.id])) for place in places]
     if not found:
-        return "There is no target."
-    told = [f"{place.target.name} is {why.phrase}" for place, why in found if why is not None]
-    shown = "; ".join(told[:5]) + (f"; and {len(told) - 5} more" if len(told) > 5 else "")
-    return f"No target can start an agent for it now: {shown}." if told else "As many agents as one round may start."
+        return f"No agent is started for {work}: there is no target."
+    rules = list(Bar)
+    kept = sorted(((place, why) for place, why in found if why), key=lambda each: -rules.index(each[1].bar))
+    told = [f"{place.target.name} is {why.phrase}" for place, why in kept]
+    if not told:
+        return f"No more agents are started for {work} at once: one round starts {MOST_STARTS} at most."
+    shown = "; ".join(told[:MOST_TOLD]) + (f"; and {len(told) - MOST_TOLD} more" if len(told) > MOST_TOLD else "")
+    return f"No agent is started for {work} now: {shown}."
+
+
+def _work_of(route: Route) -> str:
+    """Return which work it is, in words."""
+    needed = f" for {', '.join(map(repr, sorted(route.capabilities)))}" if route.capabilities else ""
+    only = f" by agents of the type {route.required_agent_type!r}" if route.required_agent_type else ""
+    assigned = ", assigned to one agent" if route.assign_to else ""
+    return f"{route.boundary!r} work{needed}{only}{assigned}"
 
 
 def _never(route: Route, place: Place, policy: Policy) -> Barred | None:
