@@ -29,6 +29,8 @@ COMMANDS = {
     "work": ("work", "The work items of the project."),
     "watch": ("watch", "Follow items until they end."),
     "dlq": ("dlq", "Dead letters: look, retry, discard."),
+    "stats": ("stats", "How much of everything there is."),
+    "projects": ("projects", "The projects of the fabric."),
 }  # command -> (module, its line in --help)
 EXIT_CODES: tuple[tuple[type[LoominalError], int], ...] = (
     (InvalidArgument, 2),

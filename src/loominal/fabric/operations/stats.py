@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from msgspec.structs import asdict
+
 from loominal.fabric.operations.types import Arguments, View
 from loominal.model.agent import AgentStatus
 from loominal.model.launch import LaunchStatus
@@ -49,3 +51,32 @@ class Stats(View, frozen=True, kw_only=True):
     targets: TargetCounts = TargetCounts()
     spin_ups: dict[LaunchStatus, int] = {}  # those of the last days
     unmet_routes: int = 0  # kinds of work that wait for agents which cannot be started
+
+
+class ProjectStats(View, frozen=True, kw_only=True):
+    """The counts of one project; nothing is counted where `loaded` is false."""
+
+    project_id: str
+    project: str
+    loaded: bool  # false: nobody uses it, so nothing is online or claimed there; or `problem` says why not
+    agents: dict[AgentStatus, int] | None = None
+    work: dict[Status, int] | None = None
+    oldest_ready_seconds: float | None = None
+    dead: int | None = None
+    targets: TargetCounts | None = None
+    spin_ups: dict[LaunchStatus, int] | None = None
+    unmet_routes: int | None = None
+    problem: str | None = None
+
+
+class FabricStats(View, frozen=True, kw_only=True):
+    """The counts of a page of projects."""
+
+    projects: tuple[ProjectStats, ...]
+    total: int
+    next_cursor: str | None = None
+
+
+def project_stats(project_id: str, project: str, stats: Stats) -> ProjectStats:
+    """Return the counts of a project that is loaded."""
+    return ProjectStats(project_id=project_id, project=project, loaded=True, **asdict(stats))

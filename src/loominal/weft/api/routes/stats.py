@@ -4,44 +4,14 @@ from __future__ import annotations
 
 import asyncio
 
-from msgspec.structs import asdict
-
-from loominal.fabric.operations.stats import GetStats, Stats, TargetCounts
-from loominal.fabric.operations.types import View
+from loominal.fabric.operations.stats import FabricStats, GetStats, ProjectStats, Stats, project_stats
 from loominal.model import cursor as cursors
-from loominal.model.agent import AgentStatus
 from loominal.model.errors import HubUnavailable
-from loominal.model.launch import LaunchStatus
-from loominal.model.work import Status
 from loominal.weft.api.asker import Answer, Asker
 from loominal.weft.api.routes.interface import Cursor, Limit, reads
 
 AT_ONCE = 8  # projects asked at the same time
 QUERY = "stats"
-
-
-class ProjectStats(View, frozen=True, kw_only=True):
-    """The counts of one project; nothing is counted where `loaded` is false."""
-
-    project_id: str
-    project: str
-    loaded: bool  # false: nobody uses it, so nothing is online or claimed there; or `problem` says why not
-    agents: dict[AgentStatus, int] | None = None
-    work: dict[Status, int] | None = None
-    oldest_ready_seconds: float | None = None
-    dead: int | None = None
-    targets: TargetCounts | None = None
-    spin_ups: dict[LaunchStatus, int] | None = None
-    unmet_routes: int | None = None
-    problem: str | None = None
-
-
-class FabricStats(View, frozen=True, kw_only=True):
-    """The counts of a page of projects."""
-
-    projects: tuple[ProjectStats, ...]
-    total: int
-    next_cursor: str | None = None
 
 
 @reads("/stats")
@@ -53,7 +23,7 @@ async def get_stats(asker: Asker, limit: Limit = 20, cursor: Cursor = None) -> A
     behind = cursors.position(cursor, QUERY, "") if cursor is not None else ("",)
     if asker.named is not None:
         project = await asker.project()
-        counted = _counted(project, asker.fabric.titles().get(project, project), await _ask(asker))
+        counted = project_stats(project, asker.fabric.titles().get(project, project), await _ask(asker))
         return Answer(FabricStats(projects=(counted,), total=1))
     titles, mine = asker.fabric.titles(), asker.identity.projects
     known = sorted(project for project in titles if not mine or project in mine)
@@ -79,17 +49,13 @@ async def _stats_of(asker: Asker, project: str, title: str) -> ProjectStats:
     if not asker.fabric.in_use(project):
         return ProjectStats(project_id=project, project=title, loaded=False)
     try:
-        return _counted(project, title, await _ask(asker))
+        return project_stats(project, title, await _ask(asker))
     except HubUnavailable as error:  # one project that cannot be read keeps nobody from seeing the others
         return ProjectStats(project_id=project, project=title, loaded=False, problem=error.message)
 
 
 async def _ask(asker: Asker) -> Stats:
     return await asker.view("get_stats", GetStats(), Stats)
-
-
-def _counted(project: str, title: str, stats: Stats) -> ProjectStats:
-    return ProjectStats(project_id=project, project=title, loaded=True, **asdict(stats))
 
 
 STATS = (get_stats,)
