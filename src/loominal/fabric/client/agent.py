@@ -32,6 +32,8 @@ from loominal.fabric.operations.work import (
     ClaimWork,
     CompleteWork,
     FailWork,
+    Followed,
+    FollowWork,
     GetWork,
     ProgressReported,
     ReleaseWork,
@@ -57,7 +59,7 @@ EARLY_SECONDS = 1.0  # a hub that answers a wait so long before its end has noth
 
 _Ending: TypeAlias = CompleteWork | FailWork | ReleaseWork
 _UnderLease: TypeAlias = CompleteWork | FailWork | ReleaseWork | ReportProgress
-_Waiting: TypeAlias = ClaimWork | GetWork | ReadDirectMessages | WaitForEvents
+_Waiting: TypeAlias = ClaimWork | FollowWork | GetWork | ReadDirectMessages | WaitForEvents
 
 
 class Agent(EveryCall):
@@ -189,6 +191,8 @@ class Agent(EveryCall):
                 break
             if isinstance(view, Events):
                 args = msgspec.structs.replace(args, cursor=view.cursor)
+            elif isinstance(view, Followed):
+                args = msgspec.structs.replace(args, after=view.cursor)
             op = ""
         if isinstance(view, Events):
             return msgspec.structs.replace(view, waited_seconds=round(now - began, 3))
@@ -320,7 +324,7 @@ class Agent(EveryCall):
 def _settled(view: View) -> bool:
     """Return whether a waiting operation has found what it waits for."""
     match view:
-        case Claimed(work=found) | Inbox(messages=found) | Events(events=found):
+        case Claimed(work=found) | Inbox(messages=found) | Events(events=found) | Followed(items=found):
             return bool(found)
         case WorkDetail(status=status):
             return status in ENDED

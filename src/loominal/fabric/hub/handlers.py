@@ -8,7 +8,16 @@ from loominal.fabric.hub.agents import ops_identity, ops_registry
 from loominal.fabric.hub.project import Handler
 from loominal.fabric.hub.spinup import ops_spin_ups, ops_targets
 from loominal.fabric.hub.talk import ops_channels, ops_events, ops_inbox
-from loominal.fabric.hub.work import claiming, dead_letters, details, ending, explaining, querying, submitting
+from loominal.fabric.hub.work import (
+    claiming,
+    dead_letters,
+    details,
+    ending,
+    explaining,
+    following,
+    querying,
+    submitting,
+)
 from loominal.fabric.operations import OPERATIONS
 
 HANDLERS: dict[str, Handler] = {
@@ -38,6 +47,7 @@ HANDLERS: dict[str, Handler] = {
         querying.list_work,
         details.get_work,
         explaining.explain_work,
+        following.follow_work,
         querying.cancel_work,
         dead_letters.list_dead_letter_items,
         dead_letters.retry_dead_letter_item,

@@ -37,6 +37,7 @@ from loominal.fabric.hub.timings import Timings
 from loominal.fabric.hub.wakes import Wakes
 from loominal.fabric.hub.work.book import WorkBook
 from loominal.fabric.hub.work.leases import Leases
+from loominal.fabric.hub.work.movements import Movements
 from loominal.fabric.hub.work.offered import Offered
 from loominal.fabric.hub.work.polls import Polls
 from loominal.fabric.operations.types import View
@@ -90,7 +91,7 @@ class Project:
         self.channels = ChannelIndex(self.wakes)
         self.inboxes = Inboxes(self.wakes, self.clock)
         self.book = WorkBook()
-        self.feed = Feed()
+        self.feed, self.movements = Feed(), Movements()
         self.offered, self.leases, self.polls = Offered(), Leases(), Polls()
         self.idle_since: dict[str, datetime] = {}  # agent -> when its last claim ended, in broker time
         self.progress: dict[str, Progress] = {}  # item -> what its holder said last

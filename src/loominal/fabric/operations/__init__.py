@@ -47,6 +47,7 @@ OPERATIONS: dict[str, Operation] = {
         Operation("list_work", work.ListWork, work.WorkPage, reads=True, registered=True),
         Operation("get_work", work.GetWork, work.WorkDetail, reads=True, registered=True, waits=True),
         Operation("explain_work", work.ExplainWork, work.Explained, tool=False, registered=True, reads=True),
+        Operation("follow_work", work.FollowWork, work.Followed, tool=False, registered=True, reads=True, waits=True),
         Operation("cancel_work", work.CancelWork, work.WorkMoved, registered=True),
         Operation(
             "list_dead_letter_items",

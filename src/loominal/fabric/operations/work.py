@@ -233,6 +233,35 @@ class GetWork(Arguments, frozen=True, kw_only=True):
     offset: Offset = 0
 
 
+class FollowWork(Arguments, frozen=True, kw_only=True):
+    """Hear what becomes of items (ids or task ids); `after` is the cursor of what was heard last."""
+
+    work_ids: Annotated[tuple[str, ...], msgspec.Meta(min_length=1, max_length=1000)]
+    after: str | None = None
+    wait_seconds: WaitSeconds = 0
+
+
+class FollowedWork(WorkView, frozen=True, kw_only=True):
+    """An item as it stands, and the events (`model/work_events.py`) of its last record: none if that told nothing."""
+
+    events: tuple[str, ...] = ()
+    moved_at: datetime | None = None
+    ended_at: datetime | None = None
+    dead_reason: DeadReason | None = None
+
+
+class Followed(View, frozen=True, kw_only=True):
+    """The items that have moved or were reported on, each as it stands now; several moves at once are told as one.
+
+    What ready items wait for changes with the agents that are there, and alone is nothing that is told.
+    """
+
+    items: tuple[FollowedWork, ...]
+    cursor: str
+    missing: tuple[str, ...] = ()  # what names no item, or none that the asker may see
+    more: bool = False  # there was no room for all: the rest comes at once under the cursor
+
+
 class ExplainWork(Arguments, frozen=True, kw_only=True):
     """Ask who may take an item, and what keeps all others from it."""
 

@@ -9,6 +9,7 @@ from loominal.fabric.client.calls.interface import Calls
 from loominal.fabric.operations.work import (
     Claimed,
     Explained,
+    Followed,
     Offered,
     ProgressReported,
     WorkDetail,
@@ -143,6 +144,15 @@ class WorkCalls(Calls):
     async def explain_work(self, work_id: str) -> Explained:
         """Return who may take an item, and of every other agent the first rule that excludes it. Raises: NotFound."""
         return await self._ask("explain_work", Explained, work_id=work_id)
+
+    async def follow_work(
+        self, work_ids: Sequence[str], *, after: str | None = None, wait_seconds: float = 0
+    ) -> Followed:
+        """Return of up to 1 000 items those that moved since the cursor `after`, or all of them without one.
+
+        With `after` once one has moved or `wait_seconds` (at most 50) are over. Raises: BadCursor.
+        """
+        return await self._ask("follow_work", Followed, work_ids=work_ids, after=after, wait_seconds=wait_seconds)
 
     async def cancel_work(self, work_id: str, *, reason: str = "") -> WorkMoved:
         """Call an item off; its holder is asked to stop first. Raises: NotOwner, IllegalMove."""

@@ -31,6 +31,7 @@ def moved(project: Project, before: WorkItem | None, item: WorkItem) -> None:
         project.ended.set()
     else:
         project.told.pop(item.id, None)  # retried: the next end is another one
+    project.movements.note(item.id)
     project.wakes.wake(item.id)
 
 

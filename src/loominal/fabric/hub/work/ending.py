@@ -85,6 +85,7 @@ async def report_progress(project: Project, caller: Caller, args: ReportProgress
     before = project.progress.get(item.id)
     percent = args.percent if args.percent is not None else (before.percent if before else 0.0)
     said = project.progress[item.id] = Progress(percent=percent, message=args.message[:400], at=now)
+    project.movements.note(item.id)
     project.leases.active(item.id, project.clock.monotonic())
     if item.last.at + timedelta(seconds=PROGRESS_SECONDS) < now:
         event = moves.Progress(by=caller.agent, token=caller.lease_token, percent=percent, message=args.message)

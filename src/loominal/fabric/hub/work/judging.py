@@ -102,6 +102,7 @@ def notice_due(project: Project) -> None:
     for item_id in project.book.due(project.clock.now()):
         if entry := project.book.get(item_id):
             offer(project, entry.item)
+            project.movements.note(item_id)
             project.wakes.wake(item_id)
 
 
