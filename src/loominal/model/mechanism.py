@@ -6,6 +6,7 @@ Every text here may come from anybody who may set a target, so each is bounded t
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from enum import StrEnum
 from typing import Annotated, TypeAlias
 
@@ -13,33 +14,47 @@ import msgspec
 
 from loominal.model.agent import JsonObject
 from loominal.model.errors import InvalidArgument
+from loominal.model.mistakes import Mistake
 from loominal.model.names import one_line, shown
 
 MOST_WORDS = 256  # of a command
 MOST_VARIABLES = 200
+MOST_INPUTS = 20  # of a workflow
 LONGEST_TEXT = 32_768  # one word of a command or one value: less than Linux takes (MAX_ARG_STRLEN, 128 KiB)
 VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,199}")
 OURS = re.compile(r"(LOOMINAL_|LD_|PYTHON|NATS_|BASH_ENV$|ENV$|IFS$|PATH$)", re.IGNORECASE)  # never set by a target
 PLACEHOLDER = re.compile(r"\{(launchId|targetName|agentType|workId|capabilities|enrolment)\}")
 
-# Patterns end with \Z: a $ would let a line break pass at the end.
-Word = Annotated[str, msgspec.Meta(max_length=LONGEST_TEXT, pattern=r"^[^\x00]*\Z")]
+
+def _like(pattern: str, called: str, most: int | None = None) -> msgspec.Meta:
+    r"""Return what a text has to look like, and what people call it, by which those that are none are told of.
+
+    Patterns end with \Z: a $ would let a line break pass at the end. Texts that may be secrets are not called anything.
+    """
+    return msgspec.Meta(pattern=pattern, description=called or None, max_length=most)
+
+
+Word = Annotated[str, _like(r"^[^\x00]*\Z", "", LONGEST_TEXT)]
 Command = Annotated[tuple[Word, ...], msgspec.Meta(min_length=1, max_length=MOST_WORDS)]
 Words = Annotated[tuple[Word, ...], msgspec.Meta(max_length=MOST_WORDS)]
-Path = Annotated[str, msgspec.Meta(max_length=4096, pattern=r"^[^\x00\r\n]*\Z")]
-Directory = Annotated[str, msgspec.Meta(max_length=4096, pattern=r"^(/[^\x00\r\n]*)?\Z")]  # from the root on
+Path = Annotated[str, _like(r"^[^\x00\r\n]*\Z", "path", 4096)]
+Directory = Annotated[str, _like(r"^(/[^\x00\r\n]*)?\Z", "path from the root on", 4096)]
 HostName = Annotated[  # no option, no user, no port: letters, digits, dots, hyphens; or an IPv6 address
     str,
-    msgspec.Meta(max_length=253, pattern=r"^([A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?|[0-9A-Fa-f:]*:[0-9A-Fa-f:.]*)\Z"),
+    _like(
+        r"^([A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?|[0-9A-Fa-f:]*:[0-9A-Fa-f:.]*)\Z",
+        "name or address of a machine",
+        253,
+    ),
 ]
-UserName = Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z_][A-Za-z0-9_.-]{0,63}\Z")]
-DnsLabel = Annotated[str, msgspec.Meta(pattern=r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\Z")]
-DnsName = Annotated[str, msgspec.Meta(max_length=253, pattern=r"^[a-z0-9]([a-z0-9.-]*[a-z0-9])?\Z")]
-Image = Annotated[str, msgspec.Meta(max_length=512, pattern=r"^[A-Za-z0-9][A-Za-z0-9._/:@-]*\Z")]
-Repo = Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9-]{0,38}/[A-Za-z0-9_.-]{1,100}\Z")]
-Workflow = Annotated[str, msgspec.Meta(pattern=r"^([0-9]{1,20}|[A-Za-z0-9_.-]{1,200}\.ya?ml)\Z")]
-GitRef = Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_./-]{0,244}\Z")]
-Url = Annotated[str, msgspec.Meta(max_length=2048, pattern=r"^https?://[^\s\x00-\x1f\\@]+\Z")]
+UserName = Annotated[str, _like(r"^[A-Za-z_][A-Za-z0-9_.-]{0,63}\Z", "name of a user")]
+DnsLabel = Annotated[str, _like(r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\Z", "name of a namespace")]
+DnsName = Annotated[str, _like(r"^[a-z0-9]([a-z0-9.-]*[a-z0-9])?\Z", "name that Kubernetes takes", 253)]
+Image = Annotated[str, _like(r"^[A-Za-z0-9][A-Za-z0-9._/:@-]*\Z", "name of an image", 512)]
+Repo = Annotated[str, _like(r"^[A-Za-z0-9][A-Za-z0-9-]{0,38}/[A-Za-z0-9_.-]{1,100}\Z", "repository: write OWNER/NAME")]
+Workflow = Annotated[str, _like(r"^([0-9]{1,20}|[A-Za-z0-9_.-]{1,200}\.ya?ml)\Z", "workflow: write its file's name")]
+GitRef = Annotated[str, _like(r"^[A-Za-z0-9_][A-Za-z0-9_./-]{0,244}\Z", "branch or tag")]
+Url = Annotated[str, _like(r"^https?://[^\s\x00-\x1f\\@]+\Z", "URL: write https://… without a user", 2048)]
 Seconds = Annotated[float, msgspec.Meta(gt=0, le=3600)]
 Port = Annotated[int, msgspec.Meta(ge=1, le=65535)]
 
@@ -152,36 +167,45 @@ def checked_config(mechanism: Mechanism, config: msgspec.Raw | bytes) -> Config:
             f"config: {one_line(str(error))}",
             f"{mechanism} takes {', '.join(CONFIGS[mechanism].__struct_encode_fields__)}",
         ) from error
-    if isinstance(found, (LocalConfig, SshConfig, KubernetesConfig)):
-        _check_env(found.env)
-    if isinstance(found, (LocalConfig, SshConfig)) and found.command[0].startswith("-"):
-        raise InvalidArgument(f"config.command: {shown(found.command[0])} is an option, not a program")
-    if isinstance(found, WebhookConfig):
-        _check_webhook(found)
-    if isinstance(found, GithubConfig) and len(found.inputs) > 20:
-        raise InvalidArgument("config.inputs: at most 20", "GitHub takes 25, of which Loominal needs some")
-    for name in (getattr(found, "token_env", ""), getattr(found, "secret_env", "")):
-        if name and not VARIABLE.fullmatch(name):
-            raise InvalidArgument(f"config: {shown(name)} is no name of a variable")
+    for mistake in config_faults(found):
+        raise InvalidArgument(str(mistake), mistake.hint)
     return found
 
 
-def _check_env(env: dict[str, str]) -> None:
+def config_faults(config: Config) -> Iterator[Mistake]:
+    """Yield what the mechanism cannot be told although it is of its type."""
+    if isinstance(config, (LocalConfig, SshConfig, KubernetesConfig)):
+        yield from _env_faults(config.env)
+    if isinstance(config, (LocalConfig, SshConfig)) and config.command[0].startswith("-"):
+        yield Mistake("config.command", f"{shown(config.command[0])} is an option, not a program")
+    if isinstance(config, WebhookConfig):
+        yield from _webhook_faults(config)
+    if isinstance(config, GithubConfig) and len(config.inputs) > MOST_INPUTS:
+        yield Mistake("config.inputs", f"at most {MOST_INPUTS}", "GitHub takes 25, of which Loominal needs some")
+    for place, name in (
+        ("config.tokenEnv", getattr(config, "token_env", "")),
+        ("config.secretEnv", getattr(config, "secret_env", "")),
+    ):
+        if name and not VARIABLE.fullmatch(name):
+            yield Mistake(place, f"{shown(name)} is no name of a variable")
+
+
+def _env_faults(env: dict[str, str]) -> Iterator[Mistake]:
     if len(env) > MOST_VARIABLES:
-        raise InvalidArgument(f"config.env: at most {MOST_VARIABLES} variables")
+        yield Mistake("config.env", f"at most {MOST_VARIABLES} variables")
     for name in env:
         if not VARIABLE.fullmatch(name):
-            raise InvalidArgument(f"config.env: {shown(name)} is no name of a variable")
-        if OURS.match(name):
-            raise InvalidArgument(f"config.env: {name} is not for a target to set", "the machine's owner can")
+            yield Mistake("config.env", f"{shown(name)} is no name of a variable")
+        elif OURS.match(name):
+            yield Mistake("config.env", f"{name} is not for a target to set", "the machine's owner can")
 
 
-def _check_webhook(config: WebhookConfig) -> None:
+def _webhook_faults(config: WebhookConfig) -> Iterator[Mistake]:
     for name, value in config.headers.items():
         if not HEADER.fullmatch(name) or name.lower() in OWN_HEADERS:
-            raise InvalidArgument(f"config.headers: {shown(name)} cannot be set")
-        if not value.isprintable() or not value.isascii():
-            raise InvalidArgument(f"config.headers: the value of {name} has characters that no header can have")
+            yield Mistake("config.headers", f"{shown(name)} cannot be set")
+        elif not value.isprintable() or not value.isascii():
+            yield Mistake("config.headers", f"the value of {name} has characters that no header can have")
     for code in config.success_codes:
         if not 200 <= code <= 299:
-            raise InvalidArgument(f"config.successCodes: {code} is no success")
+            yield Mistake("config.successCodes", f"{code} is no success")

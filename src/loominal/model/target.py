@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 
 import msgspec
 
 from loominal.model import names
 from loominal.model.errors import InvalidArgument
-from loominal.model.mechanism import Config, Mechanism, checked_config
+from loominal.model.mechanism import Config, Mechanism, checked_config, config_faults
+from loominal.model.mistakes import Mistake
 from loominal.model.record import version
 from loominal.model.times import Instant
 
@@ -17,6 +19,7 @@ MOST_LABELS = 64  # capabilities, boundaries or tags of one target
 MOST_CONCURRENT = 1000
 LONGEST_SECONDS = 30 * 86_400.0
 SHORTEST_CHECK_SECONDS = 1.0
+LONGEST_CHECK_SECONDS = 600.0  # of one check
 
 
 class HealthCheck(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
@@ -70,25 +73,9 @@ def checked(target: Target) -> Target:
 
     Raises: InvalidArgument, naming the field, for a value that no target can have.
     """
-    if not TARGET_NAME.fullmatch(target.name):
-        raise InvalidArgument(
-            f"name: {names.shown(target.name)} must be 1-64 of a-z, 0-9 and '-', not starting with '-'",
-            f"try {names.handle_like(target.name)!r}",
-        )
-    for field, most in (("capabilities", MOST_LABELS), ("boundaries", MOST_LABELS), ("tags", MOST_LABELS)):
-        if len(getattr(target, field)) > most:
-            raise InvalidArgument(f"{field}: at most {most}", "name fewer")
-    if not target.boundaries:
-        raise InvalidArgument("boundaries: none is given", "name those whose work its agents may take")
-    _within("maxConcurrent", target.max_concurrent, 1, MOST_CONCURRENT)
-    _within("cooldownSeconds", target.cooldown_seconds, 0, LONGEST_SECONDS)
-    _within("idleSeconds", target.idle_seconds, 0, LONGEST_SECONDS)
-    _within("bootTimeoutSeconds", target.boot_timeout_seconds, 1, LONGEST_SECONDS)
-    _within(
-        "healthCheck.intervalSeconds", target.health_check.interval_seconds, SHORTEST_CHECK_SECONDS, LONGEST_SECONDS
-    )
-    _within("healthCheck.timeoutSeconds", target.health_check.timeout_seconds, SHORTEST_CHECK_SECONDS, 600)
     settings = checked_config(target.mechanism, target.config)
+    for mistake in faults(target, settings):
+        raise InvalidArgument(str(mistake), mistake.hint)
     return msgspec.structs.replace(
         target,
         agent_type=names.label(target.agent_type, "agentType"),
@@ -99,10 +86,40 @@ def checked(target: Target) -> Target:
     )
 
 
+def faults(target: Target, settings: Config) -> Iterator[Mistake]:
+    """Yield each value that no target can have although it is of its type; `settings` are of the target's `config`."""
+    if not TARGET_NAME.fullmatch(target.name):
+        rule = "must be 1-64 of a-z, 0-9 and '-', not starting with '-'"
+        yield Mistake("name", f"{names.shown(target.name)} {rule}", f"try {names.handle_like(target.name)!r}")
+    yield from _faulty_labels("agentType", (target.agent_type,))
+    yield from _faulty_labels("capabilities", target.capabilities)
+    yield from _faulty_labels("boundaries", target.boundaries)
+    yield from _faulty_labels("tags", target.tags)
+    if not target.boundaries:
+        yield Mistake("boundaries", "none is given", "name those whose work its agents may take")
+    check = target.health_check
+    for field, value, least, most in (
+        ("maxConcurrent", target.max_concurrent, 1, MOST_CONCURRENT),
+        ("cooldownSeconds", target.cooldown_seconds, 0, LONGEST_SECONDS),
+        ("idleSeconds", target.idle_seconds, 0, LONGEST_SECONDS),
+        ("bootTimeoutSeconds", target.boot_timeout_seconds, 1, LONGEST_SECONDS),
+        ("healthCheck.intervalSeconds", check.interval_seconds, SHORTEST_CHECK_SECONDS, LONGEST_SECONDS),
+        ("healthCheck.timeoutSeconds", check.timeout_seconds, SHORTEST_CHECK_SECONDS, LONGEST_CHECK_SECONDS),
+    ):
+        if not least <= value <= most:  # false for what is no number, too
+            yield Mistake(field, f"{value:g} must be from {least:g} to {most:g}")
+    yield from config_faults(settings)
+
+
+def _faulty_labels(field: str, given: tuple[str, ...]) -> Iterator[Mistake]:
+    if len(given) > MOST_LABELS:
+        yield Mistake(field, f"at most {MOST_LABELS}", "name fewer")
+    for each in given:
+        try:
+            names.label(each, "the name")
+        except InvalidArgument as error:
+            yield Mistake(field, error.message, error.hint)
+
+
 def _labels(given: tuple[str, ...], what: str) -> tuple[str, ...]:
     return tuple(dict.fromkeys(names.label(each, what) for each in given))
-
-
-def _within(field: str, value: float, least: float, most: float) -> None:
-    if not least <= value <= most:  # false for what is no number, too
-        raise InvalidArgument(f"{field}: {value:g} must be from {least:g} to {most:g}")

@@ -18,6 +18,7 @@ from loominal.model import names
 from loominal.model.errors import InvalidArgument, LoominalError
 from loominal.model.grant import CORPORATE, Role
 from loominal.model.mechanism import Mechanism
+from loominal.model.mistakes import mistakes
 from loominal.model.policy import (
     DEFAULT_POLICY,
     HAND_BACK_SECONDS,
@@ -32,7 +33,6 @@ from loominal.model.target import Target
 from loominal.model.target import checked as checked_target
 from loominal.model.times import Instant
 from loominal.weft.api.tokens import Identity
-from loominal.weft.mistakes import mistakes
 
 FILE = "weft.toml"
 MOST_BYTES = 1 << 20
@@ -209,7 +209,7 @@ def read_weft_file(path: Path, *, required: bool = False) -> WeftFile:
         raise InvalidArgument(f"{path} cannot be read: {error}", "it has to be TOML in UTF-8") from error
     if mode & OTHERS_WRITE:
         raise InvalidArgument(f"{path} may be written by others (mode {mode:o})", f"chmod go-w {path}")
-    found = list(mistakes(WeftFile, data, ""))
+    found = [str(each) for each in mistakes(WeftFile, data, "")]
     read = WeftFile() if found else msgspec.convert(data, WeftFile)
     if found := found or list(_untrue(read)):
         raise InvalidArgument(f"{path} has mistakes: {'; '.join(found)}", "nothing of it was used")
