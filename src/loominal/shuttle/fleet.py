@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import shutil
 import sys
@@ -41,6 +42,7 @@ class Fleet:
     """One run of a command. The fields are the options of every command."""
 
     def __init__(self) -> None:
+        logging.basicConfig(stream=sys.stderr, level=os.environ.get("LOG_LEVEL", "ERROR").upper())
         self.as_json = False
         self.project: str | None = None
         self.all_projects = False

@@ -2,25 +2,15 @@
 
 from __future__ import annotations
 
-import logging
+import gc
 import os
-import re
 import sys
 from importlib import import_module
+from typing import NoReturn
 
 import click
 
 import loominal
-from loominal.model.errors import (
-    BrokerUnavailable,
-    Forbidden,
-    HubUnavailable,
-    InvalidArgument,
-    LoominalError,
-    NotFound,
-    QuotaExceeded,
-)
-from loominal.model.names import meant
 from loominal.shuttle.options import FleetGroup
 
 COMMANDS = {
@@ -32,21 +22,8 @@ COMMANDS = {
     "stats": ("stats", "How much of everything there is."),
     "projects": ("projects", "The projects of the fabric."),
 }  # command -> (module, its line in --help)
-EXIT_CODES: tuple[tuple[type[LoominalError], int], ...] = (
-    (InvalidArgument, 2),
-    (NotFound, 3),
-    (Forbidden, 4),
-    (QuotaExceeded, 4),
-    (BrokerUnavailable, 5),
-    (HubUnavailable, 5),
-    (LoominalError, 1),
-)
-IN_A_SHELL = {
-    "list_work": "`shuttle work list`",
-    "cancel_work": "`shuttle work cancel`",
-    "discover_agents": "`shuttle agents list`",
-}  # operation that a hint names -> the command for it
 INTERRUPTED = 130
+OBJECTS = 200_000  # made before garbage is looked for: what is loaded stays, and a command is over soon
 
 
 class Commands(FleetGroup):
@@ -59,9 +36,11 @@ class Commands(FleetGroup):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command:
         """Return the command of that name. Raises: UsageError, naming what may be meant."""
         if cmd_name not in COMMANDS:
+            from loominal.model.names import meant
+
             raise click.UsageError(f"there is no command {cmd_name!r}; {meant(cmd_name, COMMANDS, 'commands')}", ctx)
         module = import_module(f"loominal.shuttle.commands.{COMMANDS[cmd_name][0]}")
-        command: click.Command = getattr(module, cmd_name)
+        command: click.Command = getattr(module, cmd_name.replace("-", "_"))
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002 - click's
@@ -82,7 +61,7 @@ def cli() -> None:
 
 def main() -> None:
     """Run `shuttle` and exit with the code that the outcome has."""
-    logging.basicConfig(stream=sys.stderr, level=os.environ.get("LOG_LEVEL", "ERROR").upper())
+    gc.set_threshold(OBJECTS)
     try:
         outcome = cli.main(standalone_mode=False, prog_name="shuttle")
         sys.exit(outcome if isinstance(outcome, int) else 0)
@@ -91,16 +70,21 @@ def main() -> None:
         sys.exit(error.exit_code)
     except (click.Abort, KeyboardInterrupt):
         sys.exit(INTERRUPTED)
-    except LoominalError as error:
-        click.echo(f"shuttle: {error.message}" + (f"\n  {_hint(error)}" if error.hint else ""), err=True)
-        sys.exit(next(code for kind, code in EXIT_CODES if isinstance(error, kind)))
     except BrokenPipeError:
         os._exit(1)  # whoever read us is gone; there is nobody left to tell
+    except Exception as error:  # the last line; whoever succeeds does not load what tells ours from a fault of ours
+        _end(error)
 
 
-def _hint(error: LoominalError) -> str:
-    """Return what to do next, in commands: hints come from the hub, which speaks of operations."""
-    return re.sub(r"\w+", lambda word: IN_A_SHELL.get(word[0], word[0]), error.hint)
+def _end(error: Exception) -> NoReturn:
+    """Say what an error of ours is and what to do next, and exit with its code. Raises: `error`, if it is none."""
+    from loominal.model.errors import LoominalError
+    from loominal.shuttle.refusals import exit_code, hint
+
+    if not isinstance(error, LoominalError):
+        raise error
+    click.echo(f"shuttle: {error.message}" + (f"\n  {hint(error)}" if error.hint else ""), err=True)
+    sys.exit(exit_code(error))
 
 
 if __name__ == "__main__":

@@ -1,0 +1,40 @@
+"""How a command that did not succeed ends: its exit code, and what to do next. Loaded only by those."""
+
+from __future__ import annotations
+
+import re
+
+from loominal.model.errors import (
+    BrokerUnavailable,
+    Forbidden,
+    HubUnavailable,
+    InvalidArgument,
+    LoominalError,
+    NotFound,
+    QuotaExceeded,
+)
+
+EXIT_CODES: tuple[tuple[type[LoominalError], int], ...] = (
+    (InvalidArgument, 2),
+    (NotFound, 3),
+    (Forbidden, 4),
+    (QuotaExceeded, 4),
+    (BrokerUnavailable, 5),
+    (HubUnavailable, 5),
+    (LoominalError, 1),
+)
+IN_A_SHELL = {
+    "list_work": "`shuttle work list`",
+    "cancel_work": "`shuttle work cancel`",
+    "discover_agents": "`shuttle agents list`",
+}  # operation that a hint names -> the command for it
+
+
+def exit_code(error: LoominalError) -> int:
+    """Return the exit code that an error has, by the contract."""
+    return next(code for kind, code in EXIT_CODES if isinstance(error, kind))
+
+
+def hint(error: LoominalError) -> str:
+    """Return what to do next, in commands: hints come from the hub, which speaks of operations."""
+    return re.sub(r"\w+", lambda word: IN_A_SHELL.get(word[0], word[0]), error.hint)
