@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import socket
 import sys
 from collections import Counter
 from collections.abc import AsyncIterator
@@ -232,6 +233,18 @@ async def test_targets_are_made_found_changed_and_removed(boss: Agent) -> None:
     with pytest.raises(NotFound):
         await boss.get_target(made.id)
     assert [each.name for each in (await boss.list_targets()).targets] == ["one", "two"]
+
+
+async def test_a_local_target_that_names_no_machine_is_for_the_one_where_it_was_set(boss: Agent) -> None:
+    here = socket.gethostname().partition(".")[0]
+
+    made = await boss.add_target(**a_target("one", "py"))
+    away = await boss.update_target("one", config={"command": ["x"], "host": "elsewhere.example"})
+    renamed = await boss.update_target("one", name="uno")
+    back = await boss.update_target("uno", config={"command": ["x"]})
+
+    assert [each.config["host"] for each in (made, away, renamed, back)] == [here, *["elsewhere.example"] * 2, here]
+    assert [each.unusable for each in (made, away, back)] == [None, "on the machine elsewhere.example, not here", None]
 
 
 async def test_a_name_taken_by_many_at_once_is_one_targets(boss: Agent) -> None:

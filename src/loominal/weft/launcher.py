@@ -74,10 +74,10 @@ class MechanismLauncher:
         return await self._driver(target).start(target.settings, order)
 
     def config(self, target: Target) -> msgspec.Raw:
-        """Return the config of `target` for a launch: a `local` one names the machine, for others may lead later."""
+        """Return the config of `target`; a `local` one that names no machine is for this one, whoever leads later."""
         settings = target.settings
-        if isinstance(settings, LocalConfig):
-            settings = msgspec.structs.replace(settings, host=self._means.host)
+        if isinstance(settings, LocalConfig) and not settings.host:
+            settings = msgspec.structs.replace(settings, host=self._means.machine)
         return msgspec.Raw(msgspec.json.encode(settings))
 
     async def look(self, launch: Launch) -> Seen:

@@ -47,10 +47,14 @@ class Means(msgspec.Struct, frozen=True, kw_only=True):
             for name, value in asked.items()
         }
 
+    @property
+    def machine(self) -> str:
+        """What a target calls this machine: its name alone, for the domain may be another in every network."""
+        return self.host.partition(".")[0]
+
     def is_here(self, host: str) -> bool:
         """Return whether `host` means this machine; an empty one means whichever asks."""
-        own = self.host.lower()
-        return host.lower() in ("", own, own.partition(".")[0])
+        return host.lower() in ("", self.host.lower(), self.machine.lower())
 
     def environment(self) -> dict[str, str]:
         """Return what every child may know of weft's environment: where and as whom it runs, and in which language."""

@@ -28,7 +28,7 @@ class Launcher(Protocol):
         """Start the agent and return what the mechanism calls it. Raises: StartFailed, Unconfirmed, Forbidden."""
 
     def config(self, target: Target) -> msgspec.Raw:
-        """Return the config of `target` for a launch: what it leaves open to whoever starts it is said there."""
+        """Return the config of `target` with what it leaves open to whoever is asked first, such as the machine."""
 
     async def look(self, launch: Launch) -> Seen:
         """Return where the agent of `launch` stands. Raises: Unreachable."""

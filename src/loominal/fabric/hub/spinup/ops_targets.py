@@ -82,7 +82,7 @@ async def add_target(project: Project, caller: Caller, args: AddTarget) -> Targe
     )
     _check_boundaries(project, made)
     before = project.targets.get(made.id)
-    view = target_view(project, caller, await targets.add(project, made))
+    view = target_view(project, caller, await targets.add(project, _placed(project, made)))
     if before is None:
         await _tell(project, EventKind.TARGET_REGISTERED, view)
     return view
@@ -102,7 +102,7 @@ async def update_target(project: Project, caller: Caller, args: UpdateTarget) ->
         _check_reach(caller, target.mechanism, args.mechanism or target.mechanism)
         made = checked(replace(target, **given, updated_at=now))
         _check_boundaries(project, made)
-        return made
+        return made if args.config is None else _placed(project, made)
 
     return await _changed(project, caller, args.target, EventKind.TARGET_UPDATED, make)
 
@@ -241,6 +241,11 @@ def _check_boundaries(project: Project, target: Target) -> None:
     """Raises: BoundaryRefused for a boundary that the policy does not name."""
     for each in target.boundaries:
         project.policy.rule(each)
+
+
+def _placed(project: Project, target: Target) -> Target:
+    """Return `target` with what its config leaves open: another weft, which may lead later, would fill it otherwise."""
+    return target if project.launcher is None else replace(target, config=project.launcher.config(target))
 
 
 def _check(given: Checks) -> HealthCheck:
