@@ -10,6 +10,7 @@ from uuid import uuid4
 
 import pytest
 
+from tests.acceptance.shells import Shell
 from tests.acceptance.warps import Warp, warp
 from tests.integration.fabric import SCALE, Fabric
 
@@ -50,3 +51,14 @@ async def bob(fabric: Fabric, project: str) -> AsyncIterator[Warp]:
     async with warp(fabric.home, project=project, client="codex-mcp-client", modern=True) as started:
         await started.tool("join", handle="bob", capabilities=["go"])
         yield started
+
+
+@pytest.fixture(scope="module")
+def shell(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shell]:
+    """A shell with a fabric of its own, as `loominal up` starts it."""
+    shell = Shell(tmp_path_factory.mktemp("shell"))
+    try:
+        assert shell.run("loominal", "up", "--detach").returncode == 0
+        yield shell
+    finally:
+        shell.run("loominal", "down")

@@ -3,47 +3,8 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
-from collections.abc import Iterator
-from pathlib import Path
 
-import pytest
-
-SECONDS = 60
-
-
-class Shell:
-    """A directory in which commands are typed, with a fabric of its own."""
-
-    def __init__(self, directory: Path) -> None:
-        self.directory = directory
-
-    def run(self, *command: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [sys.executable, "-m", *command],
-            env=os.environ | {"LOOMINAL_HOME": str(self.directory / "home")},
-            cwd=self.directory,
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            timeout=SECONDS,
-            check=False,
-        )
-
-    def shuttle(self, *arguments: str) -> subprocess.CompletedProcess[str]:
-        return self.run("loominal.shuttle.main", *arguments)
-
-
-@pytest.fixture(scope="module")
-def shell(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shell]:
-    shell = Shell(tmp_path_factory.mktemp("shuttle"))
-    try:
-        assert shell.run("loominal", "up", "--detach").returncode == 0
-        yield shell
-    finally:
-        shell.run("loominal", "down")
+from tests.acceptance.shells import Shell
 
 
 def test_json_is_asked_for_before_or_after_the_command(shell: Shell) -> None:
