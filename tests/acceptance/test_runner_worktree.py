@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import subprocess
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -9,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from loominal.fabric.client.agent import Agent
-from tests.acceptance.runners import offer, runner
+from tests.acceptance.runners import alive, item_when, offer, runner
+from tests.integration.conftest import eventually
 from tests.integration.fabric import Fabric
 
 DONE = "print(json.dumps({'result': {'cwd': os.getcwd()}, 'summary': 'did'}))"
@@ -70,3 +72,59 @@ async def test_what_was_made_is_kept_on_a_branch_that_the_result_names_and_nothi
     assert again.status == "done"
     assert f"left on the branch loominal/{fails}" in again.errors[0].message
     assert again.result["cwd"].endswith(f"/{fails}-2/api")
+
+
+async def test_whatever_is_done_to_branch_and_worktree_nothing_made_is_lost_and_the_runner_goes_on(
+    fabric: Fabric, project: str, boss: Agent, tmp_path: Path, repository: Path
+) -> None:
+    run(tmp_path, f"mkdir part && cd part && git init -q && {GIT} commit -q --allow-empty -m first")
+    run(repository, f"git -c protocol.file.allow=always submodule add -q {tmp_path}/part part && {GIT} commit -qm part")
+    run(repository, "git config status.showUntrackedFiles no && git config diff.ignoreSubmodules all")
+    fetch = "os.system('cd .. && git -c protocol.file.allow=always submodule update -q --init')\n"
+    deeds = {
+        "renamed": f"os.system('git branch -m fix/it && {GIT} commit -q --allow-empty -m two')\n{DONE}",
+        "left": f"os.system('git checkout -q -b other && {GIT} commit -q --allow-empty -m two')\n{DONE}",
+        "untracked": f"open('new', 'w').write('x')\n{DONE}",
+        "submodule": f"{fetch}os.system('{GIT} -C ../part commit -q --allow-empty -m two')\n{DONE}",
+        "fetched": f"{fetch}{DONE}",
+        "removed": f"{DONE}\nimport shutil; shutil.rmtree(os.path.dirname(os.getcwd()))",
+    }
+    async with runner(repository / "api", fabric.home, project, "--worktree") as running:
+        items = {name: await offer(boss, deed, max_attempts=1) for name, deed in deeds.items()}
+        found = {name: await item_when(boss, work, lambda item: item.ended_at) for name, work in items.items()}
+        assert running.process.returncode is None, running.said
+
+    assert {name: item.status for name, item in found.items()} == dict.fromkeys(deeds, "done")
+    branches = {name: [artifact.value for artifact in item.artifacts] for name, item in found.items()}
+    kept = {name: [f"loominal/{items[name]}"] for name in ("untracked", "submodule")}
+    assert branches == {"renamed": ["fix/it"], "left": ["other"], **kept, "fetched": [], "removed": []}
+
+
+async def test_a_hook_that_fails_leaves_nothing_and_one_that_hangs_ends_with_a_killed_runner(
+    fabric: Fabric, project: str, boss: Agent, tmp_path: Path, repository: Path
+) -> None:
+    hook = repository / ".git" / "hooks" / "post-checkout"
+    hook.parent.mkdir(exist_ok=True)
+    hook.write_text(f"#!/bin/sh\n[ ! -e {tmp_path}/hang ] || {{ echo $$ >{tmp_path}/pid; exec sleep 600; }}\nexit 3\n")
+    hook.chmod(0o755)
+    pid = tmp_path / "pid"
+    async with runner(repository, fabric.home, project, "--worktree") as running:
+        failed = await item_when(boss, await offer(boss, DONE, max_attempts=1), lambda item: item.ended_at)
+        await eventually(lambda: "loominal/" not in run(repository, "git branch"), 30)
+        (tmp_path / "hang").touch()
+        await offer(boss, DONE)
+        await eventually(lambda: pid.exists() and pid.read_text().endswith("\n"), 30)
+        running.process.kill()
+        await running.process.wait()
+        await eventually(lambda: not alive(int(pid.read_text())), 30)
+
+    assert (failed.status, "git worktree" in failed.errors[0].message) == ("dead", True)
+
+
+async def test_a_branch_that_leaves_no_room_for_ours_is_said_at_the_start(
+    fabric: Fabric, project: str, repository: Path
+) -> None:
+    await asyncio.to_thread(run, repository, "git branch loominal")
+    async with runner(repository, fabric.home, project, "--worktree") as running:
+        assert await running.end() == 2
+    assert "there is a branch 'loominal'" in running.said

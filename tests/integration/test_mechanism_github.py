@@ -163,9 +163,12 @@ async def test_a_run_is_found_behind_a_page_of_others(place: Place) -> None:
     assert (await place.driver().look(place.config(), order.launch, "")).reference == reference
 
 
-async def test_an_answer_that_is_lost_for_good_is_unconfirmed(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("answer", [Answered(cut=True), Answered(body=b'{"x":' + b"[" * 5000 + b"]" * 5000 + b"}")])
+async def test_an_answer_that_is_lost_for_good_is_unconfirmed(
+    place: Place, answer: Answered, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(github, "FIND_SECONDS", 0.2)
-    place.github.instead = [("POST", "/dispatches", Answered(cut=True))]
+    place.github.instead = [("POST", "/dispatches", answer)]
 
     with pytest.raises(Unconfirmed):
         await place.driver().start(place.config(), an_order())

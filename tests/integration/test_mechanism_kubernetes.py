@@ -178,7 +178,12 @@ async def test_what_is_not_answered_is_asked_again_and_made_once(place: Place, w
     assert (len(place.cluster.history), len(place.cluster.jobs)) == (1, 1)
 
 
-@pytest.mark.parametrize("answer", [refusal(500, "InternalError", "etcd"), Answered(status=502), Answered(cut=True)])
+NESTED = Answered(status=201, body=b'{"metadata": ' + b'{"a":' * 5000 + b"1" + b"}" * 5001)
+
+
+@pytest.mark.parametrize(
+    "answer", [refusal(500, "InternalError", "etcd"), Answered(status=502), Answered(cut=True), NESTED]
+)
 async def test_a_cluster_that_never_answers_leaves_it_unconfirmed(place: Place, answer: Answered) -> None:
     place.cluster.instead = [("POST", "/jobs", answer)] * 3
 

@@ -185,16 +185,23 @@ async def test_each_way_of_failing_has_a_word_of_its_own(place: SshPlace, tmp_pa
         await place.driver().start(place.running("/bin/sh", "-c", "exit 7"), an_order())
 
 
-async def test_a_shell_that_hangs_is_given_up(place: SshPlace, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("program", "said"),
+    [("sleep 600", r"gave \w+ no shell within 2.5 s"), ("yes", r"gives \w+ no shell: y")],
+    ids=["hangs", "floods"],
+)
+async def test_what_is_no_shell_is_given_up(
+    place: SshPlace, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, program: str, said: str
+) -> None:
     monkeypatch.setattr("loominal.weft.mechanisms.ssh.LOGIN_SECONDS", 0.5)
     sshd = Sshd(tmp_path / "hanging")
-    sshd.force_command = "sleep 600"
+    sshd.force_command = program
     sshd.start()
     try:
         hanging = SshPlace(tmp_path / "hanging", sshd)
         config = replace(hanging.config(), connect_timeout_seconds=2)
 
-        with pytest.raises(StartFailed, match=r"gave \w+ no shell within 2.5 s"):
+        with pytest.raises(StartFailed, match=said):
             await hanging.driver().start(config, an_order())
     finally:
         sshd.stop()

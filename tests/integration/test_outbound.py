@@ -184,7 +184,17 @@ async def test_of_a_huge_or_cut_body_the_beginning_is_read() -> None:
 
 @pytest.mark.parametrize(
     ("value", "seconds"),
-    [("7", 7), (" 7 ", 7), ("Thu, 01 Jan 1970 00:01:40 GMT", 40), ("-1", 0), ("soon", 0), ("", 0), ("²", 0)],
+    [
+        ("7", 7),
+        (" 7 ", 7),
+        ("Thu, 01 Jan 1970 00:01:40 GMT", 40),
+        ("-1", 0),
+        ("soon", 0),
+        ("", 0),
+        ("²", 0),
+        ("Thu, 01 Jan 99999999999999999999 00:00:00 GMT", 0),
+        ("Thu, 01 Jan 1970 00:00:00 +99999999999", 0),
+    ],
 )
 def test_retry_after_is_seconds_or_a_date(value: str, seconds: float) -> None:
     assert retry_after(Reply(status=429, headers={"retry-after": value}), 60.0) == seconds

@@ -157,8 +157,11 @@ def _inside(value: object) -> Iterable[object]:
 
 
 def encode(value: object) -> bytes:
-    """Return `value` as JSON, for requests, beats and nudges."""
-    return _encoder.encode(value)
+    """Return `value` as JSON, for requests, beats and nudges. Raises: InvalidArgument if it is nested without end."""
+    try:
+        return _encoder.encode(value)
+    except RecursionError as error:
+        raise InvalidArgument("nested too deeply", f"at most {NESTED_LEVELS} levels are read") from error
 
 
 def content(value: msgspec.Struct) -> bytes:

@@ -9,6 +9,7 @@ import re
 from collections.abc import Iterator
 from enum import StrEnum
 from typing import Annotated, TypeAlias
+from urllib.parse import urlsplit
 
 import msgspec
 
@@ -179,7 +180,10 @@ def config_faults(config: Config) -> Iterator[Mistake]:
     if isinstance(config, (LocalConfig, SshConfig)) and config.command[0].startswith("-"):
         yield Mistake("config.command", f"{shown(config.command[0])} is an option, not a program")
     if isinstance(config, WebhookConfig):
+        yield from _url_faults("config.url", config.url)
         yield from _webhook_faults(config)
+    if isinstance(config, GithubConfig):
+        yield from _url_faults("config.apiUrl", config.api_url)
     if isinstance(config, GithubConfig) and len(config.inputs) > MOST_INPUTS:
         yield Mistake("config.inputs", f"at most {MOST_INPUTS}", "GitHub takes 25, of which Loominal needs some")
     for place, name in (
@@ -198,6 +202,16 @@ def _env_faults(env: dict[str, str]) -> Iterator[Mistake]:
             yield Mistake("config.env", f"{shown(name)} is no name of a variable")
         elif OURS.match(name):
             yield Mistake("config.env", f"{name} is not for a target to set", "the machine's owner can")
+
+
+def _url_faults(place: str, url: str) -> Iterator[Mistake]:
+    try:
+        parts = urlsplit(url)
+        named = bool(parts.hostname) and parts.port != 0
+    except ValueError:  # brackets, a port or letters that no address has
+        named = False
+    if not named:
+        yield Mistake(place, f"{shown(url)} names no host, or no port of one")
 
 
 def _webhook_faults(config: WebhookConfig) -> Iterator[Mistake]:

@@ -35,6 +35,7 @@ FINISH_SECONDS = 60.0  # for a client whose model has ended the item itself
 HAND_BACK_SECONDS = 10.0  # unheard, the claim lapses
 TITLE_CHARACTERS = 100
 SHOWN_LINES = 20  # of the end of the output, in a failure
+LINE_CHARACTERS = 1000  # of each in the log
 SHOWN_CHARACTERS = 1600  # a record keeps 2 KB of it
 NOT_FOR_CHILDREN = ("LOOMINAL_ENROLMENT", "LOOMINAL_AGENT_ID", "LOOMINAL_HANDLE", "NATS_")  # and what begins so
 
@@ -87,7 +88,8 @@ class Run:
             self.item = await whole(self._agent, self.item)
             async with self._where() as folder:
                 delivery = await self._attempt(folder)
-                await self._say(delivery)
+                branch = await self._place.kept() if self._place is not None else None
+                await self._say(_with_branch(delivery, branch))
         except LoominalError as error:  # git's, or the item could not be read
             await self._say(Delivery(error=f"{error.message}" + (f" ({error.hint})" if error.hint else "")))
 
@@ -97,7 +99,7 @@ class Run:
         if not self._settings.worktree:
             yield self._settings.folder
             return
-        async with worktree(self._settings.folder, self._trees(), self.item) as place:
+        async with worktree(self._settings.folder, self._trees(), self.item, f"{self._mark}.git") as place:
             self._place = place
             yield place.folder
 
@@ -107,7 +109,7 @@ class Run:
 
     async def _attempt(self, folder: Path) -> Delivery:
         """Run the process to its end and return what came of it."""
-        with TemporaryDirectory(dir=self._folder) as private:
+        with TemporaryDirectory(dir=self._folder, ignore_cleanup_errors=True) as private:  # its process may use it yet
             task = Task(item=self.item, folder=Path(private), attach=Path(private) / SOCKET)
             try:
                 async with self._desk.open(task.folder), self._process(task, folder) as process:
@@ -184,7 +186,7 @@ class Run:
             return msgspec.structs.replace(delivery, result=usage | delivery.result)
         why += f"; {passed_over} lines of its output were not understood" if passed_over and delivery is None else ""
         if self._stopped is None:
-            log.info("%s: %s\n%s", self.item.id, why, said)
+            log.info("%s: %s\n%s", self.item.id, why, _plain(said))
         return Delivery(error=f"{why}\n{_end(said)}".strip())
 
     async def _say(self, delivery: Delivery) -> None:
@@ -196,8 +198,7 @@ class Run:
         elif self._stopped is not None:
             await self._hand_back(self._stopped)
         else:
-            branch = await self._place.kept() if self._place is not None else None
-            await self._teller.end(_with_branch(delivery, branch))
+            await self._teller.end(delivery)
 
     async def _hand_back(self, reason: Stop) -> None:
         try:
@@ -232,6 +233,11 @@ def _with(artifacts: tuple[Artifact, ...], branch: Artifact | None) -> tuple[Art
 def _inherited(environ: Mapping[str, str]) -> dict[str, str]:
     """Return what a process gets of the runner's environment: no credential and no name of the agent's."""
     return {name: value for name, value in environ.items() if not name.startswith(NOT_FOR_CHILDREN)}
+
+
+def _plain(text: str) -> str:
+    """Return lines that may be shown on a terminal: what a client prints may come from whoever wrote its item."""
+    return "\n".join(one_line(line, LINE_CHARACTERS) for line in text.splitlines())
 
 
 def _end(text: str) -> str:

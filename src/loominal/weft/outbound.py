@@ -219,7 +219,7 @@ def retry_after(reply: Reply, now: float) -> float:
         return float(asked[:9])
     try:
         return max(0.0, parsedate_to_datetime(asked).timestamp() - now)
-    except ValueError:
+    except (ValueError, OverflowError):  # no date; one of a year that no date has
         return 0.0
 
 

@@ -92,6 +92,7 @@ class _Talk(asyncio.SubprocessProtocol):
             self._send(self._script)
             self._send(None)
         if b"\n" + self._nonce + b" end\n" in self._said or len(self._said) > MOST_BYTES:
+            self.greeted.set()  # or what prints so much before it is no shell
             self.over.set()
 
     def pipe_connection_lost(self, fd: int, exc: Exception | None) -> None:

@@ -287,7 +287,7 @@ def _read(reply: Reply, kind: type[T], what: str) -> T:
         raise _refused(reply, what)
     try:
         return msgspec.json.decode(reply.body, type=kind)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise Unconfirmed(f"GitHub's answer cannot be read: {one_line(str(error))}") from error
 
 
@@ -295,7 +295,7 @@ def _refused(reply: Reply, what: str) -> StartFailed:
     """Return what a refusal says, and what can be done about it."""
     try:
         said = ENROLMENT.sub("…", msgspec.json.decode(reply.body, type=Refusal).message)
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         said = reply.text
     wait = _wait(reply)
     hint = f"GitHub asks to wait {wait:g} s" if wait else HINTS.get(reply.status, "try again later")

@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 TRIES = 3  # of what the API server has not answered, or could not do
 PAUSE_SECONDS = 1.0  # between two of these, and before a broken watch is begun again
 FORCE_SECONDS = 15.0  # after the grace, for the cluster to end what has not ended
+# what reading an answer raises that is none; lightkube 108: KeyError for a 410 in a watch
+UNREADABLE = (msgspec.MsgspecError, RecursionError, KeyError, ValueError)
 CONFLICT, GONE, INTERNAL = 409, 404, 500
 HINTS = {
     401: "the cluster does not know the kubeconfig's user: its credentials may have expired",
@@ -132,7 +134,7 @@ class Kubernetes:
             raise Unreachable(error.message, error.hint) from error
         except httpx2.HTTPStatusError as error:
             raise Unreachable(*_said(error, "to be asked")) from error
-        except (httpx2.HTTPError, msgspec.MsgspecError, KeyError, ValueError) as error:
+        except (httpx2.HTTPError, *UNREADABLE) as error:
             raise Unreachable(f"the cluster gives no answer: {_why(error)}") from error
 
 
@@ -196,7 +198,7 @@ async def _made(ask: Callable[[], Awaitable[T]], what: str) -> T | None:
             lost = f"the cluster cannot be reached: {_why(error)}"
         except ConfigError as error:  # the file with the bearer token is read for each request
             raise StartFailed(_why(error), "see whether kubectl works with the kubeconfig") from error
-        except (httpx2.HTTPError, msgspec.MsgspecError, KeyError, ValueError) as error:
+        except (httpx2.HTTPError, *UNREADABLE) as error:
             sent, lost = True, f"the cluster was asked for {what}, and its answer is lost: {_why(error)}"
         if left:
             await asyncio.sleep(PAUSE_SECONDS)
@@ -252,7 +254,7 @@ async def _until_gone(cluster: AsyncClient, launch: str) -> None:
             async for change, _ in cluster.watch(Job, fields={"metadata.name": name}, resource_version=since):
                 if change == "DELETED":
                     return
-        except (httpx2.HTTPError, msgspec.MsgspecError, KeyError, ValueError):  # lightkube 108: KeyError for a 410
+        except (httpx2.HTTPError, *UNREADABLE):
             await asyncio.sleep(PAUSE_SECONDS)
 
 
