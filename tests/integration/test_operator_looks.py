@@ -17,6 +17,7 @@ GIVEN: dict[str, dict[str, object]] = {
     "get_agent_info": {"guid": "boss"},
     "get_target": {"target": "none"},
     "get_spin_up": {"id": "none"},
+    "preview_work_offer": {"offer": BroadcastWorkOffer(description="look")},
     "follow_work": {"work_ids": ("none",)},
     "wait_for_events": {"wait_seconds": 0},
 }

@@ -7,7 +7,7 @@ from loominal.fabric.hub.access import ops_access, ops_machines
 from loominal.fabric.hub.agents import ops_identity, ops_registry
 from loominal.fabric.hub.project import Handler
 from loominal.fabric.hub.spinup import ops_spin_ups, ops_targets
-from loominal.fabric.hub.talk import ops_channels, ops_events, ops_inbox
+from loominal.fabric.hub.talk import inbox_following, ops_channels, ops_events, ops_inbox
 from loominal.fabric.hub.work import (
     claiming,
     dead_letters,
@@ -15,6 +15,7 @@ from loominal.fabric.hub.work import (
     ending,
     explaining,
     following,
+    previewing,
     querying,
     submitting,
 )
@@ -37,7 +38,9 @@ HANDLERS: dict[str, Handler] = {
         ops_registry.deregister_agent,
         ops_inbox.send_direct_message,
         ops_inbox.read_direct_messages,
+        inbox_following.follow_inbox,
         submitting.broadcast_work_offer,
+        previewing.preview_work_offer,
         claiming.claim_work,
         claiming.abandon_claim,
         ending.report_progress,

@@ -37,7 +37,11 @@ OPERATIONS: dict[str, Operation] = {
         Operation("deregister_agent", registry.DeregisterAgent, registry.Deregistered),
         Operation("send_direct_message", inbox.SendDirectMessage, inbox.DirectSent, registered=True),
         Operation("read_direct_messages", inbox.ReadDirectMessages, inbox.Inbox, registered=True, waits=True),
+        Operation("follow_inbox", inbox.FollowInbox, inbox.Inbox, tool=False, registered=True, waits=True),
         Operation("broadcast_work_offer", work.BroadcastWorkOffer, work.Offered, registered=True),
+        Operation(
+            "preview_work_offer", work.PreviewWorkOffer, work.OfferPreview, tool=False, registered=True, reads=True
+        ),
         Operation("claim_work", work.ClaimWork, work.Claimed, registered=True, waits=True),
         Operation("abandon_claim", work.AbandonClaim, work.ClaimAbandoned, tool=False, registered=True),
         Operation("report_progress", work.ReportProgress, work.ProgressReported, registered=True),

@@ -47,7 +47,7 @@ class Offered(View, frozen=True, kw_only=True):
     duplicate: bool
     eligible: int
     note: str | None = None
-    agent_types: tuple[str, ...] | None = None  # that the policy lets take it; only for who asks over REST,
+    agent_types: tuple[str, ...] | None = None  # that the policy lets take it; only for operators and over REST,
     spin_up_triggered: bool | None = None  # and whether an agent is being started for work like it
 
 
@@ -288,6 +288,21 @@ class TargetVerdict(View, frozen=True, kw_only=True):
     eligible: bool = False
     rule: Bar | None = None
     reason: str = ""  # completes "the target is ..."
+
+
+class PreviewWorkOffer(Arguments, frozen=True, kw_only=True):
+    """Ask what an offer would come to, without making it."""
+
+    offer: BroadcastWorkOffer
+
+
+class OfferPreview(View, frozen=True, kw_only=True):
+    """What an item would be at first, who could take it now, else why nobody, and where agents could be started."""
+
+    status: Status
+    eligible: int
+    note: str | None = None
+    targets: tuple[TargetVerdict, ...] = ()
 
 
 class Explained(View, frozen=True, kw_only=True):

@@ -7,10 +7,12 @@ from datetime import datetime
 
 from loominal.fabric.client.calls.interface import Calls
 from loominal.fabric.operations.work import (
+    BroadcastWorkOffer,
     Claimed,
     Explained,
     Followed,
     Offered,
+    OfferPreview,
     ProgressReported,
     WorkDetail,
     WorkField,
@@ -69,6 +71,10 @@ class WorkCalls(Calls):
             assign_to=assign_to,
             notify=notify,
         )
+
+    async def preview_work_offer(self, offer: BroadcastWorkOffer) -> OfferPreview:
+        """Return who could take an offer now; nothing is offered. Raises: as `broadcast_work_offer`."""
+        return await self._ask("preview_work_offer", OfferPreview, offer=offer)
 
     async def claim_work(self, *, capability: str | None = None, wait_seconds: float = 0, limit: int = 1) -> Claimed:
         """Take up to `limit` items, once there is one or `wait_seconds` (at most 50) are over.

@@ -65,7 +65,7 @@ async def explain_work(project: Project, caller: Caller, args: ExplainWork) -> E
         boundary=item.boundary,
         waits_for=Why(project).of(item) or None,
         agents=agents,
-        targets=tuple(_targets(project, item)) if waits else (),
+        targets=tuple(target_verdicts(project, item)) if waits else (),
         more=project.agents.registered_count - people - len(agents) if waits else 0,
     )
 
@@ -100,7 +100,7 @@ def _why_absent(project: Project, item: WorkItem, agent: str) -> Reason | None:
     return barred(route_of(item), candidate, project.policy, project.id, project.clock.now())
 
 
-def _targets(project: Project, item: WorkItem) -> Iterator[TargetVerdict]:
+def target_verdicts(project: Project, item: WorkItem) -> Iterator[TargetVerdict]:
     """Yield every target, those that could be used first."""
     route, now = route_of(item), project.clock.now()
     judged = [(place, barred_target(route, place, project.policy, now)) for place in places(project)]

@@ -21,16 +21,11 @@ from loominal.fabric.operations.work import BroadcastWorkOffer, Offered
 from loominal.fabric.protocol import content
 from loominal.model import names, times
 from loominal.model import record as records
-from loominal.model.errors import (
-    BrokerUnavailable,
-    Conflict,
-    Duplicate,
-    InvalidArgument,
-    TooLarge,
-)
+from loominal.model.errors import BrokerUnavailable, Conflict, Duplicate, InvalidArgument, TooLarge
+from loominal.model.grant import Role
 from loominal.model.lifecycle import submitted
 from loominal.model.routing import exclusion, route_of, why_waiting
-from loominal.model.work import Notify, Status, Submission, WorkItem, done_op, fits
+from loominal.model.work import WAITING, Notify, Status, Submission, WorkItem, done_op, fits
 
 MOST_CAPABILITIES = 32
 MOST_DEPENDENCIES = 100
@@ -38,19 +33,16 @@ MOST_DEPENDENCIES = 100
 
 async def broadcast_work_offer(project: Project, caller: Caller, args: BroadcastWorkOffer) -> Offered:
     """Return the item: made now, or made by the same offer before (`duplicate` unless it is this very request)."""
-    submission = _submission(project, caller, args)
+    submission = new_submission(project, caller, args)
     stored, fresh = await _store(project, submission)
     if stored.digest != submission.digest:
         raise Duplicate(f"task {names.shown(stored.task_id)} was offered before with other content")
     entry = project.book.get(stored.id)
     if entry is None:
         entry = await start(project, stored)
-    item, now = entry.item, project.clock.now()
-    crowd = workers(project, route_of(item))
-    eligible = sum(count for agent, count in crowd if not exclusion(item, agent, project.policy, project.id, now))
-    note = None
-    if not eligible and item.status in (Status.READY, Status.SCHEDULED, Status.BLOCKED):
-        note = why_waiting(item, crowd, project.policy, project.id, now)
+    item = entry.item
+    eligible, note = outlook(project, item)
+    tells_more = caller.over_rest or caller.standing.role is Role.OPERATOR
     return Offered(
         id=item.id,
         task_id=item.task_id,
@@ -58,19 +50,29 @@ async def broadcast_work_offer(project: Project, caller: Caller, args: Broadcast
         duplicate=not fresh and stored.op != caller.op,
         eligible=eligible,
         note=note,
-        agent_types=project.policy.rule(item.boundary).agent_types if caller.over_rest else None,
-        spin_up_triggered=spins_up(project, item.id) if caller.over_rest else None,
+        agent_types=project.policy.rule(item.boundary).agent_types if tells_more else None,
+        spin_up_triggered=spins_up(project, item.id) if tells_more else None,
     )
+
+
+def outlook(project: Project, item: WorkItem) -> tuple[int, str | None]:
+    """Return how many agents could take `item` now, and of one that waits and nobody can take, why."""
+    now, crowd = project.clock.now(), workers(project, route_of(item))
+    eligible = sum(count for agent, count in crowd if not exclusion(item, agent, project.policy, project.id, now))
+    if eligible or item.status not in WAITING:
+        return eligible, None
+    return 0, why_waiting(item, crowd, project.policy, project.id, now)
 
 
 async def start(project: Project, submission: Submission) -> Entry:
     """Return the item of a stored submission, with its first state written now or before."""
-    entry = await first(project, _first_state(project, submission))
+    entry = await first(project, first_state(project, submission))
     await settle(project, entry.item)
     return entry
 
 
-def _first_state(project: Project, submission: Submission) -> WorkItem:
+def first_state(project: Project, submission: Submission) -> WorkItem:
+    """Return the item that a submission makes, as it is before anybody has seen it."""
     parents = {parent: project.book.get(parent) for parent in submission.depends_on}
     outcomes = {
         parent: entry.item.status if entry and entry.item.ended_at else None for parent, entry in parents.items()
@@ -86,12 +88,7 @@ async def _store(project: Project, submission: Submission) -> tuple[Submission, 
     if known is not None and known.item.collected:
         raise Duplicate(f"task {names.shown(submission.task_id)} was offered before and has ended long ago")
     if known is None:
-        _check_deadline(submission)
-        if not fits(_first_state(project, submission)):  # once it is stored it is a promise
-            raise TooLarge(
-                f"task {names.shown(submission.task_id)} names too much", "fewer capabilities or dependencies"
-            )
-        project.fullness.check("submission")
+        check_new(project, submission)
         try:
             data = records.encode(submission)
             await project.work_log.append(subject, data, expect=0)
@@ -105,14 +102,20 @@ async def _store(project: Project, submission: Submission) -> tuple[Submission, 
     return records.decode(Submission, last.data).value, False
 
 
-def _check_deadline(submission: Submission) -> None:
-    """Refuse what could not be done in time any more; an offer that was accepted before may be repeated."""
+def check_new(project: Project, submission: Submission) -> None:
+    """Refuse what cannot be kept, or done in time any more; an offer that was accepted before may be repeated.
+
+    Raises: InvalidArgument, TooLarge, QuotaExceeded.
+    """
     deadline = submission.deadline
     if deadline is not None and deadline <= submission.submitted_at:
         raise InvalidArgument(f"the deadline {times.rfc3339(deadline)} has passed", "give a later one, such as '2h'")
+    if not fits(first_state(project, submission)):  # once it is stored it is a promise
+        raise TooLarge(f"task {names.shown(submission.task_id)} names too much", "fewer capabilities or dependencies")
+    project.fullness.check("submission")
 
 
-def _submission(project: Project, caller: Caller, args: BroadcastWorkOffer) -> Submission:
+def new_submission(project: Project, caller: Caller, args: BroadcastWorkOffer) -> Submission:
     """Return what is asked as it is stored. Raises: InvalidArgument, BoundaryRefused, NotFound, TooLarge."""
     now = project.clock.now()
     wanted = {*args.capabilities, *([args.required_capability] if args.required_capability else [])}
