@@ -248,6 +248,23 @@ def test_children_see_nothing_of_the_starters_secrets(home: Home) -> None:
         assert b"s3cret" not in Path(f"/proc/{pid}/environ").read_bytes()
 
 
+def test_weft_has_of_the_starters_secrets_what_its_file_lends(home: Home) -> None:
+    home.path.mkdir(mode=0o700)
+    file = home.path / "weft.toml"
+    file.write_text('[allow]\nenv = ["LENT_KEY"]\nhosts = { FORGE_TOKEN = ["forge.example"] }\n')
+    file.chmod(0o600)
+    secrets = {"LENT_KEY": "lent", "FORGE_TOKEN": "sent", "OTHER_KEY": "kept"}
+
+    done = home.run("up", "--detach", **secrets)
+
+    assert done.returncode == 0, done.stderr
+    environment = Path(f"/proc/{home.runtime().weft_pid}/environ").read_bytes().split(b"\0")
+    assert {each for each in environment if each.endswith((b"=lent", b"=sent", b"=kept"))} == {
+        b"LENT_KEY=lent",
+        b"FORGE_TOKEN=sent",
+    }
+
+
 def test_a_port_that_was_asked_for_and_is_busy_is_an_error(home: Home) -> None:
     runtime = home.up()
     other = Home(home.path.parent / "other", API_PORT=str(urlsplit(runtime.api_url).port))

@@ -266,6 +266,35 @@ async def test_a_test_of_a_target_tests_it(boss: Agent) -> None:
     assert not (await boss.get_target("bad")).health.healthy  # type: ignore[union-attr]  # it was looked at
 
 
+async def test_a_failed_test_keeps_nothing_from_being_tried_and_a_failed_check_of_its_own_does_and_says_why(
+    boss: Agent,
+) -> None:
+    nowhere = {"command": ("true",), "cwd": "/nowhere"}
+    checked = {"enabled": True, "intervalSeconds": 3600}
+    await boss.add_target(**a_target("tested", "py", config=nowhere, cooldown_seconds=3600))
+    await boss.add_target(**a_target("checked", "go", config=nowhere, health_check=checked))
+
+    async def kept() -> list[str]:
+        return [each.reason for each in (await boss.explain_work(item)).targets if each.rule == "unhealthy"]
+
+    for name in ("tested", "checked"):
+        assert not (await boss.test_target(name)).healthy
+    await boss.broadcast_work_offer("s", capabilities=["py"])
+    item = (await boss.broadcast_work_offer("g", capabilities=["go"])).id
+    await eventually(lambda: tried(boss, "tested"), SOON)
+    assert await kept() == ["unhealthy (the working directory '/nowhere' cannot be entered (config.cwd names another))"]
+    assert not await tried(boss, "checked")
+
+    mended = await boss.update_target("checked", config={"command": (sys.executable, str(WORKER), "go")})
+    assert mended.health is None
+    await eventually(lambda: all_done(boss, [item]), SOON)
+
+
+async def tried(boss: Agent, target: str) -> bool:
+    """Return whether there was a launch on `target`."""
+    return bool((await boss.list_spin_ups(target=target)).spin_ups)
+
+
 async def test_only_operators_set_targets_and_see_how_they_start_agents(workshop: Workshop, boss: Agent) -> None:
     worker = await workshop.agent("worker")
     await boss.add_target(**a_target("one", "py"))

@@ -75,7 +75,7 @@ def starts(waiting: list[Waiting], workers: list[Worker], places: list[Place], p
         ([waits(5, "py")], [], [Place(target=a_target("t", "py"), registered=2)], 1),
         ([waits(1, "py")], [], [Place(target=a_target("t", "go"))], 0),
         ([waits(1, "py")], [], [Place(target=a_target("t", "py", enabled=False))], 0),
-        ([waits(1, "py")], [], [Place(target=a_target("t", "py"), healthy=False)], 0),
+        ([waits(1, "py")], [], [Place(target=a_target("t", "py"), ailing="down")], 0),
         ([waits(1, "py")], [], [Place(target=a_target("t", "py"), started_at=NOW - timedelta(seconds=5))], 0),
         ([waits(2, "py")], [], [Place(target=a_target("t", "py"), started_at=NOW - timedelta(seconds=31))], 2),
         ([waits(2, "py")], [], [Place(target=a_target("t", "py"), failures=1, failed_at=LONG_AGO)], 1),
@@ -212,7 +212,7 @@ PLACES = st.lists(
             failures=failures,
             failed_at=LONG_AGO if failures else None,
             started_at=NOW - timedelta(seconds=3) if recent else None,
-            healthy=healthy,
+            ailing="" if healthy else "down",
         )
         for (number, capabilities, boundaries, most, cooldown), booting, registered, failures, healthy, recent in found
     ]

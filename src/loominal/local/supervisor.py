@@ -34,6 +34,7 @@ from loominal.fabric.runtime_file import (
     update_runtime,
 )
 from loominal.local.home import idle_exit_seconds, new_port, read_config, tls_directory, weft_variables
+from loominal.local.lending import lent_variables
 from loominal.local.listening import certified
 from loominal.local.processes import TERM_SECONDS, broker_directory, end, running, weft_command
 from loominal.local.weft_api import in_use, not_ready
@@ -51,7 +52,7 @@ LAST_LOOK_SECONDS = 5.0  # for those who found an idle fabric at the last moment
 HOPELESS = 4  # failures before the fabric ever served: what is wrong will stay wrong
 LOG_BYTES = 10_000_000  # a longer weft.log is moved aside at weft's next start
 RESTART_BROKER = signal.SIGUSR1
-PASSED_ON = ("PATH", "HOME", "LANG", "TZ", "TMPDIR", "PYTHONPATH")
+PASSED_ON = ("PATH", "HOME", "LANG", "TZ", "TMPDIR", "PYTHONPATH", "SSH_AUTH_SOCK")
 NOT_PASSED_ON = ("LOOMINAL_AGENT_ID", "LOOMINAL_HANDLE", "LOOMINAL_ENROLMENT")  # one agent's own
 
 log = logging.getLogger("loominal.supervisor")
@@ -268,7 +269,10 @@ class Supervisor:
 
 
 def child_environment(environ: Mapping[str, str], *, foreign: bool) -> dict[str, str]:
-    """Return what children see of `environ`: not the starter's secrets, and NATS_* only for a foreign broker."""
+    """Return what children see of `environ`: of the starter's secrets what `weft.toml` lends to targets alone.
+
+    NATS_* only for a foreign broker.
+    """
     prefixes = ("LOOMINAL_", "LC_", "NATS_") if foreign else ("LOOMINAL_", "LC_")
     passed = {
         name: value
@@ -277,7 +281,7 @@ def child_environment(environ: Mapping[str, str], *, foreign: bool) -> dict[str,
     }
     if path := passed.get("PYTHONPATH"):  # children run in another directory
         passed["PYTHONPATH"] = os.pathsep.join(str(Path(place).absolute()) for place in path.split(os.pathsep))
-    return passed | weft_variables(environ)
+    return passed | weft_variables(environ) | lent_variables(environ)
 
 
 async def _first(*waiting: Coroutine[object, object, object]) -> int:

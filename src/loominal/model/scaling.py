@@ -81,7 +81,7 @@ class Place(msgspec.Struct, frozen=True, kw_only=True):
     started_at: Instant | None = None  # when a launch was last requested
     failed_at: Instant | None = None
     failures: int = 0  # in a row
-    healthy: bool = True
+    ailing: str = ""  # what its last check found wrong
     refused: str = ""  # why this weft may not use it at all
 
     @property
@@ -177,8 +177,8 @@ def _never(route: Route, place: Place, policy: Policy) -> Barred | None:
         return Barred(Bar.DISABLED, "disabled")
     if place.refused:
         return Barred(Bar.NOT_ALLOWED, place.refused)
-    if not place.healthy:
-        return Barred(Bar.UNHEALTHY, "unhealthy")
+    if place.ailing:
+        return Barred(Bar.UNHEALTHY, f"unhealthy ({place.ailing})")
     if rule is None or policy.closed or not _lets(rule, target):
         return Barred(Bar.POLICY, f"not one that the policy lets start agents for {route.boundary!r} work")
     if route.boundary not in target.boundaries:

@@ -104,7 +104,9 @@ async def update_target(project: Project, caller: Caller, args: UpdateTarget) ->
         _check_boundaries(project, made)
         return made if args.config is None else _placed(project, made)
 
-    return await _changed(project, caller, args.target, EventKind.TARGET_UPDATED, make)
+    changed = await _changed(project, caller, args.target, EventKind.TARGET_UPDATED, make)
+    project.targets.health.pop(changed.id, None)  # found of what it was
+    return replace(changed, health=None)
 
 
 async def enable_target(project: Project, caller: Caller, args: EnableTarget) -> TargetView:

@@ -203,11 +203,19 @@ def _is_coming(project: Project, launch: Launch) -> bool:
     return recent and project.presence.polled_at(launch.agent) is None
 
 
+def _ailing(project: Project, target: Target) -> str:
+    """Return why nothing is started on a target that is looked at from time to time.
+
+    One that a person has tested is not looked at again, so what was found then keeps nothing from being tried.
+    """
+    health = project.targets.health.get(target.id)
+    return health.detail if health and not health.healthy and target.health_check.enabled else ""
+
+
 def _place(project: Project, target: Target) -> Place:
     ours = project.launches.of_target(target.id)
     live = [each for each in ours if each.ended_at is None]
     failures, failed_at = project.launches.failures(target.id)
-    health = project.targets.health.get(target.id)
     coming = sum(_is_coming(project, each) for each in live)
     return Place(
         target=target,
@@ -217,6 +225,6 @@ def _place(project: Project, target: Target) -> Place:
         started_at=max((each.requested_at for each in ours), default=None),
         failed_at=failed_at,
         failures=failures,
-        healthy=health is None or health.healthy,
+        ailing=_ailing(project, target),
         refused=unusable(project, target),
     )
