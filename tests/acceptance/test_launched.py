@@ -22,6 +22,7 @@ from tests.acceptance.warps import warp
 from tests.integration.conftest import eventually
 from tests.integration.fabric import Fabric
 
+SECONDS = 60.0
 USAGE = 2
 
 
@@ -139,6 +140,36 @@ async def test_it_is_taken_out_of_the_environment_before_any_child_starts(
         check=False,
     )
     assert done.stdout.split() == [Token.enrolment(text).agent, chief.project.id, "False", "0", "the", "rest"], done
+
+
+async def test_a_launch_whose_agent_is_not_as_its_target_says_tells_which_came_and_what_to_change(
+    chief: Agent, tmp_path: Path
+) -> None:
+    started = (sys.executable, "-m", "loominal", "agent", "run", "--client", "exec", "--capability", "py")
+    # Any: whatever a target takes
+    of_target: dict[str, Any] = {"agent_type": "exec", "capabilities": ["py"], "boundaries": ["personal"]}
+    differs: dict[str, tuple[dict[str, Any], tuple[str, ...], str, str]] = {
+        "agentType": ({"agent_type": "claude-code"}, (), "'claude-code'", "'exec'"),
+        "capabilities": ({"capabilities": ["go"]}, (), "'go'", "'py'"),
+        "boundaries": ({}, ("--boundary", "open-source"), "'personal'", "'open-source'"),
+    }
+    launches = {}
+    for field, (fields, options, *_) in differs.items():
+        config = {"command": [*started, *options, "--", "true"], "cwd": str(tmp_path)}
+        await chief.add_target(name=field.lower(), mechanism="local", config=config, **{**of_target, **fields})
+        launches[field] = (await chief.spin_up(field.lower())).id
+
+    async def all_over() -> bool:
+        return all(each.ended_at for each in (await chief.list_spin_ups()).spin_ups)
+
+    await eventually(all_over, SECONDS)
+    for field, (_, _, wanted, came) in differs.items():
+        launch = await chief.get_spin_up(launches[field])
+        said = f"target {field.lower()} has {field} {wanted}, and the agent that it has started registers with {came}"
+        assert launch.status == "failed"
+        assert f"not let in: {said} (change the target's {field}, or what its command starts); " in launch.detail
+        assert "exit code 4" in launch.detail
+        assert said in launch.output
 
 
 async def test_a_launched_agent_that_is_cut_off_stays_so(fabric: Fabric, chief: Agent, tmp_path: Path) -> None:

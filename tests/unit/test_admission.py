@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 
+import msgspec
 import pytest
 
 from loominal.fabric.hub.agents.admission import LABELS_BYTES, MOST_LABELS, Bounds, labels
@@ -54,6 +55,21 @@ def test_a_type_that_no_grant_covers_is_refused_by_name() -> None:
 def test_a_grant_that_does_not_hold_here_and_now_admits_nobody(grant: Grant) -> None:
     with pytest.raises(Forbidden):
         bounds(grant).agent_type("codex")
+
+
+def test_a_launched_agent_that_is_not_as_its_target_says_hears_of_both() -> None:
+    grant = Grant(
+        id="g", user="t", agent_types=("claude-code",), boundaries=("personal",), capabilities=("python", "go")
+    )
+    launched = msgspec.structs.replace(bounds(grant), target="snakes")
+
+    with pytest.raises(Forbidden, match=r"snakes has agentType 'claude-code', and .* registers with 'exec'") as refused:
+        launched.agent_type("exec")
+    assert refused.value.hint == "change the target's agentType, or what its command starts"
+    with pytest.raises(BoundaryRefused, match=r"snakes has boundaries 'personal', and .* with 'open-source'"):
+        launched.boundaries("claude-code", ["personal", "open-source"])
+    with pytest.raises(Forbidden, match=r"snakes has capabilities 'go', 'python', and .* with 'rust'"):
+        launched.capabilities("claude-code", ["personal"], ["Rust"])
 
 
 def test_a_capability_outside_the_grant_is_refused_by_name() -> None:

@@ -157,3 +157,14 @@ def test_every_mechanism_takes_what_the_contract_says() -> None:
                     "secretEnv": "S", "successCodes": [200], "timeoutSeconds": 5},
     }.items():  # fmt: skip
         checked_config(Mechanism(mechanism), msgspec.json.encode(config))
+
+
+def test_one_whose_agent_was_not_let_in_ends_with_the_reason_unless_it_came_after_all() -> None:
+    launch = msgspec.structs.replace(a_launch(), refusal="its agent was not let in: no")
+    came = msgspec.structs.replace(launch, status=LaunchStatus.REGISTERED)
+
+    failed = closing(launch, LaunchMove.FAIL, NOW, detail="no agent has come: exit code 4")
+    stopped = closing(came, LaunchMove.STOP, NOW, detail="it has ended")
+
+    assert failed.detail == "its agent was not let in: no; no agent has come: exit code 4"
+    assert stopped.detail == "it has ended"

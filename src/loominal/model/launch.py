@@ -73,6 +73,7 @@ class Launch(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     status: LaunchStatus = LaunchStatus.REQUESTED
     reference: str = ""  # what the mechanism calls it: a pid, the name of a Job, the number of a run
     detail: str = ""  # why it failed, or what is known
+    refusal: str = ""  # why its agent was not let register when it last asked
     output: str = ""  # the end of what a failed start printed
     draining: bool = False  # its agent was told to end
     closing: LaunchMove | None = None  # the move that ends it, once nothing of it is left
@@ -98,6 +99,8 @@ def closing(
     """Return `launch` as one that is to end by `move`, and by no other from now on. Raises: IllegalMove."""
     if launch.closing is not None:
         raise IllegalMove(f"launch {launch.id} is about to end already")
+    if launch.refusal and move in (LaunchMove.FAIL, LaunchMove.TIME_OUT):
+        detail = f"{launch.refusal}; {detail}"
     told = moved(launch, move, now, reference=reference, detail=detail, output=output)
     return replace(
         launch, closing=move, closing_at=now, reference=told.reference, detail=told.detail, output=told.output

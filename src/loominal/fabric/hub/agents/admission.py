@@ -26,6 +26,7 @@ class Bounds(msgspec.Struct, frozen=True, kw_only=True):
     project: str
     now: Instant
     may_be_person: bool  # messages of a person are shown as such, so no agent may pose as one
+    target: str = ""  # the name of the one that started it; then the grants are that target's
 
     def agent_type(self, text: str) -> str:
         """Return the agent type as it is kept and compared. Raises: InvalidArgument, Forbidden."""
@@ -37,6 +38,8 @@ class Bounds(msgspec.Struct, frozen=True, kw_only=True):
             )
         if not self._admitting(plain):
             granted = sorted({each for grant in self.grants for each in grant.agent_types})
+            if self.target:
+                raise Forbidden(*self._unlike_target("agentType", granted, plain))
             known = f"granted: {', '.join(granted)}" if granted else "an operator grants it with `loominal grant`"
             raise Forbidden(f"your grant does not cover the agent type {names.shown(plain)}", known)
         return plain
@@ -53,6 +56,8 @@ class Bounds(msgspec.Struct, frozen=True, kw_only=True):
         for name in plain:
             self.policy.rule(name)
             if name not in granted:
+                if self.target:
+                    raise BoundaryRefused(*self._unlike_target("boundaries", granted, name))
                 known = f"granted: {', '.join(granted) or 'none'}; `loominal grant --boundary {name}` adds it"
                 raise BoundaryRefused(f"your grant does not cover boundary {names.shown(name)} for {agent_type}", known)
         return plain
@@ -63,6 +68,9 @@ class Bounds(msgspec.Struct, frozen=True, kw_only=True):
         for each in kept:
             plain = names.label(each, "capability")
             if boundaries and not any(self._allows(agent_type, boundary, (plain,)) for boundary in boundaries):
+                if self.target:
+                    granted = sorted({each for grant in self.grants for each in grant.capabilities})
+                    raise Forbidden(*self._unlike_target("capabilities", granted, plain))
                 raise Forbidden(f"your grant does not cover the capability {names.shown(each)}", "leave it out")
         return kept
 
@@ -75,6 +83,14 @@ class Bounds(msgspec.Struct, frozen=True, kw_only=True):
         if not within(wanted, widest):
             raise Forbidden(f"your grant does not cover the visibility {wanted}", f"the widest granted is {widest}")
         return wanted
+
+    def _unlike_target(self, field: str, granted: Sequence[str], wanted: str) -> tuple[str, str]:
+        """Return what to tell an agent that registers as something else than its target says, and what can be done."""
+        has = f"target {self.target} has {field} {', '.join(map(names.shown, granted))}"
+        return (
+            f"{has}, and the agent that it has started registers with {names.shown(wanted)}",
+            f"change the target's {field}, or what its command starts",
+        )
 
     def _admitting(self, agent_type: str) -> list[Grant]:
         return [each for each in self.grants if admits(each, project=self.project, agent_type=agent_type, now=self.now)]

@@ -14,6 +14,7 @@ from loominal.fabric.hub.agents.views import agent_view
 from loominal.fabric.hub.caller import Caller
 from loominal.fabric.hub.parts import fitting
 from loominal.fabric.hub.project import Project
+from loominal.fabric.hub.spinup.arrivals import arriving
 from loominal.fabric.hub.talk.ops_channels import list_channels
 from loominal.fabric.hub.talk.ops_inbox import peek
 from loominal.fabric.hub.work.views import adopted, claims_of, held, ready_for
@@ -93,7 +94,8 @@ async def get_my_handle(project: Project, caller: Caller, _args: GetMyHandle) ->
 
 async def join(project: Project, caller: Caller, args: Join) -> Joined:
     """Register the caller, by default as it was before, and return what waits for it."""
-    record = await enter(project, caller, _registration(project, caller, args))
+    async with arriving(project, caller):
+        record = await enter(project, caller, _registration(project, caller, args))
     share = replace(caller, limit_bytes=caller.limit_bytes // 4)  # for each of what may be long
     unread, messages = await peek(project, share, MESSAGES_SHOWN)
     claims = tuple(fitting(await claims_of(project, share), share.limit_bytes))

@@ -17,6 +17,7 @@ from loominal.fabric.hub.agents.views import agent_view
 from loominal.fabric.hub.agents.visibility import find, sees, user_of
 from loominal.fabric.hub.caller import Caller
 from loominal.fabric.hub.project import Project
+from loominal.fabric.hub.spinup.arrivals import arriving, target_of
 from loominal.fabric.hub.work.judging import hand_back
 from loominal.fabric.operations.registry import (
     AgentView,
@@ -41,7 +42,8 @@ from loominal.model.grant import Role
 
 async def register_agent(project: Project, caller: Caller, args: RegisterAgent) -> Registered:
     """Register the caller, or change what it is registered as."""
-    record = await enter(project, caller, args)
+    async with arriving(project, caller):
+        record = await enter(project, caller, args)
     return Registered(
         guid=record.id,
         handle=record.handle,
@@ -98,6 +100,7 @@ def bounds_of(project: Project, caller: Caller) -> Bounds:
         project=project.id,
         now=project.clock.now(),
         may_be_person=standing.role is Role.OPERATOR or project.authority.open_mode,
+        target=target_of(project, caller),
     )
 
 

@@ -16,7 +16,17 @@ from loominal.fabric.hub.agents.events_log import EventKind, record_event
 from loominal.fabric.hub.lead.guard import guarded
 from loominal.fabric.operations.spin_ups import SpinUpView
 from loominal.model.errors import BrokerUnavailable, Conflict, IllegalMove, NotFound
-from loominal.model.launch import BOOTING, CLOSED, LIVE, Launch, LaunchMove, LaunchStatus, closing, moved
+from loominal.model.launch import (
+    BOOTING,
+    CLOSED,
+    DETAIL_CHARACTERS,
+    LIVE,
+    Launch,
+    LaunchMove,
+    LaunchStatus,
+    closing,
+    moved,
+)
 from loominal.model.names import shown
 from loominal.model.record import Stored, decode, encode
 
@@ -186,6 +196,15 @@ async def mark_closing(
     return await _change(project, launch_id, change)
 
 
+async def note_refusal(project: Project, launch_id: str, why: str) -> Launch:
+    """Note why the agent of a launch was not let register; of one that has come nothing is noted. Raises: as `make`."""
+
+    def change(launch: Launch) -> Launch:
+        return replace(launch, refusal=why[:DETAIL_CHARACTERS]) if launch.status in BOOTING else launch
+
+    return await _change(project, launch_id, change)
+
+
 async def mark_draining(project: Project, launch_id: str) -> Launch:
     """Note that the agent of a launch was told to end. Raises: as `make`."""
 
@@ -221,7 +240,7 @@ def spin_up_view(project: Project, launch: Launch, *, output: bool = False) -> S
         work_id=launch.work,
         by=project.agents.shown(launch.by) if launch.by else "",
         reference=launch.reference,
-        detail=launch.detail,
+        detail=launch.detail or launch.refusal,
         output=launch.output if output else "",
         draining=launch.draining,
         requested_at=launch.requested_at,
