@@ -18,12 +18,12 @@ from loominal.fabric.hub.agents import ops_registry
 from loominal.fabric.hub.caller import Caller, Standing
 from loominal.fabric.hub.loading import Loading
 from loominal.fabric.hub.project import Project
-from loominal.fabric.hub.talk import ops_channels, ops_events, ops_inbox
+from loominal.fabric.hub.talk import inbox_following, ops_channels, ops_events, ops_inbox
 from loominal.fabric.hub.timings import Timings
 from loominal.fabric.operations.channels import Channels, History, ListChannels, MessageSent, ReadMessages, SendMessage
 from loominal.fabric.operations.events import Events, WaitForEvents
 from loominal.fabric.operations.identity import Hello
-from loominal.fabric.operations.inbox import DirectSent, Inbox, ReadDirectMessages, SendDirectMessage
+from loominal.fabric.operations.inbox import DirectSent, FollowInbox, Inbox, ReadDirectMessages, SendDirectMessage
 from loominal.fabric.operations.registry import RegisterAgent
 from loominal.fabric.operations.types import View
 from loominal.fabric.protocol import arguments, encode, encode_answer
@@ -118,6 +118,10 @@ class Speaker:
         page = self._fits(await ops_inbox.read_direct_messages(self.project, request, args))
         self._answered.append(request.op)
         return page
+
+    async def follow(self, **more: object) -> Inbox:
+        args = _arguments(FollowInbox, **more)
+        return self._fits(await inbox_following.follow_inbox(self.project, self.request(), args))
 
     async def wait(self, op: str = "", **more: object) -> Events:
         args = _arguments(WaitForEvents, **more)

@@ -23,7 +23,7 @@ from loominal.fabric.ended import ended
 from loominal.fabric.operations import OPERATIONS, Operation
 from loominal.fabric.operations.events import Events, WaitForEvents
 from loominal.fabric.operations.identity import HandleSet, Join, Joined, MyHandle
-from loominal.fabric.operations.inbox import Inbox, ReadDirectMessages
+from loominal.fabric.operations.inbox import FollowInbox, Inbox, ReadDirectMessages
 from loominal.fabric.operations.registry import Deregistered, RegisterAgent, Registered
 from loominal.fabric.operations.types import Arguments, View
 from loominal.fabric.operations.work import (
@@ -59,7 +59,7 @@ EARLY_SECONDS = 1.0  # a hub that answers a wait so long before its end has noth
 
 _Ending: TypeAlias = CompleteWork | FailWork | ReleaseWork
 _UnderLease: TypeAlias = CompleteWork | FailWork | ReleaseWork | ReportProgress
-_Waiting: TypeAlias = ClaimWork | FollowWork | GetWork | ReadDirectMessages | WaitForEvents
+_Waiting: TypeAlias = ClaimWork | FollowInbox | FollowWork | GetWork | ReadDirectMessages | WaitForEvents
 
 
 class Agent(EveryCall):

@@ -56,6 +56,20 @@ class ReadDirectMessages(Arguments, frozen=True, kw_only=True):
     offset: Offset = 0
 
 
+class FollowInbox(Arguments, frozen=True, kw_only=True):
+    """Look at one's inbox without marking anything as read but what is said to be `shown`.
+
+    With the cursor of an earlier look only what came after it; else the oldest unread, or the newest of all.
+    """
+
+    limit: Limit100 = 50
+    cursor: str | None = None
+    unread_only: bool = True
+    sender_guid: str | None = None
+    wait_seconds: WaitSeconds = 0
+    shown: tuple[str, ...] = ()
+
+
 class SenderView(View, frozen=True, kw_only=True):
     """Who sent a direct message."""
 

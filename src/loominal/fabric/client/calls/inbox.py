@@ -68,3 +68,29 @@ class InboxCalls(Calls):
             id=id,
             offset=offset,
         )
+
+    async def follow_inbox(
+        self,
+        *,
+        limit: int = 50,
+        cursor: str | None = None,
+        unread_only: bool = True,
+        sender_guid: str | None = None,
+        wait_seconds: float = 0,
+        shown: Sequence[str] = (),
+    ) -> Inbox:
+        """Return what came behind `cursor`, oldest first, waiting for it up to `wait_seconds` (at most 50).
+
+        Without a cursor the oldest unread messages, or the newest of all; `next_cursor`, always there, goes on behind
+        them. Nothing counts as read but the messages of which `shown` has the ids. Raises: NotFound, BadCursor.
+        """
+        return await self._ask(
+            "follow_inbox",
+            Inbox,
+            limit=limit,
+            cursor=cursor,
+            unread_only=unread_only,
+            sender_guid=sender_guid,
+            wait_seconds=wait_seconds,
+            shown=shown,
+        )

@@ -74,7 +74,7 @@ async def _page(project: Project, caller: Caller, wanted: Wanted) -> Inbox | Non
     due = list(islice(_due(project, caller, marks, wanted), wanted.limit + SPARE))
     if before and wanted.unread_only:  # its answer was lost
         due = sorted({*before.sequences, *(each for each in due if each < before.sequences[-1])})
-    found, unreadable = await _fetch(project, caller, due, wanted.limit)
+    found, unreadable = await fetch(project, caller, due, wanted.limit)
     views = [
         messages.direct_message(project, record, message, caller.limit_bytes, redelivered=sequence in again)
         for sequence, record, message in found
@@ -135,7 +135,7 @@ def _due(project: Project, caller: Caller, marks: ReadMarks, wanted: Wanted, aft
     return (each for each in known if each <= complete and wanted.matches(trail.label(each)))
 
 
-async def _fetch(project: Project, caller: Caller, due: list[int], limit: int) -> tuple[list[Found], list[int]]:
+async def fetch(project: Project, caller: Caller, due: list[int], limit: int) -> tuple[list[Found], list[int]]:
     """Return up to `limit` of the messages `due`, or as many as fill an answer, and those that cannot be read.
 
     One that is gone from the log is forgotten.

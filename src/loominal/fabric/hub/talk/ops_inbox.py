@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -42,7 +43,16 @@ if TYPE_CHECKING:
 
 UNANSWERABLE = "the recipient is in another project and cannot answer you unless you register with visibility public"
 
-__all__ = ["deliver", "flush", "make_room", "peek", "read_direct_messages", "send_direct_message"]
+__all__ = [
+    "deliver",
+    "flush",
+    "make_room",
+    "peek",
+    "places",
+    "read_direct_messages",
+    "send_direct_message",
+    "sender_named",
+]
 
 
 async def deliver(project: Project, recipient_id: str, message: Message, dedupe: str) -> int:
@@ -156,19 +166,11 @@ async def _one(project: Project, caller: Caller, wanted: Wanted, text: str, offs
 
 async def _wanted(project: Project, caller: Caller, args: ReadDirectMessages) -> Wanted:
     """Return what the arguments ask for, all of them checked."""
-    trail, acked = project.inboxes.trail(caller.agent), []
-    for text in args.ack:
-        place = message_id(text, project.generation)
-        if place.kind is not Kind.DIRECT or trail.place(place.sequence) is None:
-            raise NotFound(
-                f"there is no message {shown(text)} in your inbox", "ack takes the ids of messages sent to you"
-            )
-        acked.append(place.sequence)
     wanted = Wanted(
         message_type=args.message_type.strip() if args.message_type is not None else None,
-        sender=await _sender(project, caller, args.sender_guid) if args.sender_guid is not None else None,
+        sender=await sender_named(project, caller, args.sender_guid) if args.sender_guid is not None else None,
         unread_only=args.unread_only,
-        acked=tuple(acked),
+        acked=places(project, caller, args.ack, "ack"),
         limit=args.limit,
     )
     if args.cursor is None:
@@ -179,7 +181,19 @@ async def _wanted(project: Project, caller: Caller, args: ReadDirectMessages) ->
     raise BadCursor("this cursor was not made by Loominal")
 
 
-async def _sender(project: Project, caller: Caller, text: str) -> str:
+def places(project: Project, caller: Caller, ids: Collection[str], what: str) -> tuple[int, ...]:
+    """Return where the messages `ids` are in the caller's inbox. Raises: NotFound."""
+    trail, found = project.inboxes.trail(caller.agent), []
+    for text in ids:
+        place = message_id(text, project.generation)
+        if place.kind is not Kind.DIRECT or trail.place(place.sequence) is None:
+            hint = f"{what} takes the ids of messages sent to you"
+            raise NotFound(f"there is no message {shown(text)} in your inbox", hint)
+        found.append(place.sequence)
+    return tuple(found)
+
+
+async def sender_named(project: Project, caller: Caller, text: str) -> str:
     """Return the guid of the agent that `text` names; of another project's also when that is public no more.
 
     Raises: NotFound.
