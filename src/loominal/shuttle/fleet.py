@@ -126,6 +126,15 @@ class Fleet:
                 click.echo(f"shuttle: {plain(each.project)}: {error.message}", err=True)
         return pages
 
+    def confirm(self, question: str, *, yes: bool) -> None:
+        """Return if a person, or --yes, agrees. Raises: Exit if not, UsageError where nobody can be asked."""
+        if yes:
+            return
+        if not sys.stdin.isatty():
+            raise click.UsageError(f"{question} There is nobody to ask: --yes says so.")
+        if not click.confirm(question, err=True):
+            raise click.exceptions.Exit(1)
+
     # what is printed
 
     def say(self, text: str) -> None:

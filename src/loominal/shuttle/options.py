@@ -21,17 +21,21 @@ class FleetCommand(click.Command):
         self.params += _everywhere()
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """Write its own options, then those of every command."""
+        """Write its options by sections."""
+        for title, lines in self.sections(ctx):
+            with formatter.section(title):
+                formatter.write_dl(lines)
+        if isinstance(self, click.Group):
+            self.format_commands(ctx, formatter)
+
+    def sections(self, ctx: click.Context) -> list[tuple[str, list[tuple[str, str]]]]:
+        """Return the lines of its own options under their title, then those of every command."""
         own: list[tuple[str, str]] = []
         shared: list[tuple[str, str]] = []
         for parameter in self.get_params(ctx):
             if line := parameter.get_help_record(ctx):
                 (shared if isinstance(parameter, _Everywhere) else own).append(line)
-        for title, lines in (("Options", own), ("Options of every command", shared)):
-            with formatter.section(title):
-                formatter.write_dl(lines)
-        if isinstance(self, click.Group):
-            self.format_commands(ctx, formatter)
+        return [("Options", own), ("Options of every command", shared)]
 
 
 class FleetGroup(FleetCommand, click.Group):

@@ -15,6 +15,7 @@ COLOURS = {
     "online": "green", "done": "green", "registered": "green", "healthy": "green",
     "busy": "yellow", "claimed": "yellow", "draining": "yellow", "requested": "yellow", "started": "yellow",
     "dead": "red", "failed": "red", "timed_out": "red", "unconfirmed": "red", "unhealthy": "red",
+    "unusable": "red",
     "offline": "bright_black", "cancelled": "bright_black", "discarded": "bright_black", "disabled": "bright_black",
 }  # fmt: skip
 
