@@ -45,14 +45,3 @@ def test_work_is_read_from_a_file_with_its_context_and_only_for_one_type_of_agen
 
     assert (shown["description"], shown["contextData"]) == ("dye the wool", {"colour": "red"})
     assert [each.returncode for each in (neither, both, no_object)] == [2, 2, 2]
-
-
-def test_watch_prints_a_line_of_json_for_each_item_that_has_ended(shell: Shell) -> None:
-    items = [shell.shuttle("submit", text).stdout.strip() for text in ("card", "spin")]
-    for item in items:
-        shell.shuttle("work", "cancel", item)
-
-    watched = shell.shuttle("watch", *items, "--json")
-
-    assert [json.loads(line)["id"] for line in watched.stdout.splitlines()] == items
-    assert watched.returncode == 1

@@ -108,6 +108,7 @@ async def test_an_item_that_becomes_ready_by_time_is_told(boss: Agent) -> None:
             told |= {each.id: each for each in view.items if each.status is Status.READY}
     due = {each.id: each.due_at for each in first.items}
     assert {each.id: each.moved_at for each in told.values()} == due
+    assert {each.events for each in told.values()} == {("work:ready",)}
 
 
 async def test_what_is_reported_often_is_told_twice_a_second(boss: Agent, worker: Agent) -> None:

@@ -86,11 +86,11 @@ def _wanted(project: Project, places: Mapping[str, int], heard: _Heard) -> list[
 
 def _view(project: Project, caller: Caller, item_id: str, why: Why) -> FollowedWork:
     item = project.book.find(item_id).item
-    view = entry_view(project, caller, item, why)
+    view, due = entry_view(project, caller, item, why), _is_due(project, item)
     return FollowedWork(
         **{name: getattr(view, name) for name in view.__struct_fields__},
-        events=work_events.told(item),
-        moved_at=item.due_at if _is_due(project, item) else item.last.at,
+        events=(work_events.READY,) if due else work_events.told(item),
+        moved_at=item.due_at if due else item.last.at,
         ended_at=item.ended_at,
         dead_reason=item.dead_reason,
     )
