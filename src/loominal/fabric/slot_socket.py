@@ -19,8 +19,11 @@ ANCESTORS = 20  # of a hook: its shell, the client, and whatever started that
 
 
 @contextlib.contextmanager
-def listening(folder: Path, session: str) -> Iterator[socket.socket]:
-    """Yield a socket that listens in `folder`, for this user alone; it is gone after the block. Raises: OSError."""
+def listening(folder: Path, session: str | None = None) -> Iterator[socket.socket]:
+    """Yield a socket that listens in `folder`, for this user alone; it is gone after the block. Raises: OSError.
+
+    Hooks find it by the client's `session`, "" if that tells none, or by the client; with None they do not.
+    """
     path = folder / SOCKET
     path.unlink(missing_ok=True)  # the slot's lock is ours, so whoever listened there has ended
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as server:
@@ -32,7 +35,8 @@ def listening(folder: Path, session: str) -> Iterator[socket.socket]:
             os.umask(before)
         try:
             server.listen()
-            (folder / PROCESS).write_text(json.dumps({"session": session, "client": os.getppid()}), "utf-8")
+            if session is not None:
+                (folder / PROCESS).write_text(json.dumps({"session": session, "client": os.getppid()}), "utf-8")
             yield server
         finally:
             (folder / PROCESS).unlink(missing_ok=True)

@@ -106,13 +106,15 @@ def take_slot(
     launched: bool = False,
     machine: str = "",
     session: str = "",
+    sole: bool = False,
 ) -> Slot:
     """Return a slot of `project` and `client` that no live process has, a new one if need be.
 
     The one kept for `session` (as the client names it), else the one that had `handle`; else, without a session, the
     lowest that is kept for none, but not one of another handle; else one that has been idle so long that nothing is
     left of its agent. None of another `machine`, for its id is another's for ever. With `agent_id` (a UUID) that
-    agent's slot and no other. Raises: Busy if that one is in use, InvalidArgument if the directory cannot be used.
+    agent's slot and no other; with `sole` the first of the client's, which is kept for it alone.
+    Raises: Busy if that one is in use, InvalidArgument if the directory cannot be used.
     """
     agents = home / "agents" / subject_token(project, "project")
     try:
@@ -120,11 +122,18 @@ def take_slot(
             return _take_launched(agents / LAUNCHED, _uuid(agent_id))
         if agent_id:
             return _take_named(agents, _uuid(agent_id))
+        if sole:
+            return _take_sole(agents / handle_like(client), machine)
         return _take_any(agents / handle_like(client), handle, session, machine)
     except OSError as error:
         raise InvalidArgument(
             f"cannot keep agents in {agents}: {error}", "check LOOMINAL_HOME and its owner"
         ) from error
+
+
+def slots_of(home: Path, project: str, client: str) -> list[Path]:
+    """Return the folders of a client's slots, the first first."""
+    return _numbered(home / "agents" / subject_token(project, "project") / handle_like(client))
 
 
 def is_free_slot(home: Path, project: str, client: str, handle: str, *, machine: str = "") -> bool:
@@ -146,6 +155,17 @@ def _take_any(folder: Path, handle: str, session: str, machine: str) -> Slot:
         if made := _make(folder / str(number), str(uuid.uuid4())):
             return _kept(made, session)
     raise AssertionError("count never ends")
+
+
+def _take_sole(folder: Path, machine: str) -> Slot:
+    """Return the first slot, made if there is none; whoever makes it in this moment has it. Raises: Busy."""
+    for slot in _of_machine(folder, machine):
+        if taken := _take(slot):
+            return taken
+        if not _is_damaged(slot):
+            raise Busy("this agent is in use by another process", "try again once that one has ended")
+    number = next(each for each in itertools.count(1) if not (folder / str(each)).exists())
+    return _make(folder / str(number), str(uuid.uuid4())) or _take_sole(folder, machine)
 
 
 def _kept(slot: Slot, session: str) -> Slot:

@@ -27,7 +27,6 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 V = TypeVar("V", bound=View)
-PERSON = "person"
 
 
 class Page(NamedTuple, Generic[V]):
@@ -95,13 +94,17 @@ class Fleet:
         settings = ClientSettings.from_env(
             environ,
             project=project or self.project or environ.get(VARIABLE) or self._set_project,
-            client=PERSON if acts else "shuttle",
+            client="shuttle",
             person=True,
             operator=True,
         )
-        async with open_agent(settings) as agent:
-            if acts:
-                await agent.register_agent(PERSON)
+        if acts:
+            from loominal.shuttle.person import this_person
+
+            entered = this_person(settings)
+        else:
+            entered = open_agent(settings)
+        async with entered as agent:
             yield agent
 
     @property

@@ -7,7 +7,7 @@ open the socket is its user; warp and `connect` attach where `LOOMINAL_ATTACH` n
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Collection
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -133,10 +133,10 @@ async def attach(path: Path) -> AsyncIterator[Attached]:
     yield agent
 
 
-async def answer(agent: Agent, asked: Asked) -> Answer:
-    """Return what the agent's own process answers an attached one."""
+async def answer(agent: Agent, asked: Asked, *, may: Collection[str] = MAY) -> Answer:
+    """Return what the agent's own process answers an attached one, which `may` ask for these operations."""
     try:
-        if asked.operation not in MAY:
+        if asked.operation not in may:
             what = f"{asked.operation[:100]!r} is for the agent's own process, to which this one is attached"
             raise Forbidden(what, "report_progress, complete_work, mail and lists go as ever; it has joined already")
         args = arguments(OPERATIONS[asked.operation].arguments, asked.args)

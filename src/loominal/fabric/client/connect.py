@@ -107,6 +107,7 @@ async def open_agent(settings: ClientSettings) -> AsyncIterator[Agent]:
         launched=settings.enrolment is not None,
         machine=machine,
         session=settings.session,
+        sole=settings.sole,
     )
     with slot:
         slot.enrols_as(machine)
@@ -157,12 +158,13 @@ def _hello(settings: ClientSettings) -> Hello:
         client=settings.client,
         hostname=socket.gethostname(),
         directory=settings.project.title,
-        user=_user(),
+        user=user_name(),
         person=settings.person,
     )
 
 
-def _user() -> str:
+def user_name() -> str:
+    """Return the name of the user whose process this is."""
     try:
         return pwd.getpwuid(os.getuid()).pw_name
     except KeyError:  # a container's user without a name

@@ -22,6 +22,7 @@ from loominal.model.errors import InvalidArgument
 
 CALL_SECONDS = 60.0  # how long a call is repeated before its error is raised: a restart of hub or broker fits in
 ENROLMENT = "LOOMINAL_ENROLMENT"
+OF_AN_AGENT = (ENROLMENT, "LOOMINAL_ATTACH", "LOOMINAL_AGENT_ID", "LOOMINAL_HANDLE")
 ENROLMENT_BYTES = 64_000  # of its text
 SCHEMES = ("nats", "tls")
 PORT = 4222
@@ -52,6 +53,7 @@ class ClientSettings(msgspec.Struct, frozen=True, kw_only=True):
     handle: str  # handle, LOOMINAL_HANDLE
     client: str  # which program it is; slots, default handles and default agent types are named after it
     person: bool = False
+    sole: bool = False  # the client has one agent in the project: a second process of it is Busy
     operator: bool = False  # ask for an operator's rights, which this machine may or may not have
     session: str = ""  # of the client, where that tells; its agent is the same again in the same session
     adopts: bool = False  # hold from the beginning what the agent held in its process before
@@ -79,14 +81,14 @@ class ClientSettings(msgspec.Struct, frozen=True, kw_only=True):
     ) -> Self:
         """Return the settings; an argument goes before its variable, and an empty variable is none.
 
-        A `person` is neither attached nor launched, who names another agent is not attached.
+        A `person` is no agent that a variable names; who names another agent is not attached.
         Raises: InvalidArgument that lists everything that is wrong, UpgradeNeeded.
         """
         problems = _Problems()
-        another = person or any((project, home, url, agent_id, enrolment))
+        environ = _of_a_person(environ) if person else environ
+        another = any((project, home, url, agent_id, enrolment))
         attach = "" if another else environ.get("LOOMINAL_ATTACH", "")
-        told = "" if person else enrolment or environ.get(ENROLMENT, "")
-        launched = problems.of(ENROLMENT, None, lambda: _enrolment(told))
+        launched = problems.of(ENROLMENT, None, lambda: _enrolment(enrolment or environ.get(ENROLMENT, "")))
         place = Path(directory or environ.get("MCP_PROJECT_PATH") or Path.cwd())
         found = problems.of("project", None, lambda: _project(place, project, environ.get(VARIABLE, ""), launched))
         servers = problems.of("NATS_URL", None, lambda: servers_in(url or environ.get("NATS_URL", ""), environ))
@@ -169,6 +171,11 @@ def servers_in(text: str, environ: Mapping[str, str]) -> Servers:
     if user and not password:
         raise InvalidArgument("a user without a password", "set NATS_PASS, or NATS_CREDS to a credential file")
     return Servers(urls=tuple(urls), user=user, password=password)
+
+
+def _of_a_person(environ: Mapping[str, str]) -> dict[str, str]:
+    """Return the variables without those that say which agent a process is."""
+    return {name: value for name, value in environ.items() if name not in OF_AN_AGENT}
 
 
 def _enrolment(text: str) -> Token | None:
