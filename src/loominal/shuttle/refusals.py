@@ -26,7 +26,14 @@ EXIT_CODES: tuple[tuple[type[LoominalError], int], ...] = (
 IN_A_SHELL = {
     "list_work": "`shuttle work list`",
     "cancel_work": "`shuttle work cancel`",
+    "list_dead_letter_items": "`shuttle dlq list`",
+    "retry_dead_letter_item": "`shuttle dlq retry`",
+    "discard_dead_letter_item": "`shuttle dlq discard`",
     "discover_agents": "`shuttle agents list`",
+    "list_targets": "`shuttle targets list`",
+    "enable_target": "`shuttle targets enable`",
+    "list_spin_ups": "`shuttle spin-ups`",
+    "get_policy": "`shuttle policy show`",
 }  # operation that a hint names -> the command for it
 
 
