@@ -21,6 +21,10 @@ COMMANDS = {
     "dlq": ("dlq", "Dead letters: look, retry, discard."),
     "stats": ("stats", "How much of everything there is."),
     "projects": ("projects", "The projects of the fabric."),
+    "targets": ("targets", "Where agents can be started, and how."),
+    "spin-up": ("spin_ups", "Start an agent now."),
+    "spin-ups": ("spin_ups", "The agents that were started, and what came of it."),
+    "policy": ("policy", "Who may take which work."),
 }  # command -> (module, its line in --help)
 INTERRUPTED = 130
 OBJECTS = 200_000  # made before garbage is looked for: what is loaded stays, and a command is over soon

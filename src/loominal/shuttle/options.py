@@ -33,7 +33,8 @@ class FleetCommand(click.Command):
         own: list[tuple[str, str]] = []
         shared: list[tuple[str, str]] = []
         for parameter in self.get_params(ctx):
-            if line := parameter.get_help_record(ctx):
+            line = parameter.get_help_record(ctx)
+            if line and isinstance(parameter, click.Option):  # the usage names the arguments
                 (shared if isinstance(parameter, _Everywhere) else own).append(line)
         return [("Options", own), ("Options of every command", shared)]
 
