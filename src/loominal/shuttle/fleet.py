@@ -84,10 +84,12 @@ class Fleet:
         return asyncio.run(self._gather(command))
 
     @asynccontextmanager
-    async def connected(self, *, acts: bool = False, project: str | None = None) -> AsyncIterator[Agent]:
-        """Connect to `project`, default: the one that is meant. Raises: as `connect`."""
+    async def connected(
+        self, *, acts: bool = False, project: str | None = None, timeout_seconds: float | None = None
+    ) -> AsyncIterator[Agent]:
+        """Connect to `project`, default: the one that is meant. Raises: as `connect`, whose timeout it is."""
         from loominal.fabric.client.connect import open_agent
-        from loominal.fabric.client.settings import ClientSettings
+        from loominal.fabric.client.settings import CALL_SECONDS, ClientSettings
         from loominal.fabric.project_id import VARIABLE
 
         environ = self.config.environment(os.environ)
@@ -97,6 +99,7 @@ class Fleet:
             client="shuttle",
             person=True,
             operator=True,
+            timeout_seconds=timeout_seconds or CALL_SECONDS,
         )
         if acts:
             from loominal.shuttle.person import this_person

@@ -20,6 +20,7 @@ COMMANDS = {
     "watch": ("watch", "Follow items until they end."),
     "dlq": ("dlq", "Dead letters: look, retry, discard."),
     "stats": ("stats", "How much of everything there is."),
+    "top": ("top", "The fleet on a live screen."),
     "projects": ("projects", "The projects of the fabric."),
     "targets": ("targets", "Where agents can be started, and how."),
     "spin-up": ("spin_ups", "Start an agent now."),

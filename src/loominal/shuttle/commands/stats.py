@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from enum import StrEnum
 from typing import TYPE_CHECKING, TypeVar
 
 import click
@@ -19,7 +18,7 @@ from loominal.shuttle.tables import Column, duration
 if TYPE_CHECKING:
     from loominal.fabric.client.agent import Agent
 
-S = TypeVar("S", bound=StrEnum)
+S = TypeVar("S", bound=str)
 COLUMNS = (
     Column("AGENTS"), Column("READY"), Column("CLAIMED"), Column("WAITING"), Column("DONE"),
     Column("DEAD"), Column("OLDEST READY"), Column("SPIN-UPS"), Column("TARGETS"),
