@@ -10,7 +10,9 @@ from typing import NamedTuple
 import click
 
 GAP = "  "
-LEAST = 8  # cells that a column which gives way keeps
+LEAST = 8  # places that a column which gives way keeps
+SPARE = 3  # columns that give way so readily are left out
+ROOM = 20  # where the last one has fewer places than these
 COLOURS = {
     "online": "green", "done": "green", "registered": "green", "healthy": "green",
     "busy": "yellow", "claimed": "yellow", "draining": "yellow", "requested": "yellow", "started": "yellow",
@@ -21,7 +23,7 @@ COLOURS = {
 
 
 class Column(NamedTuple):
-    """A column: its title, and how readily it gives way where a table is too wide (0: never, the highest first)."""
+    """A column: its title, and how readily it gives way where a table is too wide; 0: never."""
 
     title: str
     gives_way: int = 0
@@ -34,15 +36,23 @@ def status(title: str = "STATUS") -> Column:
 
 
 def lines(columns: Sequence[Column], rows: Sequence[Sequence[object]], width: int | None) -> list[str]:
-    """Return the table's lines, its titles first, none wider than `width` if that can be; None: as wide as they are."""
+    """Return the table's lines, its titles first, none wider than `width` if that can be; None: as wide as they are.
+
+    Where the last column would have little room, the `SPARE` ones are left out.
+    """
     now = datetime.now(UTC)
-    cells = [[plain(value, now) for value in row] for row in rows]
-    titles = [column.title for column in columns]
-    widths = [max(map(cell_width, each)) for each in zip(titles, *cells, strict=True)]
-    if width is not None:
-        _fit(widths, columns, width)
-    return [_line(titles, widths, [None] * len(columns))] + [
-        _line(row, widths, [column.style(cell) for column, cell in zip(columns, row, strict=True)]) for row in cells
+    cells = [[column.title for column in columns], *([plain(value, now) for value in row] for row in rows)]
+    shown = list(range(len(columns)))
+    widths = _widths(columns, cells, shown, width)
+    while spare := [place for place in shown[:-1] if columns[place].gives_way >= SPARE]:
+        if widths[-1] >= min(ROOM, max(cell_width(row[-1]) for row in cells)):
+            break
+        shown.remove(max(spare, key=lambda place: columns[place].gives_way))
+        widths = _widths(columns, cells, shown, width)
+    styles = [columns[place].style for place in shown]
+    kept = [[row[place] for place in shown] for row in cells]
+    return [_line(kept[0], widths, [None] * len(shown))] + [
+        _line(row, widths, [style(cell) for style, cell in zip(styles, row, strict=True)]) for row in kept[1:]
     ]
 
 
@@ -92,13 +102,18 @@ def cut(text: str, width: int) -> str:
     return "".join(kept) + "…"
 
 
-def _fit(widths: list[int], columns: Sequence[Column], width: int) -> None:
-    """Take places from the columns that give way until the table is no wider than `width`."""
-    for place in sorted(range(len(columns)), key=lambda each: -columns[each].gives_way):
-        over = sum(widths) + len(GAP) * (len(widths) - 1) - width
-        if over > 0 and columns[place].gives_way:
-            least = max(cell_width(columns[place].title), LEAST)
-            widths[place] = min(widths[place], max(least, widths[place] - over))
+def _widths(
+    columns: Sequence[Column], cells: Sequence[Sequence[str]], shown: Sequence[int], width: int | None
+) -> list[int]:
+    """Return the widths of the columns that are shown; those that give way do until no line is wider than `width`."""
+    widths = [max(cell_width(row[place]) for row in cells) for place in shown]
+    least = [max(cell_width(columns[place].title), LEAST) for place in shown]
+    for _ in range(sum(widths) + len(GAP) * (len(widths) - 1) - width if width is not None else 0):
+        able = [at for at, place in enumerate(shown) if columns[place].gives_way and widths[at] > least[at]]
+        if not able:
+            break
+        widths[max(able, key=lambda at: widths[at] * columns[shown[at]].gives_way)] -= 1
+    return widths
 
 
 def _line(cells: Sequence[str], widths: Sequence[int], styles: Sequence[str | None]) -> str:
