@@ -164,7 +164,7 @@ async def test_a_launch_is_seen_to_though_every_weft_died_and_nobody_is_connecte
     private_fabric.start()
     async with open_workshop(private_fabric, project_id) as workshop:
         boss = await workshop.agent("boss", operator=True, capabilities=["boss"])
-        await boss.add_target(**a_target("asleep", "py", command=ASLEEP, boot_timeout_seconds=5))
+        await boss.add_target(**a_target("asleep", "py", command=ASLEEP, boot_timeout_seconds=12))
         launch = await boss.spin_up("asleep")
         await eventually(lambda: any(processes(launch.id)), SOON)
     private_fabric.kill_weft()
