@@ -52,23 +52,24 @@ async def begin(project: Project, target: Target, *, launch_id: str, work: str =
     assert project.launcher is not None
     if why := project.launcher.refusal(target):
         raise Forbidden(f"target {target.name} is {why}", "weft.toml says what a weft may run")
-    await keep_loaded(project)
-    launch = await launches.request(
-        project,
-        Launch(
-            id=launch_id,
-            target=target.id,
-            target_name=target.name,
-            mechanism=target.mechanism,
-            config=project.launcher.config(target),
-            agent_type=target.agent_type,
-            agent=agent_of(launch_id),
-            work=work,
-            by=by,
-            requested_at=project.clock.now(),
-            boot_timeout_seconds=target.boot_timeout_seconds,
-        ),
-    )
+    with project.spinup.holding(launch_id):  # or a round would take it for one that nobody is at work on
+        await keep_loaded(project)
+        launch = await launches.request(
+            project,
+            Launch(
+                id=launch_id,
+                target=target.id,
+                target_name=target.name,
+                mechanism=target.mechanism,
+                config=project.launcher.config(target),
+                agent_type=target.agent_type,
+                agent=agent_of(launch_id),
+                work=work,
+                by=by,
+                requested_at=project.clock.now(),
+                boot_timeout_seconds=target.boot_timeout_seconds,
+            ),
+        )
     project.spinup.run(launch.id, _start(project, target, launch))
     return launch
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Iterator
+from contextlib import contextmanager
 
 from loominal.model.routing import Route
 
@@ -16,11 +17,12 @@ class SpinUps:
         self.group: asyncio.TaskGroup | None = None  # while this weft leads
         self.deciding = asyncio.Lock()  # held from counting a target's launches until one more is recorded
         self._tasks: dict[str, asyncio.Task[None]] = {}
+        self._held: set[str] = set()
         self._looked: dict[str, float] = {}  # launch or target -> when it was last looked at (monotonic)
 
     def run(self, what: str, work: Coroutine[None, None, None]) -> None:
         """Do `work` about one launch or target in the background; nothing else is done about that one meanwhile."""
-        if self.group is None or what in self._tasks:
+        if self.group is None or self.busy(what):
             work.close()
             return
         task = self._tasks[what] = self.group.create_task(work, name=f"spin-up {what}")
@@ -28,7 +30,16 @@ class SpinUps:
 
     def busy(self, what: str) -> bool:
         """Return whether somebody is at work on a launch or target."""
-        return what in self._tasks
+        return what in self._tasks or what in self._held
+
+    @contextmanager
+    def holding(self, what: str) -> Iterator[None]:
+        """Have nobody begin anything about a launch while the block runs, which then does."""
+        self._held.add(what)
+        try:
+            yield
+        finally:
+            self._held.discard(what)
 
     def due(self, what: str, seconds: float, now: float, *, at_once: bool = True) -> bool:
         """Return whether it is `seconds` since this was last true of `what`; the first time `at_once` is returned."""
