@@ -3,12 +3,8 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import shutil
-import signal
-import subprocess
-import sys
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -17,8 +13,9 @@ import pytest
 
 from loominal.broker.server import free_port
 from loominal.weft.weft_file import read_weft_file
+from tests.acceptance.pages import DOCS, a_users_home, blocks, typed
 
-PAGE = (Path(__file__).parents[2] / "docs" / "http.md").read_text()
+PAGE = (DOCS / "http.md").read_text()
 SECONDS = 150.0  # for all of it, on a loaded machine; alone it takes 15
 ROUTE = re.compile(r"^\| `([A-Z]+) (/[^`]+)` \|.*\| `(loom [^`]+)` \|$", re.MULTILINE)
 NAMES = dict.fromkeys(("AGENT", "DEAD", "GRANT", "INVITATION", "LAUNCH"), "l_0")  # of what is not there
@@ -32,54 +29,24 @@ loom /api/openapi.json >openapi.json
 """  # the page's own, but it says the status
 
 
-def blocks(language: str) -> list[str]:
-    return re.findall(rf"^```{language}\n(.*?)^```$", PAGE, re.DOTALL | re.MULTILINE)
-
-
 @pytest.fixture
 def place(tmp_path: Path) -> Iterator[Path]:
-    """Yield the home of a user; afterwards nothing runs there, also no agent that a target has started."""
-    yield tmp_path
-    subprocess.run(["loominal", "down"], env=environment(tmp_path), timeout=60, check=True, capture_output=True)
-    for process in Path("/proc").glob("[0-9]*"):
-        try:
-            known = (process / "environ").read_bytes().split(b"\0")
-            if f"HOME={tmp_path}".encode() in known:
-                os.kill(int(process.name), signal.SIGKILL)
-        except (OSError, ProcessLookupError):
-            continue
-
-
-def environment(home: Path, **more: str) -> dict[str, str]:
-    ours = {name: value for name, value in os.environ.items() if not name.startswith(("LOOMINAL_", "NATS_", "API_"))}
-    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-    return ours | {"HOME": str(home), "PATH": path, "no_proxy": "*"} | more
+    with a_users_home(tmp_path) as home:
+        yield home
 
 
 @pytest.mark.skipif(not (shutil.which("bash") and shutil.which("curl")), reason="NOT SHOWN HERE: bash and curl run it")
 @pytest.mark.timeout(SECONDS + 60)
 def test_each_line_does_what_the_page_says(place: Path) -> None:
-    *first, last = blocks("sh")
+    *first, last = blocks(PAGE, "sh")
     examples = ROUTE.findall(PAGE)
     asked = "".join(f"echo '### {number}'\n{line} || true\n" for number, (_, _, line) in enumerate(examples))
-    port = str(free_port())
     page = "\n".join(MADE.sub(KNOWN, block) for block in first)
     script = "\n".join(["set -euo pipefail", page, LOOM, "echo; echo '### examples'", asked, "echo '### last'", last])
 
-    with (place / "said").open("w+") as said:
-        done = subprocess.run(
-            ["bash", "-c", script.replace("127.0.0.1:4280", f"127.0.0.1:{port}")],
-            env=environment(place, API_PORT=port, **NAMES),
-            cwd=place,
-            stdout=said,
-            stderr=subprocess.STDOUT,
-            timeout=SECONDS,
-            check=False,
-        )
-        said.seek(0)
-        told = said.read()
+    code, told = typed(script, place, free_port(), seconds=SECONDS, **NAMES)
 
-    assert done.returncode == 0, told
+    assert code == 0, told
     begun, *answers, ended = re.split(r"^### .*\n", told, flags=re.MULTILINE)
     assert '"result":{"count":[1,2,3]}' in begun
     assert "No registered agent is online in this project." in begun
@@ -125,7 +92,7 @@ def nameless(path: str) -> str:
 
 
 def test_the_file_of_weft_is_one_that_weft_takes(tmp_path: Path) -> None:
-    [text] = blocks("toml")
+    [text] = blocks(PAGE, "toml")
     file = tmp_path / "weft.toml"
     file.write_text(text)
     file.chmod(0o600)
