@@ -181,9 +181,10 @@ class Fleet:
         """Print what is known under its name, a line each, and an empty line; nothing if JSON is asked for."""
         if self.wants_json:
             return
-        for name, value in facts:
-            if text := plain(value):
-                click.echo(f"{name:<12}  {text}")
+        told = [(name, text) for name, value in facts if (text := plain(value))]
+        width = max((len(name) for name, _ in told), default=0)
+        for name, text in told:
+            click.echo(f"{name:<{width}}  {text}")
         click.echo()
 
     def show_json(self, answer: View) -> None:

@@ -10,6 +10,7 @@ import msgspec
 
 from loominal.fabric.operations.dead_letters import DeadLetters
 from loominal.fabric.operations.registry import Discovered
+from loominal.fabric.operations.spin_ups import SpinUpList
 from loominal.fabric.operations.work import WorkPage
 from loominal.model.errors import BrokerUnavailable, HubUnavailable, LoominalError
 
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
     from loominal.shuttle.fleet import Fleet, Page
 
 T = TypeVar("T")
-V = TypeVar("V", WorkPage, DeadLetters, Discovered)
+V = TypeVar("V", WorkPage, DeadLetters, Discovered, SpinUpList)
 PAGE = 100  # entries that are asked for at once
 
 

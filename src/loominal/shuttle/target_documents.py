@@ -57,7 +57,7 @@ def wanted_in(found: object) -> list[Wanted]:
         here = list(_all_wrong(entry))
         if not here and entry["name"] in sound:
             here = [Mistake("name", f"{shown(entry['name'])} is there twice")]
-        wrong += [Mistake(f"{place}{each.place}", each.what, each.hint) for each in here]
+        wrong += [Mistake(f"{place}{each.place}".rstrip(".") or "it", each.what, each.hint) for each in here]
         if not here:
             sound[entry["name"]] = entry
     refuse(wrong, "the targets")
@@ -84,7 +84,7 @@ def wanted(document: Document) -> Wanted:
 
 def _all_wrong(entry: object) -> Iterator[Mistake]:
     if not isinstance(entry, dict):
-        yield Mistake("it", "it must be a table")
+        yield Mistake("", "it must be a table")
         return
     if not isinstance(entry.get(ENABLED, True), bool):
         yield Mistake(ENABLED, "it must be true or false")
@@ -106,7 +106,7 @@ def target_mistakes(document: Document) -> list[Mistake]:
         try:
             arguments(AddTarget, encode(document))
         except InvalidArgument as error:  # too long, or nested too deeply
-            found.append(Mistake("it", error.message, error.hint))
+            found.append(Mistake("", error.message, error.hint))
     return found
 
 

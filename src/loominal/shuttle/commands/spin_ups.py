@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable
 from typing import TYPE_CHECKING
 
 import click
@@ -11,6 +12,7 @@ from loominal.fabric.operations.spin_ups import SpinUpList, SpinUpView
 from loominal.model.launch import CLOSED, LaunchStatus
 from loominal.shuttle.fleet import Fleet
 from loominal.shuttle.options import FleetCommand, FleetGroup
+from loominal.shuttle.several import collect, say_rest
 from loominal.shuttle.tables import Column, duration, plain, status
 
 if TYPE_CHECKING:
@@ -80,17 +82,23 @@ def spin_ups(context: click.Context) -> None:
 
 @spin_ups.command("list", help="List them, newest first.\n\nExample: shuttle spin-ups list --status failed")
 @click.option("--target", help="Only on this one.")
-@click.option("--status", "in_status", type=click.Choice([each.value for each in LaunchStatus]))
-@click.option("--limit", type=click.IntRange(1, 100), default=20, show_default=True)
+@click.option(
+    "--status", "in_status", type=click.Choice([each.value for each in LaunchStatus]), help="Only those that are so."
+)
+@click.option("--limit", "-n", type=click.IntRange(min=1), default=50, show_default=True, help="At most so many.")
 @click.pass_obj
 def list_spin_ups(fleet: Fleet, *, target: str | None, in_status: str | None, limit: int) -> None:
     """List them."""
 
     async def ask(agent: Agent) -> SpinUpList:
-        return await agent.list_spin_ups(target=target, status=in_status, limit=limit)
+        def fetch(size: int, cursor: str | None) -> Awaitable[SpinUpList]:
+            return agent.list_spin_ups(target=target, status=in_status, limit=size, cursor=cursor)
+
+        return await collect(fetch, "spin_ups", limit)
 
     pages = fleet.gather(ask)
     fleet.show_pages(pages, "spinUps", COLUMNS, _rows, "no agent was started")
+    say_rest(fleet, pages, "spin_ups")
     for page in pages:
         for why in page.answer.unmet:
             fleet.say(f"{page.project}: {why}" if fleet.all_projects else why)
