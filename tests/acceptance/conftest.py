@@ -10,7 +10,7 @@ from uuid import uuid4
 
 import pytest
 
-from tests.acceptance.shells import Shell
+from tests.acceptance.shells import Shell, Typing
 from tests.acceptance.warps import Warp, warp
 from tests.integration.fabric import SCALE, Fabric
 
@@ -62,3 +62,9 @@ def shell(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shell]:
         yield shell
     finally:
         shell.run("loominal", "down")
+
+
+@pytest.fixture
+def typed(shell: Shell, project: str) -> Typing:
+    """What is typed in a project of its own, beside agents of the test."""
+    return Typing(shell, project)

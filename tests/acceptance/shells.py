@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
+import json
 import os
 import subprocess
 import sys
+from contextlib import AbstractAsyncContextManager
 from pathlib import Path
+from typing import Any
+
+from loominal.fabric.client.agent import Agent
+from loominal.fabric.client.connect import connect
 
 SECONDS = 60
 
@@ -34,3 +41,29 @@ class Shell:
 
     def shuttle(self, *arguments: str, stdin: str = "", **environment: str) -> subprocess.CompletedProcess[str]:
         return self.run("loominal.shuttle.main", *arguments, stdin=stdin, **environment)
+
+
+class Typing:
+    """Commands typed in one project of a shell's fabric, while agents of the test go on beside them."""
+
+    def __init__(self, shell: Shell, project: str) -> None:
+        self.shell = shell
+        self.project = project
+
+    async def __call__(self, *arguments: str, stdin: str = "", **environment: str) -> subprocess.CompletedProcess[str]:
+        return await asyncio.to_thread(
+            self.shell.shuttle, *arguments, stdin=stdin, **{"LOOMINAL_PROJECT_ID": self.project, **environment}
+        )
+
+    async def json(self, *arguments: str, stdin: str = "") -> Any:  # Any: what a command prints is JSON
+        done = await self(*arguments, "--json", stdin=stdin)
+        assert done.stdout, done.stderr
+        return json.loads(done.stdout)
+
+    def agent(self, handle: str, **registration: Any) -> AbstractAsyncContextManager[Agent]:  # Any: whatever it takes
+        """Be an agent of the project in this process."""
+        return connect(handle, project=self.project, home=self.shell.home, **{"capabilities": ["any"], **registration})
+
+    def operator(self) -> AbstractAsyncContextManager[Agent]:
+        """Look at the project as an operator whom nobody sees."""
+        return connect(project=self.project, home=self.shell.home, operator=True, person=True, client="looker")
