@@ -166,7 +166,7 @@ async def test_a_launch_whose_agent_is_not_as_its_target_says_tells_which_came_a
     for field, (_, _, wanted, came) in differs.items():
         launch = await chief.get_spin_up(launches[field])
         said = f"target {field.lower()} has {field} {wanted}, and the agent that it has started registers with {came}"
-        assert launch.status == "failed"
+        assert launch.status == "failed", launch
         assert f"not let in: {said} (change the target's {field}, or what its command starts); " in launch.detail
         assert "exit code 4" in launch.detail
         assert said in launch.output

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import pytest
 from loominal.fabric.client.agent import Agent
 from loominal.fabric.invitation import Token
 from loominal.fabric.operations.work import Claimed, ClaimWork
+from loominal.runner.desk import KEPT
 from loominal.runner.whole import whole
 from tests.acceptance.runners import alive, item_when, offer, runner
 from tests.acceptance.test_launched import launched
@@ -220,6 +222,59 @@ async def test_a_command_that_is_its_agent_ends_its_own_item_and_no_other(
     item = await boss.get_work(work)
     assert (item.status, item.summary) == ("done", "did it myself"), running.said
     assert work in item.result["refused"]
+
+
+@pytest.mark.parametrize("ends", ["", "sys.exit(3)", "os.kill(os.getpid(), 9)"], ids=["ends", "fails", "is killed"])
+async def test_what_a_client_itself_delivers_has_what_it_has_used_in_all(
+    fabric: Fabric, project: str, boss: Agent, tmp_path: Path, ends: str
+) -> None:
+    client = (
+        "import asyncio, json, loominal, os, sys\n"
+        "async def main():\n"
+        "    async with loominal.connect() as agent:\n"
+        "        work = os.environ['LOOMINAL_WORK_ID']\n"
+        "        await agent.complete_work(work, 'not yet')\n"
+        "        moved = await agent.complete_work(work, 'swept', result={'rooms': 3})\n"
+        "        open('told', 'w').write(f'{moved.status} {moved.note} {(await agent.get_work(work)).status}')\n"
+        "asyncio.run(main())\n"
+        "tokens = {'input_tokens': 9, 'output_tokens': 5}\n"
+        "end = {'type': 'result', 'result': 'I have told it', 'total_cost_usd': 0.5, 'num_turns': 2, 'usage': tokens}\n"
+        f"print(json.dumps(end), flush=True)\n{ends}\n"
+    )
+    work = await offer(boss, "sweep", max_attempts=1)
+    async with runner(
+        tmp_path / "a", fabric.home, project, "--client", "claude-code", "--max-items", "1",
+        command=(sys.executable, "-c", client),
+    ) as running:  # fmt: skip
+        assert await running.end() == 0, running.said
+
+    item = await boss.get_work(work)
+    assert (item.status, item.summary, item.result["rooms"]) == ("done", "swept", 3), (item.errors, running.said)
+    assert item.result["usage"] == {"costUsd": 0.5, "turns": 2, "inputTokens": 9, "outputTokens": 5}
+    assert (tmp_path / "a" / "told").read_text() == f"claimed {KEPT} claimed"
+
+
+async def test_a_client_that_completes_its_item_and_then_fails_it_has_failed_it(
+    fabric: Fabric, project: str, boss: Agent, tmp_path: Path
+) -> None:
+    unsure = (
+        "import asyncio, loominal\n"
+        "async def main():\n"
+        "    async with loominal.connect() as agent:\n"
+        "        await agent.complete_work(item['id'], 'did it')\n"
+        "        await agent.fail_work(item['id'], 'I have not')\n"
+        "        try:\n"
+        "            await agent.complete_work(item['id'], 'or have I')\n"
+        "        except loominal.LeaseLost:\n"
+        "            print(json.dumps({'summary': 'unheard'}))\n"
+        "asyncio.run(main())\n"
+    )
+    work = await offer(boss, unsure, max_attempts=1)
+    async with runner(tmp_path / "a", fabric.home, project, "--max-items", "1") as running:
+        assert await running.end() == 0, running.said
+
+    item = await boss.get_work(work)
+    assert (item.status, [each.message for each in item.errors]) == ("dead", ["I have not"]), running.said
 
 
 async def test_what_cannot_be_run_is_said_at_the_start(fabric: Fabric, project: str, tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ import pytest
 
 from loominal.fabric.client.agent import Agent
 from loominal.fabric.operations.work import WorkDetail
+from loominal.runner.desk import KEPT
 from tests.clients.scripted_model import HOLD, ScriptedModel, call, say
 from tests.clients.test_claude_code import environment
 from tests.clients.test_others import codex, copilot, gemini
@@ -108,16 +109,25 @@ async def test_a_client_does_an_item_as_the_runners_agent_and_its_last_words_are
     assert item.history[1].by == agent.handle
 
 
-async def test_a_model_that_completes_its_item_itself_has_done_so(user: User, model: ScriptedModel, bob: Agent) -> None:
-    need("claude")
+@pytest.mark.parametrize(
+    ("name", "ask"),
+    [("claude-code", claude), ("codex", codex), ("copilot-cli", copilot)],
+    ids=["claude", "codex", "copilot"],
+)
+async def test_a_model_that_completes_its_item_itself_has_done_so_and_all_that_it_has_used_is_told(
+    user: User, model: ScriptedModel, bob: Agent, name: str, ask: Callable[[User, ScriptedModel], list[str]]
+) -> None:
+    need({"claude-code": "claude", "copilot-cli": "copilot"}.get(name, name))
     offer = await bob.broadcast_work_offer("Sweep the shop", capabilities=["go"])
     model.will(call("complete_work", workId=offer.id, summary="swept", result={"rooms": 3}), say("I have told it"))
-    async with user.running(*run("claude-code", claude(user, model), "--max-items", "1")) as client:
+    async with user.running(*run(name, prepare(user, model, name, ask), "--max-items", "1")) as client:
         said = await client.end()
 
     item = await bob.get_work(offer.id)
     assert (item.status, item.summary, item.result["rooms"]) == ("done", "swept", 3), said
-    assert item.result["usage"]["inputTokens"] > 0
+    assert KEPT in model.seen
+    usage = item.result["usage"]
+    assert {"claude-code": "costUsd", "codex": "inputTokens", "copilot-cli": "turns"}[name] in usage
 
 
 async def test_a_client_that_is_killed_fails_the_attempt_and_a_second_run_does_the_item(

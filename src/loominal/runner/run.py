@@ -15,9 +15,10 @@ from tempfile import TemporaryDirectory
 import msgspec
 
 from loominal.fabric.client.agent import Agent
-from loominal.fabric.operations.work import CompleteWork, WorkView
+from loominal.fabric.operations.work import WorkView
 from loominal.fabric.slot_socket import SOCKET
 from loominal.fabric.state_directory import home_directory
+from loominal.model.agent import JsonObject
 from loominal.model.errors import LoominalError
 from loominal.model.names import one_line
 from loominal.model.work import Artifact
@@ -70,7 +71,7 @@ class Run:
         self._stopped: Stop | None = None  # why the process was ended
         self._news = asyncio.Event()
         self._place: Worktree | None = None
-        self._desk = Desk(agent, item, self._with_what_we_know)
+        self._desk = Desk(agent, item)
 
     def look(self) -> None:
         """See soon whether the item is still to be done."""
@@ -91,7 +92,8 @@ class Run:
                 branch = await self._place.kept() if self._place is not None else None
                 await self._say(_with_branch(delivery, branch))
         except LoominalError as error:  # git's, or the item could not be read
-            await self._say(Delivery(error=f"{error.message}" + (f" ({error.hint})" if error.hint else "")))
+            why = f"{error.message}" + (f" ({error.hint})" if error.hint else "")
+            await self._say(self._delivered() or Delivery(error=why))
 
     @asynccontextmanager
     async def _where(self) -> AsyncIterator[Path]:
@@ -155,7 +157,8 @@ class Run:
         if self._told_to_stop:
             return Stop.TOLD
         if self._desk.ended:
-            return Stop.LATE if time.monotonic() > self._desk.ended_at + FINISH_SECONDS else None
+            over = time.monotonic() > self._desk.ended_at + FINISH_SECONDS
+            return Stop.LATE if over or self._agent.cancel_requested(self.item.id) else None
         if self.item.id not in self._agent.holds:
             return Stop.LOST
         return Stop.CANCELLED if self._agent.cancel_requested(self.item.id) else None
@@ -174,6 +177,8 @@ class Run:
         passed_over = self._malformed + process.lines.too_long
         if passed_over:
             log.warning("%s: %d lines of its output were passed over", self.item.id, passed_over)
+        if (done := self._delivered()) is not None:
+            return done
         delivery = self._reader.delivery
         if delivery is not None and delivery.error:
             why, said = delivery.error, ""
@@ -182,16 +187,27 @@ class Run:
         elif delivery is None:
             why, said = "it ended without a result", process.errors.text() or process.printed.text()
         else:
-            usage = {"usage": self._reader.usage} if self._reader.usage else {}
-            return msgspec.structs.replace(delivery, result=usage | delivery.result)
+            return msgspec.structs.replace(delivery, result=self._usage() | delivery.result)
         why += f"; {passed_over} lines of its output were not understood" if passed_over and delivery is None else ""
         if self._stopped is None:
             log.info("%s: %s\n%s", self.item.id, why, _plain(said))
         return Delivery(error=f"{why}\n{_end(said)}".strip())
 
+    def _delivered(self) -> Delivery | None:
+        """Return what the client has completed the item with by itself, None if it has not."""
+        given = self._desk.delivered
+        if given is None:
+            return None
+        return Delivery(summary=given.summary, result=self._usage() | given.result, artifacts=given.artifacts)
+
+    def _usage(self) -> JsonObject:
+        return {"usage": self._reader.usage} if self._reader.usage else {}
+
     async def _say(self, delivery: Delivery) -> None:
         """Tell the hub how the item ended, unless that is known there."""
-        if self._desk.ended:
+        if self._desk.delivered is not None:
+            await self._teller.end(delivery)
+        elif self._desk.ended:
             log.info("%s was ended by its client: %s", self.item.id, self._desk.ended)
         elif self._stopped is Stop.LOST:
             log.warning("%s was lost", self.item.id)
@@ -206,12 +222,6 @@ class Run:
                 await self._teller.hand_back(reason)
         except TimeoutError:
             log.warning("%s could not be handed back: nobody answers; its lease lapses", self.item.id)
-
-    async def _with_what_we_know(self, args: CompleteWork) -> CompleteWork:
-        """Return a result that the client itself delivers, with what it has used until now and the branch it is on."""
-        usage = {"usage": self._reader.usage} if self._reader.usage else {}
-        branch = await self._place.kept() if self._place is not None else None
-        return msgspec.structs.replace(args, result=usage | args.result, artifacts=_with(args.artifacts, branch))
 
 
 def _with_branch(delivery: Delivery, branch: Artifact | None) -> Delivery:

@@ -71,8 +71,9 @@ def _said(view: View) -> str:
         case ProgressReported(work_id=item, percent=percent, cancel_requested=cancelled):
             how_far = f"{item} is at {percent:g} %." if percent is not None else f"{item} goes on."
             return how_far + (" Stop: it was called off; release it." if cancelled else "")
-        case WorkMoved(work_id=item, status=status, next_attempt_at=moment):
-            return f"{item} is {status}" + (f"; next attempt at {at(moment)}." if moment else ".")
+        case WorkMoved(work_id=item, status=status, next_attempt_at=moment, note=note):
+            moved = f"{item} is {status}" + (f"; next attempt at {at(moment)}." if moment else ".")
+            return f"{moved} Note: {one_line(note)}." if note else moved
         case DeadLetterMoved(id=item, status=status):
             return f"{item} is {status}."
         case PresenceUpdated(before=old, after=new):

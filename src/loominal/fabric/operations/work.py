@@ -190,6 +190,7 @@ class WorkMoved(View, frozen=True, kw_only=True):
     work_id: str
     status: Status
     next_attempt_at: datetime | None = None
+    note: str | None = None
 
 
 class ListWork(Arguments, frozen=True, kw_only=True):

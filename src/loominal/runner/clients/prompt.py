@@ -15,7 +15,8 @@ Item {id}, attempt {attempt} of {attempts}, boundary {boundary}, offered by {off
 {description}
 {context}
 When it is done, end with a message that says what you did and what came of it: that is recorded as the result.
-Where a program is to read the result, call the tool complete_work with workId "{id}", a summary and the result instead.
+Where a program is to read the result, call the tool complete_work with workId "{id}", a summary and the result instead,
+and end: it is recorded then.
 If you cannot do it, call fail_work with workId "{id}" and say why; do not pretend.
 """
 CONTEXT = """
