@@ -286,6 +286,25 @@ class MindsProcesses:
         assert (await ended(place, config, order.launch)).reference == reference
         assert told_by_kernel(int(reference.partition(":")[0]), "cmdline") == b""
 
+    async def test_a_child_that_clears_its_environment_ends_with_it(self, place: CommandPlace) -> None:
+        file = place.folder / "child"
+        child = f"env -i sh -c 'echo $$ >{file}; exec sleep 600' & wait"
+        config, order = place.running("/bin/sh", "-c", child), an_order()
+        await place.driver().start(config, order)
+        await eventually(lambda: file.exists() and file.read_text().endswith("\n"), AGENT_SECONDS)
+
+        await place.driver().stop(config, order.launch, "", grace_seconds=AGENT_SECONDS)
+
+        await eventually(lambda: told_by_kernel(int(file.read_text()), "cmdline") == b"", AGENT_SECONDS)
+
+    async def test_a_flood_is_soon_cut_though_nobody_looks(self, place: CommandPlace) -> None:
+        flood = "head -c 3000000 /dev/zero | tr '\\0' x; exec sleep 600"
+        order = an_order()
+        await place.driver().start(place.running("/bin/sh", "-c", flood), order)
+
+        output = place.launches / order.launch / "output"
+        await eventually(lambda: 0 < output.stat().st_size <= OUTPUT_BYTES, AGENT_SECONDS)
+
     async def test_one_whose_keeper_was_killed_is_still_found(self, place: CommandPlace) -> None:
         config, order = place.running("/bin/sleep", "600"), an_order()
         reference = await place.driver().start(config, order)

@@ -295,6 +295,31 @@ async def tried(boss: Agent, target: str) -> bool:
     return bool((await boss.list_spin_ups(target=target)).spin_ups)
 
 
+async def test_a_test_that_hangs_is_over_when_the_target_says(boss: Agent) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        config = {"host": "127.0.0.1", "user": "nobody", "port": silent.getsockname()[1], "command": ["agent"]}
+        check = {"timeoutSeconds": 1}
+        await boss.add_target(**a_target("far", "py", mechanism="ssh", config=config, health_check=check))
+
+        found = await boss.test_target("far")
+
+    assert (found.healthy, found.detail) == (False, "no answer came within 1 s")
+
+
+async def test_agents_that_come_and_go_without_taking_anything_count_as_starts_that_failed(boss: Agent) -> None:
+    leaves = "import asyncio, loominal\nasync def main():\n    async with loominal.connect(agent_type='exec'): pass\n"
+    command = (sys.executable, "-c", f"{leaves}asyncio.run(main())")
+    await boss.add_target(**a_target("visitors", "py", command=command))
+    await boss.broadcast_work_offer("s", capabilities=["py"])
+
+    async def failing() -> bool:
+        page = await boss.list_spin_ups()
+        went = any("took nothing" in each.detail for each in page.spin_ups if each.status == "stopped")
+        return went and any("failing" in why for why in page.unmet) and (await boss.get_target("visitors")).failures > 0
+
+    await eventually(failing, SOON)
+
+
 async def test_only_operators_set_targets_and_see_how_they_start_agents(workshop: Workshop, boss: Agent) -> None:
     worker = await workshop.agent("worker")
     await boss.add_target(**a_target("one", "py"))

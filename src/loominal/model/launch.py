@@ -78,6 +78,7 @@ class Launch(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     draining: bool = False  # its agent was told to end
     closing: LaunchMove | None = None  # the move that ends it, once nothing of it is left
     closing_at: Instant | None = None  # when that was decided
+    fruitless: bool = False  # its agent came, took nothing and went again, which nobody had told it to
     unended: bool = False  # it was closed although what it had started could not be ended
     requested_at: Instant
     started_at: Instant | None = None

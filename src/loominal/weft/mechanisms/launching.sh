@@ -16,7 +16,7 @@
 
 OUTPUT_BYTES=65536     # that are shown
 LONGEST_OUTPUT=1048576 # one that is longer is cut to OUTPUT_BYTES
-TRIM_SECONDS=10
+TRIM_SECONDS=8 # between two looks whether it is; one second where it was
 SURVIVED=5 # looks, 0.1 s apart, that make a command one that has started
 AWAITED=100 # looks, 0.1 s apart, at a start that somebody else makes
 FORCE_SECONDS=5 # for what was killed to be gone
@@ -88,11 +88,12 @@ tell() { # in the background: say whether the command has started, then keep its
     note started yes
     tell_again
     exec 3>&- >/dev/null 2>&1
+    seconds=1
     while [ -z "$over" ] && waits; do
-        sleep "$TRIM_SECONDS" &
+        sleep "$seconds" &
         nap=$!
         wait "$nap"
-        trim
+        if trim; then seconds=1; elif [ "$seconds" -lt "$TRIM_SECONDS" ]; then seconds=$((seconds * 2)); fi
     done
 }
 
@@ -150,7 +151,8 @@ stop() {
     umask 077
     mkdir -p "$here" && : >"$here/stopped" # from here on it may not begin
     clock
-    asked='' until=$((now + grace))
+    asked='' until=$((now + grace)) group=''
+    if waits; then group=$keeper; fi
     while found || waits; do
         clock
         if [ "$now" -lt "$until" ]; then
@@ -165,6 +167,7 @@ stop() {
         fi
         sleep 0.1
     done
+    [ -z "$group" ] || kill -KILL "-$group" 2>/dev/null # what has cleared its environment
     say stopped
     show
 }
@@ -278,8 +281,8 @@ known() { # NAME: set $known to what `note` wrote; a file that is being written 
     [ ! -s "$here/$1" ] || read -r known <"$here/$1"
 }
 
-trim() {
-    [ -f "$here/output" ] && [ "$(wc -c <"$here/output")" -gt "$LONGEST_OUTPUT" ] || return 0
+trim() { # false if there was no need to
+    [ -f "$here/output" ] && [ "$(wc -c <"$here/output")" -gt "$LONGEST_OUTPUT" ] || return
     (umask 077 && tail -c "$OUTPUT_BYTES" "$here/output" >"$here/.output")
     : >"$here/output" # the command goes on behind whatever is there
     cat "$here/.output" >>"$here/output"

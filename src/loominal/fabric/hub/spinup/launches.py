@@ -93,13 +93,16 @@ class Launches:
         return sorted(found, key=lambda each: (each.requested_at, each.id), reverse=True)
 
     def failures(self, target_id: str) -> tuple[int, Instant | None]:
-        """Return how many starts failed in a row on a target, and when the last of them did."""
+        """Return how many starts failed in a row on a target, and when the last of them did.
+
+        A start whose agent came and was of no use has failed, too.
+        """
         count, at = 0, None
         for launch in self.of_target(target_id):
-            if launch.registered_at is not None:
+            if launch.fruitless or launch.status in (LaunchStatus.FAILED, LaunchStatus.TIMED_OUT):
+                count, at = count + 1, at or launch.ended_at or launch.closing_at
+            elif launch.registered_at is not None:
                 break
-            if launch.status in (LaunchStatus.FAILED, LaunchStatus.TIMED_OUT):
-                count, at = count + 1, at or launch.ended_at
         return count, at
 
     def booting(self, target_id: str) -> int:
@@ -186,12 +189,20 @@ async def make(
 
 
 async def mark_closing(
-    project: Project, launch_id: str, move: LaunchMove, *, reference: str = "", detail: str = "", output: str = ""
+    project: Project,
+    launch_id: str,
+    move: LaunchMove,
+    *,
+    reference: str = "",
+    detail: str = "",
+    output: str = "",
+    fruitless: bool = False,
 ) -> Launch:
     """Note that a launch is to end by `move`. Raises: as `make`."""
 
     def change(launch: Launch) -> Launch:
-        return closing(launch, move, project.clock.now(), reference=reference, detail=detail, output=output)
+        after = closing(launch, move, project.clock.now(), reference=reference, detail=detail, output=output)
+        return replace(after, fruitless=fruitless)
 
     return await _change(project, launch_id, change)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import time
 from typing import TYPE_CHECKING
@@ -152,7 +153,10 @@ async def look(project: Project, target: Target) -> Health:
             raise Forbidden("nothing is started on this fabric", "weft.toml says what a weft may run")
         if why := project.launcher.refusal(target):
             raise Forbidden(f"the target is {why}", "weft.toml says what a weft may run")
-        detail = await project.launcher.check(target)
+        async with asyncio.timeout(target.health_check.timeout_seconds):
+            detail = await project.launcher.check(target)
+    except TimeoutError:
+        healthy, detail = False, f"no answer came within {target.health_check.timeout_seconds:g} s"
     except LoominalError as error:
         healthy, detail = False, error.message + (f" ({error.hint})" if error.hint else "")
     latency_ms = round((time.monotonic() - began) * 1000, 1)

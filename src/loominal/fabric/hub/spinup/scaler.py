@@ -30,6 +30,8 @@ LOOK_SECONDS = 10.0  # between two looks at a launch of which nothing is heard
 SWEEP_SECONDS = 100.0  # between two looks for what a launch that is over has left behind,
 SWEPT = timedelta(minutes=5)  # for so long after its end
 FORGET_SECONDS = 60.0  # between two looks for launches that were over long ago
+GONE = "its agent has ended, or nothing is heard of it any more"
+GONE_FRUITLESS = "its agent came, took nothing and has ended again"
 DRAIN_SECONDS = 30.0  # that an agent which nobody needs has to end by itself
 
 log = logging.getLogger(__name__)
@@ -113,10 +115,20 @@ async def _follow_up(project: Project, launch: Launch, heard_until: float | None
     elif launch.status in BOOTING:
         await _await_agent(project, launch)
     elif heard_until is not None and project.presence.is_gone(agent, heard_until, project.timings):
-        why = "nothing was left to do" if launch.draining else "its agent has ended, or nothing is heard of it any more"
-        spinup.run(launch.id, close(project, launch, LaunchMove.STOP, why))
+        fruitless = _is_fruitless(project, launch)
+        why = "nothing was left to do" if launch.draining else GONE_FRUITLESS if fruitless else GONE
+        spinup.run(launch.id, close(project, launch, LaunchMove.STOP, why, fruitless=fruitless))
     elif launch.draining and agent not in project.drains and project.presence.is_online(agent, mono, project.timings):
         await _let_go(project, launch)
+
+
+def _is_fruitless(project: Project, launch: Launch) -> bool:
+    """Return whether the agent of a launch, which is gone, came for nothing: the next would, too."""
+    took = launch.agent in project.idle_since or bool(project.book.held_by.get(launch.agent))
+    assert launch.registered_at is not None
+    lived = (project.clock.now() - launch.registered_at).total_seconds()
+    told = launch.draining or launch.agent in project.drains
+    return not (told or took) and lived < LISTENS_SECONDS
 
 
 async def _await_agent(project: Project, launch: Launch) -> None:

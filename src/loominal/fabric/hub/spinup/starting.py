@@ -127,6 +127,7 @@ async def close(
     reference: str = "",
     output: str = "",
     started: bool = True,
+    fruitless: bool = False,
 ) -> None:
     """Record that a launch is to end by `move`, end all of it, and record that: see `finish`.
 
@@ -135,7 +136,9 @@ async def close(
     if move is LaunchMove.FAIL and has_come(project, launch):
         return  # and has ended since: the next round records both
     try:
-        known = await launches.mark_closing(project, launch.id, move, reference=reference, detail=detail, output=output)
+        known = await launches.mark_closing(
+            project, launch.id, move, reference=reference, detail=detail, output=output, fruitless=fruitless
+        )
     except (IllegalMove, NotFound):
         return  # its agent has come, or it is about to end already
     except LoominalError as error:
