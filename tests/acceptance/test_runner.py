@@ -66,7 +66,7 @@ async def test_items_are_done_and_what_a_command_says_is_what_the_offerer_reads(
         failed = await boss.get_work(work)
         assert failed.status == "dead"
         assert all(word in failed.errors[0].message for word in words), failed.errors
-    assert "1 lines of its output were passed over" in running.said
+    assert "lines of its output that were passed over: 1" in running.said
     [agent] = (await boss.discover_agents(agent_type="exec", include_offline=True)).agents
     assert agent.capabilities == ("do",)
 

@@ -176,7 +176,7 @@ class Run:
         """Return what the process has delivered, or why it has failed with the last of its output."""
         passed_over = self._malformed + process.lines.too_long
         if passed_over:
-            log.warning("%s: %d lines of its output were passed over", self.item.id, passed_over)
+            log.warning("%s: lines of its output that were passed over: %d", self.item.id, passed_over)
         if (done := self._delivered()) is not None:
             return done
         delivery = self._reader.delivery
@@ -188,9 +188,9 @@ class Run:
             why, said = "it ended without a result", process.errors.text() or process.printed.text()
         else:
             return msgspec.structs.replace(delivery, result=self._usage() | delivery.result)
-        why += f"; {passed_over} lines of its output were not understood" if passed_over and delivery is None else ""
+        why += f"; lines of its output not understood: {passed_over}" if passed_over and delivery is None else ""
         if self._stopped is None:
-            log.info("%s: %s\n%s", self.item.id, why, _plain(said))
+            log.info("%s: %s", self.item.id, f"{why}\n{_plain(said)}".strip())
         return Delivery(error=f"{why}\n{_end(said)}".strip())
 
     def _delivered(self) -> Delivery | None:

@@ -84,7 +84,8 @@ class Lines:
         for agent in agents:
             self._changed(f"agent {agent.handle}", f"is {'offline' if agent.status is AgentStatus.OFFLINE else 'here'}")
         for name, item in items.items():
-            self._changed(name, _stand(item, done_by))
+            if item.status is not Status.DONE or name in done_by:  # who did it says so a moment later
+                self._changed(name, _stand(item, done_by))
 
     def _changed(self, name: str, stand: str) -> None:
         if self._shown.get(name) != stand:
