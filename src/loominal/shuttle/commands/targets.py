@@ -12,6 +12,7 @@ import click
 import msgspec
 
 from loominal.fabric.operations.targets import HealthView, TargetList, TargetView
+from loominal.model.errors import Forbidden
 from loominal.model.mechanism import Mechanism
 from loominal.model.mistakes import Mistake
 from loominal.shuttle.documents import Document, differences, read_document, refuse, show_changes, show_document
@@ -153,6 +154,8 @@ def update(fleet: Fleet, *, target: str, name: str | None, mechanism: str | None
 
     async def change(agent: Agent) -> TargetView:
         view = await agent.get_target(target)
+        if not view.config:  # it is shown to operators alone, and every mechanism has some
+            raise Forbidden("update_target is for operators", "`loominal invite --role operator` makes one")
         before = present(view)
         flags = Said(Mechanism(mechanism or view.mechanism), given)
         start = before if flags.mechanism is view.mechanism else before | {"config": {}}
