@@ -121,7 +121,7 @@ FLAGS: dict[Mechanism, tuple[Flag, ...]] = {
         WORDS,
         DIRECTORY,
         ENVIRONMENT,
-        Flag("--host", "config.host", "NAME", TEXT, "The machine whose weft starts it; default: weft's own."),
+        Flag("--host", "config.host", "NAME", TEXT, "The machine whose weft starts it; default: where it was set."),
     ),
     Mechanism.SSH: (
         Flag("--host", "config.host", "NAME", TEXT, "The machine."),
