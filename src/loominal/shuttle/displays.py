@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import os
-import shutil
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -31,6 +30,7 @@ REDRAW_SECONDS = 1.0  # also where nothing has happened: ages grow
 AWAY_SECONDS = 3.0  # without being called: the program was suspended, and the terminal holds other things now
 BAR, SUMMARY_BAR = 8, 24  # places
 NAME, STATUS = 24, 9
+COLUMNS, LINES = 80, 24  # of a terminal that does not know
 LEFT = 6  # places of an age and the gap before it
 UP, CLEAR_LINE, CLEAR_BELOW = "\x1b[{}A", "\x1b[K", "\x1b[J"
 ORDER = (Status.DONE, Status.DEAD, Status.CANCELLED, Status.DISCARDED, Status.CLAIMED)
@@ -116,8 +116,8 @@ class Bars:
         self._called_at = now
         if self._drawn and not self._changed and now - self._drawn_at < REDRAW_SECONDS:
             return
-        size = shutil.get_terminal_size()
-        lines = frame(watched, size.columns - 1, size.lines - 1, datetime.now(UTC))
+        columns, rows = self._size()
+        lines = frame(watched, columns - 1, rows - 1, datetime.now(UTC))
         painted = (f"{self._paint(line, status)}{CLEAR_LINE}\n" for line, status in lines)
         self._write(self._back() + "".join(painted) + CLEAR_BELOW)
         self._drawn, self._drawn_at, self._changed = [line for line, _ in lines], now, False
@@ -130,9 +130,13 @@ class Bars:
 
     def _back(self) -> str:
         """Return what leads to the beginning of what is drawn; a terminal that became narrower has wrapped it."""
-        columns = max(shutil.get_terminal_size().columns, 1)
+        columns, _ = self._size()
         rows = sum(max(math.ceil(tables.cell_width(line) / columns), 1) for line in self._drawn)
         return "\r" + (UP.format(rows) if rows else "")
+
+    def _size(self) -> tuple[int, int]:
+        columns, lines = os.get_terminal_size(self._stream.fileno())
+        return columns or COLUMNS, lines or LINES
 
     def _write(self, text: str) -> None:
         self._stream.write(text)
