@@ -147,7 +147,7 @@ def test_an_update_changes_what_it_says_and_nothing_else(shuttle: Shuttle, name:
     assert (after.id, after.idle_seconds, after.tags, after.health_check.enabled) == (before.id, 9, (), False)
     assert (after.config, after.capabilities) == (before.config | {"env": {"A": "other"}}, ("go", "c"))
     assert (after.cooldown_seconds, after.health_check.interval_seconds) == (0, 300)
-    assert all("idleSeconds: 300.0 → 9.0" in each and "s3cret" not in each for each in (dry, said))
+    assert all("idleSeconds: 300 → 9" in each and "s3cret" not in each for each in (dry, said))
 
 
 def test_another_mechanism_is_told_all_that_it_needs(shuttle: Shuttle, name: str) -> None:

@@ -7,6 +7,7 @@ import contextlib
 import gc
 import io
 import json
+import os
 from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar
 from unittest import mock
@@ -37,6 +38,7 @@ class Typed:
             contextlib.redirect_stdout(printed),
             contextlib.redirect_stderr(said),
         ):
+            os.environ.pop("COLUMNS", None)  # nobody looks, so nothing is cut
             try:
                 main()
             except SystemExit as exit_:

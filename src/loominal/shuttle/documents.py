@@ -82,14 +82,17 @@ def differences(
             lines.append(f"{here}: gone")
         elif is_secret(here):
             lines.append(f"{here}: changed")
-        elif _shown(old) != _shown(new):
-            lines.append(f"{here}: {_shown(old)} → {_shown(new)}")
+        elif shown(old) != shown(new):
+            lines.append(f"{here}: {shown(old)} → {shown(new)}")
     return lines
 
 
-def _shown(value: object) -> str:
-    if value in (None, "", [], ()):
+def shown(value: object) -> str:
+    """Return a value of a document on a line."""
+    if value in (None, "", [], (), {}):
         return NOTHING
     if isinstance(value, (list, tuple)):
         return ", ".join(map(str, value))
+    if isinstance(value, float) and value.is_integer():
+        return str(int(value))
     return value if isinstance(value, str) else json.dumps(value)

@@ -15,7 +15,7 @@ from loominal.fabric.operations.targets import HealthView, TargetList, TargetVie
 from loominal.model.errors import Forbidden
 from loominal.model.mechanism import Mechanism
 from loominal.model.mistakes import Mistake
-from loominal.shuttle.documents import Document, differences, read_document, refuse, show_changes, show_document
+from loominal.shuttle.documents import Document, differences, read_document, refuse, show_changes, show_document, shown
 from loominal.shuttle.fleet import Fleet
 from loominal.shuttle.options import FleetGroup
 from loominal.shuttle.tables import Column, duration, plain, status
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from loominal.shuttle.target_plan import Step
 
 COLUMNS = (
-    Column("NAME", 1), status(), Column("MECHANISM"), Column("AGENT TYPE", 1), Column("CAPABILITIES", 2),
+    Column("NAME"), status(), Column("MECHANISM"), Column("AGENT TYPE", 1), Column("CAPABILITIES", 2),
     Column("BOUNDARIES", 2), Column("AGENTS"), Column("NOTE", 3),
 )  # fmt: skip
 MECHANISMS = click.Choice([each.value for each in Mechanism])
@@ -316,7 +316,7 @@ def _note(view: TargetView) -> str:
         return f"it is {view.unusable}"
     if view.health is not None and not view.health.healthy:
         return view.health.detail
-    return f"{view.failures} starts failed in a row" if view.failures else view.description
+    return f"failing ({view.failures} in a row)" if view.failures else view.description
 
 
 def _still(view: TargetView) -> str:
@@ -359,10 +359,16 @@ def _what_it_is(document: Document) -> list[tuple[str, object]]:
     ]
 
 
-def _setting(key: str, value: object) -> object:
-    """Return a setting of a mechanism on a line. Of tables the names alone, for the values may be secrets."""
+def _setting(key: str, value: object) -> str:
+    """Return a setting of a mechanism on a line, without what may be a secret."""
+    from loominal.shuttle.target_documents import is_secret
+
+    if value in (None, "", [], {}):
+        return ""
+    if isinstance(value, dict) and any(is_secret(f"config.{key}.{name}") for name in value):
+        return f"{', '.join(value)} (values are in --json)"
     if key in ("command", "args") and isinstance(value, (list, tuple)):
         return shlex.join(map(str, value))
     if key == "url" and urlsplit(str(value)).query:
         return str(value).partition("?")[0] + "?…"
-    return ", ".join(value) if isinstance(value, dict) else value
+    return shown(value)
