@@ -82,7 +82,7 @@ class _Config(msgspec.Struct, frozen=True, kw_only=True, rename="camel", forbid_
 
 
 class LocalConfig(_Config, frozen=True, kw_only=True):
-    """A process on the machine of the weft that is called `host`; without one, of whichever weft leads."""
+    """A process on the machine of the weft that is called `host`; set without one, of the weft that took it."""
 
     command: Command
     cwd: Directory = ""
