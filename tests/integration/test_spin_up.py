@@ -323,7 +323,12 @@ async def test_agents_that_come_and_go_without_taking_anything_count_as_starts_t
 async def test_only_operators_set_targets_and_see_how_they_start_agents(workshop: Workshop, boss: Agent) -> None:
     worker = await workshop.agent("worker")
     await boss.add_target(**a_target("one", "py"))
+    await boss.add_target(**a_target("tells", "py", command=("sh", "-c", "echo its key; exit 3")))
+    launch = await boss.spin_up("tells")
+    await eventually(lambda: nobody_left(boss), SOON)
 
+    assert (await boss.get_spin_up(launch.id)).output == "its key\n"
+    assert (await worker.get_spin_up(launch.id)).output == ""
     with pytest.raises(Forbidden):
         await worker.add_target(**a_target("mine", "py"))
     with pytest.raises(Forbidden):

@@ -44,7 +44,7 @@ class SpinUpView(View, frozen=True, kw_only=True):
     by: str = ""  # who asked for it; "": the autoscaler
     reference: str = ""  # what the mechanism calls it
     detail: str = ""
-    output: str = ""  # the end of what a failed start printed; in `get_spin_up` only
+    output: str = ""  # the end of what a failed start printed; in `get_spin_up` only, to operators
     draining: bool = False
     requested_at: datetime
     started_at: datetime | None = None

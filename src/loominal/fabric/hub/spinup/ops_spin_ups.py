@@ -13,6 +13,7 @@ from loominal.fabric.hub.spinup.starting import begin
 from loominal.fabric.operations.spin_ups import GetSpinUp, ListSpinUps, SpinUp, SpinUpList, SpinUpView
 from loominal.model import cursor as cursors
 from loominal.model.errors import BadCursor, Forbidden, IllegalMove
+from loominal.model.grant import Role
 from loominal.model.launch import Launch
 
 if TYPE_CHECKING:
@@ -68,8 +69,9 @@ async def list_spin_ups(project: Project, caller: Caller, args: ListSpinUps) -> 
 
 
 async def get_spin_up(project: Project, caller: Caller, args: GetSpinUp) -> SpinUpView:
-    """Return one launch, with the end of what a failed start printed. Raises: NotFound."""
-    return spin_up_view(project, project.launches.find(args.id), output=True)
+    """Return one launch, for operators with the end of what a failed start printed. Raises: NotFound."""
+    shows = caller.standing.role is Role.OPERATOR  # as a target's config, whose values a program may print
+    return spin_up_view(project, project.launches.find(args.id), output=shows)
 
 
 def _written(launch: Launch) -> tuple[int, str]:
