@@ -73,7 +73,7 @@ build: $(VENV)/.dev
 # Needs uv on PATH (CONTRIBUTING.md); everything else here works without it.
 LOCK = uv pip compile pyproject.toml --universal --python-version 3.11 --generate-hashes --no-header --no-annotate --no-emit-index-url --quiet $(UPGRADE)
 lock:
-	$(LOCK) --group build --output-file requirements.lock
+	$(LOCK) --group build --all-extras --output-file requirements.lock
 	$(LOCK) --group dev --all-extras --constraint requirements.lock --output-file requirements-dev.lock
 
 clean:
