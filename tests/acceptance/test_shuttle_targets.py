@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import shutil
+import signal
+import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,9 +23,10 @@ from tests.acceptance.typed import Typed
 from tests.integration.conftest import eventually
 from tests.integration.fabric import Fabric
 from tests.integration.intruder import stranger
+from tests.integration.weft_at_steps import processes
 
 WORKER = Path(__file__).parents[1] / "integration" / "spun_up.py"
-FAILED, USAGE, NOT_FOUND, REFUSED, UNREACHABLE = 1, 2, 3, 4, 5
+FAILED, USAGE, NOT_FOUND, REFUSED, UNREACHABLE, INTERRUPTED = 1, 2, 3, 4, 5, 130
 COMMON = [
     "--agent-type", "codex", "--capability", "go", "--capability", "Rust", "--boundary", "personal", "--boundary",
     "open-source", "--description", "a box", "--tag", "x", "--tag", "y", "--max-concurrent", "3", "--cooldown", "1m",
@@ -344,6 +348,26 @@ def test_an_agent_that_does_not_come_fails_with_what_it_printed(shuttle: Shuttle
     assert [each["target"] for each in listed["spinUps"]] == [name]
     assert "no agent was started" in shuttle("spin-ups", "list", "--target", name, "--status", "registered")
     assert len(shuttle.json("spin-ups", "-n", "1")["spinUps"]) == 1
+
+
+def test_who_stops_waiting_is_told_how_to_look_again(shuttle: Shuttle, name: str) -> None:
+    shuttle.local(name, "--", "sleep", "60")
+    environment = os.environ | {"LOOMINAL_HOME": str(shuttle.fabric.home), "LOOMINAL_PROJECT_ID": shuttle.project}
+    command = [sys.executable, "-m", "loominal.shuttle.main", "spin-up", name, "--wait"]
+
+    with subprocess.Popen(
+        command, env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as waiting:
+        assert waiting.stderr is not None
+        assert waiting.stderr.readline().strip() in ("requested", "started")
+        waiting.send_signal(signal.SIGINT)
+        launch, said = waiting.communicate(timeout=60)
+    for each in processes(launch.strip()):
+        os.kill(int(each.pid), signal.SIGKILL)
+
+    assert waiting.returncode == INTERRUPTED
+    assert f"`shuttle spin-ups show {launch.strip()}`" in said
+    assert "Traceback" not in said
 
 
 def test_the_targets_of_every_project_are_one_list(shuttle: Shuttle, name: str) -> None:

@@ -39,11 +39,6 @@ class Wanted(NamedTuple):
         """What it is called."""
         return str(self.document["name"])
 
-    @property
-    def target(self) -> AddTarget:
-        """The arguments of `add_target`."""
-        return msgspec.convert(self.document, AddTarget)
-
 
 def wanted_in(found: object) -> list[Wanted]:
     """Return the targets that a document says: one, a list, or a table `targets`.

@@ -252,4 +252,4 @@ def flag_at(place: str) -> str:
     for kept in range(len(parts), 0, -1):
         if (start := ".".join(parts[:kept])) in whole:
             return whole[start]
-    return place
+    return place or "it"
