@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from loominal.shuttle.fleet import Fleet
 
 AT_ONCE = 1000  # items that one question may name
-HOLD_SECONDS = 5.0  # for which one question is held open,
-PATIENCE_SECONDS = 3.0  # and for which it is then repeated until it is said that the fabric does not answer
+HOLD_SECONDS = 2.0  # for which one question is held open,
+PATIENCE_SECONDS = 3.0  # and for which it is then repeated until that is said; a new leader needs less
 DRAW_SECONDS = 0.25
 MOST_NAMED = 3  # in a line of talk
 ANEW_SECONDS = 30.0  # then all is asked anew: what items wait for changes though they do not move
