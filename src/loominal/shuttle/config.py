@@ -6,6 +6,7 @@ The file is TOML, a line a key: `$LOOMINAL_HOME/shuttle.toml`, unless --config n
 from __future__ import annotations
 
 import json
+import os
 import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -17,7 +18,6 @@ from loominal.model.errors import InvalidArgument, NotFound
 
 FILE = "shuttle.toml"
 OUTPUTS = ("table", "json")
-HINT = "`shuttle config list` shows every key"
 
 Value = str | int
 
@@ -25,6 +25,11 @@ Value = str | int
 def _url(text: str) -> str:
     from loominal.fabric.client.settings import servers_in  # only who sets one loads it
 
+    if "@" in text:
+        raise InvalidArgument(
+            "nats-url is no place for a user or a password",
+            "`shuttle config set nats-creds FILE` names a credential file; NATS_USER and NATS_PASS go with every url",
+        )
     servers_in(text, {})
     return text
 
@@ -68,24 +73,41 @@ KEYS: dict[str, Callable[[str], Value]] = {
 
 
 class Config:
-    """The settings of one file."""
+    """The settings of one file, each checked when it is asked for: one that is wrong keeps nobody from mending it."""
 
-    def __init__(self, path: Path, values: Mapping[str, Value]) -> None:
+    def __init__(self, path: Path, values: Mapping[str, Value], *, mended: bool = False) -> None:
         self.path = path
         self.values = dict(values)
+        self.mended = mended  # others could read it, and cannot any more
 
     @classmethod
-    def read(cls, file: Path | None, environ: Mapping[str, str]) -> Config:
-        """Return what `file` says, or LOOMINAL_HOME's. Raises: InvalidArgument, NotFound if there is no `file`."""
-        path = file or home_directory(environ) / FILE
+    def read(cls, file: Path | None, environ: Mapping[str, str], *, new: bool = False) -> Config:
+        """Return what `file` says, or LOOMINAL_HOME's. Raises: InvalidArgument, NotFound if no `file` is there nor new.
+
+        A file of ours that others can read is theirs no more.
+        """
+        path = config_path(file, environ)
         text = read_secret(path)
-        if text is None and file is not None:
+        if text is None and file is not None and not new:
             raise NotFound(f"there is no file {path}", "`shuttle --config FILE config set KEY VALUE` makes one")
-        return cls(path, _values(path, text or ""))
+        return cls(path, _values(path, text or ""), mended=text is not None and _mend(path))
+
+    def value(self, key: str) -> Value | None:
+        """Return a setting, None if it is not set. Raises: InvalidArgument if it cannot be that."""
+        if key not in self.values:
+            return None
+        try:
+            return KEYS[key](str(self.values[key]))
+        except InvalidArgument as error:
+            mend = f"`shuttle config set {key} VALUE` or `shuttle config unset {key}` mends it"
+            raise InvalidArgument(
+                f"{self.path}: {key}: {error.message}", f"{error.hint}; {mend}" if error.hint else mend
+            ) from error
 
     def text(self, key: str) -> str:
-        """Return a setting as text, "" if it is not set."""
-        return str(self.values.get(key, ""))
+        """Return a setting as text, "" if it is not set. Raises: InvalidArgument if it cannot be that."""
+        value = self.value(key)
+        return "" if value is None else str(value)
 
     def set(self, key: str, value: str) -> None:
         """Keep a setting; "" takes it out. Raises: InvalidArgument."""
@@ -96,16 +118,21 @@ class Config:
             self.values.pop(key, None)
         self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         lines = [f"{each} = {json.dumps(self.values[each])}\n" for each in KEYS if each in self.values]
-        replace_secret(self.path, "".join(lines))
+        replace_secret(self.path.resolve(), "".join(lines))  # a link stays one
 
     def environment(self, environ: Mapping[str, str]) -> dict[str, str]:
         """Return `environ` with what it leaves unsaid and this file says."""
-        said = {"NATS_URL": self.text("nats-url"), "NATS_CREDS": self.text("nats-creds")}
-        if environ.get("NATS_URL"):  # credentials belong to their own broker
-            said = {}
+        said = {}
+        if not environ.get("NATS_URL"):  # credentials belong to their own broker
+            said = {"NATS_URL": self.text("nats-url"), "NATS_CREDS": self.text("nats-creds")}
         return {name: value for name, value in said.items() if value} | {
             name: value for name, value in environ.items() if value
         }
+
+
+def config_path(file: Path | None, environ: Mapping[str, str]) -> Path:
+    """Return where the settings are: in `file`, else in LOOMINAL_HOME."""
+    return file.expanduser().absolute() if file else home_directory(environ) / FILE
 
 
 def named(key: str) -> str:
@@ -122,9 +149,17 @@ def _values(path: Path, text: str) -> dict[str, Value]:
     import tomllib
 
     try:
-        found = tomllib.loads(text)
-        return {named(key): KEYS[named(key)](str(value)) for key, value in found.items()}
+        return {named(key): value for key, value in tomllib.loads(text).items()}
     except tomllib.TOMLDecodeError as error:
         raise InvalidArgument(f"{path} is no TOML: {error}", "mend or remove it") from error
     except InvalidArgument as error:
-        raise InvalidArgument(f"{path}: {error.message}", error.hint) from error
+        raise InvalidArgument(f"{path}: {error.message}", f"{error.hint}; mend or remove the file") from error
+
+
+def _mend(path: Path) -> bool:
+    """Return whether the file was this user's and others could read it, which they cannot any more."""
+    found = path.stat()
+    if found.st_uid != os.getuid() or not found.st_mode & 0o077:
+        return False
+    path.chmod(0o600)
+    return True

@@ -8,7 +8,7 @@ import os
 import shutil
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Generic, NamedTuple, TypeVar
@@ -18,12 +18,13 @@ import msgspec
 
 from loominal.fabric.operations.types import View
 from loominal.fabric.protocol import encode_answer
-from loominal.model.errors import LoominalError
+from loominal.model.errors import BrokerUnavailable, LoominalError
 from loominal.shuttle.config import Config
 from loominal.shuttle.tables import Column, lines, plain
 
 if TYPE_CHECKING:
     from loominal.fabric.client.agent import Agent
+    from loominal.fabric.client.settings import ClientSettings
 
 T = TypeVar("T")
 V = TypeVar("V", bound=View)
@@ -52,7 +53,14 @@ class Fleet:
     @cached_property
     def config(self) -> Config:
         """What is set. Raises: InvalidArgument, NotFound."""
-        return Config.read(self.config_file, os.environ)
+        return self.read_config()
+
+    def read_config(self, *, new: bool = False) -> Config:
+        """Return what is set; a `new` file need not be there. Raises: InvalidArgument, NotFound."""
+        config = Config.read(self.config_file, os.environ, new=new)
+        if config.mended:
+            self.say(f"others could read {config.path}; now they cannot")
+        return config
 
     @property
     def wants_json(self) -> bool:
@@ -107,8 +115,22 @@ class Fleet:
             entered = this_person(settings)
         else:
             entered = open_agent(settings)
-        async with entered as agent:
+        async with AsyncExitStack() as stack:
+            try:
+                agent = await stack.enter_async_context(entered)
+            except BrokerUnavailable as error:
+                raise self._unreachable(error, settings) from error
             yield agent
+
+    def _unreachable(self, error: BrokerUnavailable, settings: ClientSettings) -> BrokerUnavailable:
+        """Return the error; where settings led astray it says so, and what else there is."""
+        if os.environ.get("NATS_URL") or not self.config.values.get("nats-url"):
+            return error
+        from loominal.fabric.runtime_file import read_runtime
+
+        local, unset = read_runtime(settings.home), "`shuttle config unset nats-url`"
+        there = f"the local fabric is at {local.url}, and {unset} uses it" if local else f"start it, or {unset}"
+        return BrokerUnavailable(f"{error.message} ({self.config.path} sets nats-url)", there)
 
     @property
     def _set_project(self) -> str | None:

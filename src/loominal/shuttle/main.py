@@ -23,6 +23,7 @@ COMMANDS = {
     "inbox": ("people", "What agents have written to you."),
     "reply": ("people", "Answer a message of your inbox."),
     "channels": ("channels", "What is said to everyone."),
+    "config": ("config", "What is set for Shuttle."),
     "stats": ("stats", "How much of everything there is."),
     "top": ("top", "The fleet on a live screen."),
     "projects": ("projects", "The projects of the fabric."),

@@ -110,7 +110,7 @@ def submit(
 def _set(fleet: Fleet) -> dict[str, object]:
     """Return the fields that the settings say."""
     keys = {"boundary": "default-boundary", "priority": "default-priority"}
-    return {field: fleet.config.values[key] for field, key in keys.items() if key in fleet.config.values}
+    return {field: value for field, key in keys.items() if (value := fleet.config.value(key)) is not None}
 
 
 def _lines(file: BinaryIO | None, unsaid: dict[str, object]) -> list[Line]:
