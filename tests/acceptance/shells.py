@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import pty
 import subprocess
 import sys
 from contextlib import AbstractAsyncContextManager
@@ -27,10 +28,17 @@ class Shell:
     def home(self) -> Path:
         return self.directory / "home"
 
+    @property
+    def environ(self) -> dict[str, str]:
+        """What commands find: no terminal's width among it, which pytest may have set for itself."""
+        return {name: value for name, value in os.environ.items() if name != "COLUMNS"} | {
+            "LOOMINAL_HOME": str(self.home)
+        }
+
     def run(self, *command: str, stdin: str = "", **environment: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
             [sys.executable, "-m", *command],
-            env=os.environ | {"LOOMINAL_HOME": str(self.home)} | environment,
+            env=self.environ | environment,
             cwd=self.directory,
             input=stdin,
             capture_output=True,
@@ -63,6 +71,24 @@ class Typing:
     def agent(self, handle: str, **registration: Any) -> AbstractAsyncContextManager[Agent]:  # Any: whatever it takes
         """Be an agent of the project in this process."""
         return connect(handle, project=self.project, home=self.shell.home, **{"capabilities": ["any"], **registration})
+
+    async def answered(self, answer: str, *arguments: str) -> subprocess.CompletedProcess[bytes]:
+        """Return what comes of a command that asks on its terminal, and is answered so."""
+        ours, theirs = pty.openpty()
+        try:
+            os.write(ours, f"{answer}\n".encode())  # the terminal keeps it until somebody reads
+            return await asyncio.to_thread(
+                subprocess.run,
+                [sys.executable, "-m", "loominal.shuttle.main", *arguments],
+                env=self.shell.environ | {"LOOMINAL_PROJECT_ID": self.project},
+                stdin=theirs,
+                capture_output=True,
+                timeout=SECONDS,
+                check=False,
+            )
+        finally:
+            os.close(ours)
+            os.close(theirs)
 
     def operator(self) -> AbstractAsyncContextManager[Agent]:
         """Look at the project as an operator whom nobody sees."""

@@ -122,10 +122,6 @@ async def test_settings_are_what_flags_leave_unsaid(typed: Typing, tmp_path: Pat
 
 async def test_what_is_no_submission_is_refused_with_the_exit_code_of_the_reason(typed: Typing) -> None:
     for arguments, code in (
-        (("text", "--file", "x", "--jsonl", "-"), 2),
-        (("text", "--jsonl", "-"), 2),
-        (("--jsonl", "-", "--task-id", "t"), 2),
-        (("text", "--wait", "--dry-run"), 2),
         (("text", "--deadline", "soon"), 2),
         (("text", "--boundary", "nowhere"), 4),
         (("text", "--assign-to", "nobody"), 3),

@@ -64,7 +64,11 @@ def test_what_comes_before_in_the_file_is_no_matter_of_the_hub_yet() -> None:
         [b'{"description": "x", "taskId": "t"}', b'{"description": "y", "dependsOn": ["t", "w"]}'], {}
     )
 
-    assert (lines[1].offer.depends_on, lines[1].alone.depends_on, lines[1].after) == (("t", "w"), ("w",), frozenset({"t"}))
+    assert (lines[1].offer.depends_on, lines[1].alone.depends_on, lines[1].after) == (
+        ("t", "w"),
+        ("w",),
+        frozenset({"t"}),
+    )
 
 
 @pytest.mark.parametrize(

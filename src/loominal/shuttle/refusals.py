@@ -11,6 +11,7 @@ from loominal.model.errors import (
     InvalidArgument,
     LoominalError,
     NotFound,
+    NotRegistered,
     QuotaExceeded,
 )
 
@@ -19,10 +20,12 @@ EXIT_CODES: tuple[tuple[type[LoominalError], int], ...] = (
     (NotFound, 3),
     (Forbidden, 4),
     (QuotaExceeded, 4),
+    (NotRegistered, 4),
     (BrokerUnavailable, 5),
     (HubUnavailable, 5),
     (LoominalError, 1),
 )
+FOR_AGENTS = "shuttle needs a machine that was let in with `loominal invite --role operator`; this one is for agents"
 IN_A_SHELL = {
     "list_work": "`shuttle work list`",
     "cancel_work": "`shuttle work cancel`",
@@ -44,4 +47,6 @@ def exit_code(error: LoominalError) -> int:
 
 def hint(error: LoominalError) -> str:
     """Return what to do next, in commands: hints come from the hub, which speaks of operations."""
+    if isinstance(error, NotRegistered):  # an operator may look without being registered
+        return FOR_AGENTS
     return re.sub(r"\w+", lambda word: IN_A_SHELL.get(word[0], word[0]), error.hint)
