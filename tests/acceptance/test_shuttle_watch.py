@@ -246,21 +246,27 @@ async def test_as_json_events_come_a_line_each_and_end_with_the_work(typed: Typi
     assert all(event["at"].endswith("Z") for event in told)
 
 
-async def test_what_has_ended_is_told_at_once_and_what_is_not_there_refused_before_anything(typed: Typing) -> None:
+async def test_what_has_ended_is_told_at_once_and_what_is_not_there_refused_before_anything(
+    typed: Typing, tmp_path: Path
+) -> None:
     async with crew(typed) as (boss, _):
         item = (await boss.broadcast_work_offer("row", task_id="my-row", capabilities=["knit"], notify="none")).id
-        missing, late = await asyncio.gather(
-            typed("watch", item, "nothing"), typed("watch", item, "--timeout", "0.3s"),
-        )  # fmt: skip
+        missing, late, alone = await asyncio.gather(
+            typed("watch", item, "nothing"),
+            typed("watch", item, "--timeout", "0s"),
+            typed("watch", item, LOOMINAL_HOME=str(tmp_path)),
+        )
         await boss.cancel_work(item)
-        ended = await typed("watch", "--json", item, "my-row")
+        ended = await typed("watch", "--json", item, "my-row", "--timeout", "0s")
     usages: list[tuple[str, ...]] = [(), (item, "--timeout", "soon"), (item, "--all-projects")]
     wrong = await asyncio.gather(*(typed("watch", *arguments) for arguments in usages))
 
     assert (missing.returncode, missing.stdout) == (3, "")
     assert "'nothing'" in missing.stderr
     assert "`shuttle work list`" in missing.stderr
-    assert (late.returncode, late.stderr) == (1, "shuttle: 1 of 1 have not ended within 0.3 s\n")
+    assert (late.returncode, late.stderr) == (1, "shuttle: 1 of 1 have not ended within 0 s\n")
+    assert (alone.returncode, alone.stdout) == (5, "")
+    assert ended.stderr == ""
     assert (ended.returncode, [json.loads(line)["type"] for line in ended.stdout.splitlines()]) == (
         1,
         ["work:cancelled"],

@@ -90,14 +90,13 @@ class _Following:
     async def run(self, seconds: float | None) -> list[WorkDetail]:
         """Return the items once all have ended, or after `seconds`."""
         parts = [self._names[first : first + AT_ONCE] for first in range(0, len(self._names), AT_ONCE)]
+        looks = [(part, *await self._look(part)) for part in parts]
+        await self._take([item for _, items, _ in looks for item in items])
         try:
-            async with asyncio.timeout(seconds):
-                looks = [(part, *await self._look(part)) for part in parts]
-                await self._take([item for _, items, _ in looks for item in items])
-                async with asyncio.TaskGroup() as group:
-                    drawing = group.create_task(self._draw(), name="draw")
-                    await asyncio.wait([group.create_task(self._follow(*look), name="follow") for look in looks])
-                    drawing.cancel()
+            async with asyncio.timeout(seconds), asyncio.TaskGroup() as group:
+                drawing = group.create_task(self._draw(), name="draw")
+                await asyncio.wait([group.create_task(self._follow(*look), name="follow") for look in looks])
+                drawing.cancel()
         except TimeoutError:
             await self._give_up(seconds or 0)
         except ExceptionGroup as several:
@@ -160,11 +159,18 @@ class _Following:
         return told
 
     async def _answer(self, operation: str, args: Arguments) -> View:
-        """Return an answer, however long the fabric is away; that it is, and is back, is said once."""
+        """Return an answer, however long the fabric is away; that it is, and is back, is said once.
+
+        Raises: BrokerUnavailable, HubUnavailable while nothing was answered yet.
+        """
+        began = bool(self._watched.items)
         while True:
             try:
-                view = await self._agent.call(operation, args, timeout_seconds=PATIENCE_SECONDS)
+                seconds = PATIENCE_SECONDS if began else None
+                view = await self._agent.call(operation, args, timeout_seconds=seconds)
             except (BrokerUnavailable, HubUnavailable) as error:
+                if not began:
+                    raise
                 if self._lost is None:
                     self._say(f"the fabric does not answer ({error.message}); waiting for it")
                 self._lost = error
@@ -185,6 +191,8 @@ class _Following:
         if self._lost is not None:
             raise self._lost
         waiting = [item for item in self._watched.items.values() if item.status not in ENDED]
+        if not waiting:
+            return
         click.echo(f"shuttle: {len(waiting)} of {len(self._names)} have not ended within {seconds:g} s", err=True)
         await self._read([GetWork(work_id=item.id) for item in waiting])
 
