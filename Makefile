@@ -18,7 +18,7 @@ define install
 	-$(BIN)/python -m compileall -q src
 endef
 
-.PHONY: demo test clients power-cut launch-faults fmt lint types shape bench soak chaos build lock clean
+.PHONY: demo test manual clients power-cut launch-faults fmt lint types shape bench soak chaos build lock clean
 
 demo: $(VENV)/.run
 	$(BIN)/loominal demo
@@ -39,6 +39,10 @@ shape: $(VENV)/.dev
 fmt: $(VENV)/.dev
 	$(BIN)/ruff check --fix-only $(CODE)
 	$(BIN)/ruff format $(CODE)
+
+# Writes what docs/shuttle.md says of the commands.
+manual: $(VENV)/.dev
+	$(BIN)/python -m tests.manual
 
 # Needs npm, and downloads about 2 GB into .clients, once; `make test` does without.
 clients: $(VENV)/.dev .clients/.installed
