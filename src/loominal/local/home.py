@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
+import socket
 import stat
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -16,6 +17,7 @@ from loominal.broker.server import free_port
 from loominal.fabric.state_directory import home_directory
 from loominal.model.errors import InvalidArgument
 
+NATS_PORT = 4222  # people and programs expect NATS there
 WEFT_TOLD = ("API_HOST", "API_PORT", "API_HOSTS", "API_RATE", "API_INSECURE", "LOG_FORMAT", "LOG_LEVEL")
 WEFT_FILES = ("API_TLS_CERT", "API_TLS_KEY", "LOOMINAL_WEFT_CONFIG")
 
@@ -80,9 +82,22 @@ def read_config(home: Path) -> Config | None:
         raise InvalidArgument(f"{path} cannot be read: {error}", "remove it; a new port is chosen then") from error
 
 
-def new_port(home: Path) -> int:
-    """Choose a free port for the broker, keep it, and return it."""
-    return keep_config(home, Config(broker_port=free_port())).broker_port
+def new_port(home: Path, environ: Mapping[str, str]) -> int:
+    """Choose a port for the broker, keep it, and return it: in the usual place NATS's own, unless that is taken."""
+    usual = find_home({name: value for name, value in environ.items() if name != "LOOMINAL_HOME"})
+    port = NATS_PORT if home == usual and is_free(NATS_PORT) else free_port()
+    return keep_config(home, Config(broker_port=port)).broker_port
+
+
+def is_free(port: int) -> bool:
+    """Return whether this user's broker can listen at `port` of this machine now."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+        return True
 
 
 def keep_config(home: Path, config: Config) -> Config:

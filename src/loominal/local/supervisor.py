@@ -33,7 +33,7 @@ from loominal.fabric.runtime_file import (
     remove_runtime,
     update_runtime,
 )
-from loominal.local.home import idle_exit_seconds, new_port, read_config, tls_directory, weft_variables
+from loominal.local.home import idle_exit_seconds, is_free, new_port, read_config, tls_directory, weft_variables
 from loominal.local.lending import lent_variables
 from loominal.local.listening import certified
 from loominal.local.processes import TERM_SECONDS, broker_directory, end, running, weft_command
@@ -190,7 +190,7 @@ class Supervisor:
         )
         config = read_config(self._home)
         if config is None or not config.listen:
-            port = config.broker_port if config and _is_free(config.broker_port) else new_port(self._home)
+            port = config.broker_port if config and is_free(config.broker_port) else new_port(self._home, self._environ)
             return msgspec.structs.replace(settings, port=port), ""
         made = ensure_certificates(tls_directory(self._home), certified(config.listen), datetime.now(UTC))
         listens = msgspec.structs.replace(
@@ -315,13 +315,3 @@ def _is_ours(credential_file: Path, keyring: Keyring) -> bool:
 
 def _last_line(log_path: Path) -> str:
     return (log_path.read_bytes()[-2000:].decode(errors="replace").strip().splitlines() or ["it logged nothing"])[-1]
-
-
-def _is_free(port: int) -> bool:
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind(("127.0.0.1", port))
-        except OSError:
-            return False
-        return True
