@@ -131,6 +131,11 @@ def take_slot(
         ) from error
 
 
+def known_projects(home: Path) -> list[str]:
+    """Return the projects in which this machine's programs are or were agents."""
+    return sorted(folder.name for folder in _folders(home / "agents"))
+
+
 def slots_of(home: Path, project: str, client: str) -> list[Path]:
     """Return the folders of a client's slots, the first first."""
     return _numbered(home / "agents" / subject_token(project, "project") / handle_like(client))

@@ -97,18 +97,8 @@ class Fleet:
     ) -> AsyncIterator[Agent]:
         """Connect to `project`, default: the one that is meant. Raises: as `connect`, whose timeout it is."""
         from loominal.fabric.client.connect import open_agent
-        from loominal.fabric.client.settings import CALL_SECONDS, ClientSettings
-        from loominal.fabric.project_id import VARIABLE
 
-        environ = self.config.environment(os.environ)
-        settings = ClientSettings.from_env(
-            environ,
-            project=project or self.project or environ.get(VARIABLE) or self._set_project,
-            client="shuttle",
-            person=True,
-            operator=True,
-            timeout_seconds=timeout_seconds or CALL_SECONDS,
-        )
+        settings = self.settings(project=project, timeout_seconds=timeout_seconds)
         if acts:
             from loominal.shuttle.person import this_person
 
@@ -121,6 +111,21 @@ class Fleet:
             except BrokerUnavailable as error:
                 raise self._unreachable(error, settings) from error
             yield agent
+
+    def settings(self, *, project: str | None = None, timeout_seconds: float | None = None) -> ClientSettings:
+        """Return how to connect to `project`, default: the one that is meant. Raises: InvalidArgument."""
+        from loominal.fabric.client.settings import CALL_SECONDS, ClientSettings
+        from loominal.fabric.project_id import VARIABLE
+
+        environ = self.config.environment(os.environ)
+        return ClientSettings.from_env(
+            environ,
+            project=project or self.project or environ.get(VARIABLE) or self._set_project,
+            client="shuttle",
+            person=True,
+            operator=True,
+            timeout_seconds=timeout_seconds or CALL_SECONDS,
+        )
 
     def _unreachable(self, error: BrokerUnavailable, settings: ClientSettings) -> BrokerUnavailable:
         """Return the error; where settings led astray it says so, and what else there is."""

@@ -6,12 +6,15 @@ import gc
 import os
 import sys
 from importlib import import_module
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 import click
 
 import loominal
 from loominal.shuttle.options import FleetGroup
+
+if TYPE_CHECKING:
+    from click.shell_completion import CompletionItem
 
 COMMANDS = {
     "submit": ("submit", "Offer work to whoever can do it."),
@@ -24,6 +27,7 @@ COMMANDS = {
     "reply": ("people", "Answer a message of your inbox."),
     "channels": ("channels", "What is said to everyone."),
     "config": ("config", "What is set for Shuttle."),
+    "completion": ("completion", "What makes Tab complete, for bash, zsh and fish."),
     "stats": ("stats", "How much of everything there is."),
     "top": ("top", "The fleet on a live screen."),
     "projects": ("projects", "The projects of the fabric."),
@@ -43,15 +47,25 @@ class Commands(FleetGroup):
         """Return the names in the order of `--help`."""
         return list(COMMANDS)
 
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command:
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         """Return the command of that name. Raises: UsageError, naming what may be meant."""
         if cmd_name not in COMMANDS:
+            if ctx.resilient_parsing:  # the shell asks what may follow
+                return None
             from loominal.model.names import meant
 
             raise click.UsageError(f"there is no command {cmd_name!r}; {meant(cmd_name, COMMANDS, 'commands')}", ctx)
         module = import_module(f"loominal.shuttle.commands.{COMMANDS[cmd_name][0]}")
         command: click.Command = getattr(module, cmd_name.replace("-", "_"))
         return command
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        """Return the commands, or options, that may be meant."""
+        from click.shell_completion import CompletionItem
+
+        lines = {name: line for name, (_, line) in COMMANDS.items() if name.startswith(incomplete)}
+        options = click.Command.shell_complete(self, ctx, incomplete)
+        return [CompletionItem(name, help=line) for name, line in lines.items()] + options
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002 - click's
         """Write the list of commands."""

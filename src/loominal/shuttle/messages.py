@@ -16,8 +16,10 @@ QUESTION = "question"  # the type of a message that asks for a reply
 STDIN = "-"
 
 
-def typed(_: click.Context, __: click.Parameter, text: str) -> str:
+def typed(ctx: click.Context, _: click.Parameter, text: str) -> str:
     """Return the message that an argument is: `-` reads stdin. Raises: BadParameter for an empty one."""
+    if ctx.resilient_parsing:  # the shell asks what may follow
+        return text
     text = sys.stdin.read() if text == STDIN else text
     if not text.strip():
         raise click.BadParameter("it is empty")

@@ -5,10 +5,16 @@ Commands are made by `FleetGroup`, or of the class `FleetCommand`; `Fleet` keeps
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import click
+
+from loominal.shuttle import completing
+
+if TYPE_CHECKING:
+    from click.shell_completion import CompletionItem
 
 T = TypeVar("T")
 
@@ -48,8 +54,23 @@ class FleetGroup(FleetCommand, click.Group):
 class _Everywhere(click.Option):
     """An option of every command. What it says is kept in the field of `Fleet` that it is named after."""
 
-    def __init__(self, *names: str, is_flag: bool = False, kind: click.Path | None = None, line: str) -> None:
-        super().__init__(names, is_flag=is_flag, type=kind, help=line, expose_value=False, callback=self._keep)
+    def __init__(
+        self,
+        *names: str,
+        is_flag: bool = False,
+        kind: click.Path | None = None,
+        line: str,
+        shell_complete: Callable[[click.Context, click.Parameter, str], list[CompletionItem]] | None = None,
+    ) -> None:
+        super().__init__(
+            names,
+            is_flag=is_flag,
+            type=kind,
+            help=line,
+            expose_value=False,
+            callback=self._keep,
+            shell_complete=shell_complete,
+        )
 
     def _keep(self, context: click.Context, _: click.Parameter, value: T) -> T:
         from loominal.shuttle.fleet import Fleet
@@ -64,7 +85,12 @@ def _everywhere() -> list[click.Parameter]:
     path = click.Path(dir_okay=False, path_type=Path)
     return [
         _Everywhere("--json", "as_json", is_flag=True, line="Print one JSON document."),
-        _Everywhere("--project", "-p", line="The project; default: LOOMINAL_PROJECT_ID, else this directory's."),
+        _Everywhere(
+            "--project",
+            "-p",
+            line="The project; default: LOOMINAL_PROJECT_ID, else this directory's.",
+            shell_complete=completing.projects,
+        ),
         _Everywhere("--all-projects", "-A", is_flag=True, line="Of every project, where the command lists."),
         _Everywhere("--config", "config_file", kind=path, line="The settings are in this file."),
         _Everywhere("--quiet", "-q", is_flag=True, line="Print data and errors, and nothing else."),

@@ -9,6 +9,7 @@ import click
 
 from loominal.fabric.operations.channels import ChannelMessage, Channels, History, MessageSent
 from loominal.fabric.protocol import encode_answer
+from loominal.shuttle import completing
 from loominal.shuttle.fleet import Fleet
 from loominal.shuttle.following import asked_again
 from loominal.shuttle.messages import show_post, typed
@@ -46,7 +47,7 @@ def _rows(found: Channels) -> list[tuple[object, ...]]:
 
 
 @channels.command(help="Show the newest messages of a channel.\n\nExample: shuttle channels read general --follow")
-@click.argument("channel", metavar="NAME")
+@click.argument("channel", metavar="NAME", shell_complete=completing.channels)
 @click.option("--since", metavar="TIME", help="Only what was said since then: a time, or a duration such as 2h.")
 @click.option("--limit", "-n", type=click.IntRange(1, PAGE), default=50, show_default=True, help="At most so many.")
 @click.option("--follow", "-f", is_flag=True, help="Go on with what comes, until Ctrl-C; with --json a message a line.")
@@ -70,7 +71,7 @@ def read(fleet: Fleet, *, channel: str, since: str | None, limit: int, follow: b
 
 
 @channels.command(help="Say something in a channel.\n\nExample: shuttle channels send general 'Release at noon'")
-@click.argument("channel", metavar="NAME")
+@click.argument("channel", metavar="NAME", shell_complete=completing.channels)
 @click.argument("text", callback=typed)
 @click.option("--create", is_flag=True, help="Make the channel if there is none of that name.")
 @click.pass_obj

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 import msgspec
@@ -15,6 +16,9 @@ from loominal.shuttle.config import KEYS, OUTPUTS, Config, config_path, named
 from loominal.shuttle.fleet import Fleet
 from loominal.shuttle.options import FleetGroup
 from loominal.shuttle.tables import Column
+
+if TYPE_CHECKING:
+    from click.shell_completion import CompletionItem
 
 COLUMNS = (Column("KEY"), Column("VALUE", 2), Column("FROM", 1))
 LOCAL = "the local fabric"
@@ -49,7 +53,13 @@ def _key(_: click.Context, __: click.Parameter, text: str) -> str:
         raise click.BadParameter(f"{error.message}; {error.hint}") from error
 
 
-KEY = click.argument("key", callback=_key)
+def _keys(_: click.Context, __: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    from click.shell_completion import CompletionItem
+
+    return [CompletionItem(key) for key in KEYS if key.startswith(incomplete)]
+
+
+KEY = click.argument("key", callback=_key, shell_complete=_keys)
 
 
 @click.group(

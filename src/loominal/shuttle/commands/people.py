@@ -13,6 +13,7 @@ from loominal.fabric.protocol import encode_answer
 from loominal.model.agent import AgentStatus
 from loominal.model.errors import BadCursor, InvalidArgument
 from loominal.model.message import WORK_RESULT, Importance
+from loominal.shuttle import completing
 from loominal.shuttle.durations import seconds
 from loominal.shuttle.fleet import Fleet
 from loominal.shuttle.following import asked_again
@@ -46,7 +47,7 @@ class _Since(NamedTuple):
     help="Tell an agent something; it is kept for one that is offline.\n\n"
     'Example: shuttle tell ada "Is the parser done?" --ask --wait',
 )
-@click.argument("handle")
+@click.argument("handle", shell_complete=completing.handles)
 @click.argument("text", callback=typed)
 @click.option("--ask", is_flag=True, help="Say that you want a reply.")
 @click.option(
