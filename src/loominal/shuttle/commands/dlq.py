@@ -9,6 +9,7 @@ import click
 
 from loominal.fabric.operations.dead_letters import DeadLetterMoved, DeadLetters
 from loominal.fabric.operations.types import View
+from loominal.shuttle import completing
 from loominal.shuttle.fleet import Fleet
 from loominal.shuttle.options import FleetGroup
 from loominal.shuttle.several import Outcome, collect, each, say_rest, told
@@ -22,7 +23,7 @@ COLUMNS = (
     Column("LAST ERROR", 2),
 )  # fmt: skip
 MOVED = (Column("ID"), status())
-ITEMS = click.argument("item_ids", nargs=-1, metavar="[ID]...")
+ITEMS = click.argument("item_ids", nargs=-1, metavar="[ID]...", shell_complete=completing.dead_letters)
 ALL = click.option("--all", "-a", "every", is_flag=True, help="Every dead letter of the project.")
 NEEDING = click.option("--capability", "-c", help="With --all: those that need this.")
 DRY_RUN = click.option("--dry-run", is_flag=True, help="With --all: only show which they are.")

@@ -8,6 +8,7 @@ import click
 import msgspec
 
 from loominal.fabric.operations.policy import PolicyView
+from loominal.shuttle import completing
 from loominal.shuttle.documents import differences, read_document, show_changes, show_document
 from loominal.shuttle.durations import seconds
 from loominal.shuttle.fleet import Fleet
@@ -48,7 +49,14 @@ def show(fleet: Fleet) -> None:
 @click.option("--agent-type", "agentTypes", multiple=True, metavar="TYPE…", help="Who may take its work; '' is any.")
 @click.option("--preferred", multiple=True, metavar="TYPE…", help="Who gets a head start; '' is nobody.")
 @click.option("--spin-up/--no-spin-up", "spinUp", default=None, help="Whether agents are started for it.")
-@click.option("--target", "targets", multiple=True, metavar="NAME…", help="Where; '' is on any target.")
+@click.option(
+    "--target",
+    "targets",
+    multiple=True,
+    metavar="NAME…",
+    help="Where; '' is on any target.",
+    shell_complete=completing.targets,
+)
 @click.option("--remove-boundary", "removed", multiple=True, metavar="NAME…", help="Nobody takes its work any more.")
 @click.option("--cross-project/--no-cross-project", "crossProject", default=None, help="Whether others may see us.")
 @click.option("--stalled", "stalledSeconds", callback=seconds, metavar="TIME", help="Silent so long, agents are woken.")

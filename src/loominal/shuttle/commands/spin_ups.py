@@ -10,6 +10,7 @@ import click
 
 from loominal.fabric.operations.spin_ups import SpinUpList, SpinUpView
 from loominal.model.launch import CLOSED, LaunchStatus
+from loominal.shuttle import completing
 from loominal.shuttle.fleet import Fleet
 from loominal.shuttle.options import FleetCommand, FleetGroup
 from loominal.shuttle.several import collect, say_rest
@@ -40,7 +41,7 @@ class _Listing(FleetGroup):
 @click.command(
     cls=FleetCommand, help="Start an agent now, whether work waits or not.\n\nExample: shuttle spin-up here --wait"
 )
-@click.argument("target")
+@click.argument("target", shell_complete=completing.targets)
 @click.option("--wait", is_flag=True, help="Stay until it is there; exit 1 if none comes.")
 @click.pass_obj
 def spin_up(fleet: Fleet, *, target: str, wait: bool) -> int:
@@ -81,7 +82,7 @@ def spin_ups(context: click.Context) -> None:
 
 
 @spin_ups.command("list", help="List them, newest first.\n\nExample: shuttle spin-ups list --status failed")
-@click.option("--target", help="Only on this one.")
+@click.option("--target", help="Only on this one.", shell_complete=completing.targets)
 @click.option(
     "--status", "in_status", type=click.Choice([each.value for each in LaunchStatus]), help="Only those that are so."
 )

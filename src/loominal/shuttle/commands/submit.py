@@ -13,6 +13,7 @@ from loominal.fabric.operations.work import WorkDetail
 from loominal.model.agent import JsonObject
 from loominal.model.errors import InvalidArgument
 from loominal.model.work import Notify, Status
+from loominal.shuttle import completing
 from loominal.shuttle.durations import seconds
 from loominal.shuttle.fleet import Fleet
 from loominal.shuttle.offers import Line, fields_of, offer_of, read_lines, refusal
@@ -42,10 +43,18 @@ OF_AN_OFFER = (
     click.option("--task-id", help="Your own id: the same again is the same item."),
     click.option("--deadline", metavar="TIME", help="Dead unless done by then: a time, or a duration such as 2h."),
     click.option("--not-before", metavar="TIME", help="Ready only then: a time, or a duration."),
-    click.option("--depends-on", multiple=True, metavar="ID", help="Ready only when these are done."),
+    click.option(
+        "--depends-on",
+        multiple=True,
+        metavar="ID",
+        help="Ready only when these are done.",
+        shell_complete=completing.work_ids,
+    ),
     click.option("--agent-type", "required_agent_type", metavar="TYPE", help="Only agents of this type may take it."),
     click.option("--prefer", "preferred_agent_type", metavar="TYPE", help="Agents of this type have a head start."),
-    click.option("--assign-to", metavar="HANDLE", help="Only this agent may take it."),
+    click.option(
+        "--assign-to", metavar="HANDLE", help="Only this agent may take it.", shell_complete=completing.handles
+    ),
     click.option(
         "--context", "context_data", callback=_object, metavar="JSON", help="What it needs to know: an object."
     ),

@@ -15,6 +15,7 @@ from loominal.fabric.operations.targets import HealthView, TargetList, TargetVie
 from loominal.model.errors import Forbidden
 from loominal.model.mechanism import Mechanism
 from loominal.model.mistakes import Mistake
+from loominal.shuttle import completing
 from loominal.shuttle.documents import Document, differences, read_document, refuse, show_changes, show_document, shown
 from loominal.shuttle.fleet import Fleet
 from loominal.shuttle.options import FleetGroup
@@ -68,7 +69,7 @@ def list_targets(fleet: Fleet) -> None:
 
 
 @targets.command(help="Show one target; what may be secret is in --json only.\n\nExample: shuttle targets show here")
-@click.argument("target", metavar="NAME")
+@click.argument("target", metavar="NAME", shell_complete=completing.targets)
 @click.pass_obj
 def show(fleet: Fleet, *, target: str) -> None:
     """Show it."""
@@ -139,7 +140,7 @@ def add(
     help="Change a target; what is not said stays. What has … replaces all that there was, and '' leaves none."
     "\n\nExample: shuttle targets update here --max-concurrent 4 --tag ''",
 )
-@click.argument("target", metavar="NAME")
+@click.argument("target", metavar="NAME", shell_complete=completing.targets)
 @click.option("--name", help="Call it so.")
 @click.option("--mechanism", type=MECHANISMS, metavar="NAME", help="Another one, with all that it has to be told.")
 @click.option("--dry-run", is_flag=True, help="Check it, show what would change, and change nothing.")
@@ -175,7 +176,7 @@ def update(fleet: Fleet, *, target: str, name: str | None, mechanism: str | None
 
 
 @targets.command(help="Forget a target.\n\nExample: shuttle targets remove here --yes")
-@click.argument("target", metavar="NAME")
+@click.argument("target", metavar="NAME", shell_complete=completing.targets)
 @click.option("--yes", "-y", is_flag=True, help="Do not ask.")
 @click.pass_obj
 def remove(fleet: Fleet, *, target: str, yes: bool) -> None:
@@ -196,7 +197,7 @@ def remove(fleet: Fleet, *, target: str, yes: bool) -> None:
 
 
 @targets.command(help="Let agents be started there again.\n\nExample: shuttle targets enable here")
-@click.argument("target", metavar="NAME")
+@click.argument("target", metavar="NAME", shell_complete=completing.targets)
 @click.pass_obj
 def enable(fleet: Fleet, *, target: str) -> None:
     """Enable it."""
@@ -208,7 +209,7 @@ def enable(fleet: Fleet, *, target: str) -> None:
 
 
 @targets.command(help="Start no more agents there.\n\nExample: shuttle targets disable here")
-@click.argument("target", metavar="NAME")
+@click.argument("target", metavar="NAME", shell_complete=completing.targets)
 @click.pass_obj
 def disable(fleet: Fleet, *, target: str) -> None:
     """Disable it."""
@@ -222,7 +223,7 @@ def disable(fleet: Fleet, *, target: str) -> None:
 @targets.command(
     help="Find out whether an agent could be started there; exit 1 if none could.\n\nExample: shuttle targets test here"
 )
-@click.argument("target", metavar="NAME")
+@click.argument("target", metavar="NAME", shell_complete=completing.targets)
 @click.pass_obj
 def test(fleet: Fleet, *, target: str) -> int:
     """Test it, and tell each step as it is taken."""

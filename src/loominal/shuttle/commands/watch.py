@@ -9,6 +9,7 @@ import click
 
 from loominal.fabric.operations.work import WorkDetail
 from loominal.model.work import Status
+from loominal.shuttle import completing
 from loominal.shuttle.displays import Bars, Events, counted, display_on
 from loominal.shuttle.durations import seconds
 from loominal.shuttle.fleet import Fleet
@@ -29,7 +30,7 @@ MOST_SHOWN = 50  # in the end; of more only those that are not done
     " change; with --json an event a line, as GET /api/events words it, the end of an item with all that is known of"
     " it.\n\nExample: shuttle watch w_1234 --timeout 2h",
 )
-@click.argument("item_ids", nargs=-1, required=True, metavar="ID...")
+@click.argument("item_ids", nargs=-1, required=True, metavar="ID...", shell_complete=completing.work_ids)
 @click.option(
     "--timeout",
     callback=seconds,
