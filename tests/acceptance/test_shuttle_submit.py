@@ -157,6 +157,7 @@ async def test_when_nobody_can_take_it_it_says_where_those_are_who_could(typed: 
         real = await typed("submit", "weave", "-c", "loom", "-c", "thread")
         dry = await typed("submit", "weave", "-c", "loom", "-c", "thread", "--dry-run")
         quiet = await typed("submit", "weave", "-c", "loom", "-c", "thread", "--quiet")
+        unknown = await typed("submit", "weave", "-c", "a loom")
 
     for told in (real.stderr, dry.stderr):
         assert "No agent can take it now, of 2 agents" in told
@@ -166,6 +167,7 @@ async def test_when_nobody_can_take_it_it_says_where_those_are_who_could(typed: 
         assert "no target starts one: shed is disabled" in told
         assert "unable" not in told
     assert (quiet.returncode, quiet.stderr) == (0, "")
+    assert "`shuttle agents list --all-projects --capability 'a loom'` looks everywhere" in unknown.stderr
 
 
 async def test_it_says_that_an_agent_is_being_started(typed: Typing) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
@@ -60,6 +61,9 @@ async def whereabouts(agent: Agent, offer: BroadcastWorkOffer) -> list[str]:
     for each in able:
         if each not in here and each.status is not AgentStatus.OFFLINE:
             told.setdefault(f"in the project {each.project_id}", []).append(each.handle)
+    if not told:
+        one = f" --capability {shlex.quote(min(needed))}" if needed else ""
+        return [f"none is known who could; `shuttle agents list --all-projects{one}` looks everywhere"]
     return [f"able, but {where}: {_some(who)}" for where, who in told.items()]
 
 

@@ -12,6 +12,7 @@ from loominal.fabric.operations.access import Revoked, ShuttingDown
 from loominal.fabric.operations.registry import AgentView, Discovered
 from loominal.fabric.operations.types import View
 from loominal.model.agent import AgentStatus
+from loominal.shuttle import completing
 from loominal.shuttle.durations import seconds
 from loominal.shuttle.fleet import Fleet
 from loominal.shuttle.options import FleetGroup
@@ -20,19 +21,19 @@ from loominal.shuttle.tables import Column, status
 
 if TYPE_CHECKING:
     from loominal.fabric.client.agent import Agent
-    from loominal.fabric.operations.work import WorkPage
+    from loominal.fabric.operations.work import WorkDetail
 
 GRACE_SECONDS = 30.0
 SPARE_SECONDS = 60.0  # after its time, in which an agent must be gone: heartbeats of one that was killed are waited for
 LOOK_SECONDS = 0.5
 COLUMNS = (
-    Column("HANDLE", 1), Column("TYPE", 2), status(), Column("CAPABILITIES", 6), Column("BOUNDARIES", 5),
+    Column("HANDLE", 1), Column("TYPE", 2), status(), Column("CAPABILITIES", 1), Column("BOUNDARIES", 2),
     Column("WORK", 3), Column("FREE"), Column("SEEN"), Column("HOST", 4),
 )  # fmt: skip
 HELD = (Column("HOLDS"), status(), Column("PROGRESS", 1), Column("DESCRIPTION", 2))
 ENDING = (Column("GUID"), status(), Column("UNTIL"))
 CUT = (Column("GUID"), status())
-WHO = click.argument("names", nargs=-1, required=True, metavar="HANDLE|GUID...")
+WHO = click.argument("names", nargs=-1, required=True, metavar="HANDLE|GUID...", shell_complete=completing.handles)
 
 
 class Ended(View, frozen=True, kw_only=True):
@@ -95,22 +96,22 @@ def list_agents(
 
 
 @agents.command(help="Show one agent and what it holds.\n\nExample: shuttle agents show ada")
-@click.argument("name", metavar="HANDLE|GUID")
+@click.argument("name", metavar="HANDLE|GUID", shell_complete=completing.handles)
 @click.pass_obj
 def show(fleet: Fleet, *, name: str) -> None:
     """Show it."""
 
-    async def ask(agent: Agent) -> tuple[AgentView, WorkPage]:
+    async def ask(agent: Agent) -> tuple[AgentView, list[WorkDetail]]:
         found = await agent.get_agent_info(name)
-        return found, await agent.list_work(agent=found.guid, status="claimed", limit=100)
+        is_here = found.project_id == agent.project.id
+        return found, await asyncio.gather(*map(agent.get_work, found.current_work if is_here else ()))
 
-    found, page = fleet.run(ask)
+    found, held = fleet.run(ask)
     fleet.show_facts(_facts(found))
     rows = [
         (item.id, item.status, item.progress and f"{item.progress.percent or 0:g} % {item.progress.message}",
          item.description)
-        for item in page.items
-        if item.id in found.current_work
+        for item in held
     ]  # fmt: skip
     fleet.show(found, HELD, rows, "it holds no work")
 

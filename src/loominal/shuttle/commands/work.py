@@ -10,6 +10,7 @@ from loominal.fabric.operations.types import View
 from loominal.fabric.operations.work import Explained, HistoryEntry, WorkDetail, WorkMoved, WorkPage, WorkView
 from loominal.model.times import rfc3339
 from loominal.model.work import Status
+from loominal.shuttle import completing
 from loominal.shuttle.fleet import Fleet, Page
 from loominal.shuttle.options import FleetGroup
 from loominal.shuttle.several import Outcome, collect, each, say_rest, told
@@ -19,13 +20,13 @@ if TYPE_CHECKING:
     from loominal.fabric.client.agent import Agent
 
 COLUMNS = (
-    Column("ID"), status(), Column("PRIORITY"), Column("CAPABILITIES", 2), Column("BY", 1),
-    Column("WAITS FOR / PROGRESS", 3), Column("DESCRIPTION", 4),
+    Column("ID"), status(), Column("PRIO"), Column("NEEDS", 3), Column("BY", 2), Column("PROGRESS", 2),
+    Column("DESCRIPTION", 1),
 )  # fmt: skip
 HISTORY = (Column("AT"), Column("MOVE"), Column("BY", 1), Column("NOTE", 2))
 WHY = (Column("WHO", 1), Column("TYPE", 2), Column("CAN"), Column("RULE"), Column("WHY", 3))
 MOVED = (Column("ID"), status())
-ITEM = click.argument("item_id", metavar="ID")
+ITEM = click.argument("item_id", metavar="ID", shell_complete=completing.work_ids)
 
 
 class History(View, frozen=True, kw_only=True):
@@ -53,7 +54,12 @@ def work() -> None:
 @click.option("--status", type=click.Choice([each.value for each in Status]), help="Only those.")
 @click.option("--capability", "-c", help="Only those that need this.")
 @click.option("--boundary", "-b", help="Only those that belong there.")
-@click.option("--agent", "-a", metavar="HANDLE|GUID", help="Only those that this agent has offered or holds.")
+@click.option(
+    "--agent",
+    metavar="HANDLE|GUID",
+    shell_complete=completing.handles,
+    help="Only those that this agent has offered or holds.",
+)
 @click.option("--mine", is_flag=True, help="Only those that you have offered.")
 @click.option("--min-priority", type=click.IntRange(1, 10), help="Only those of at least this priority.")
 @click.option("--limit", "-n", type=click.IntRange(min=1), default=50, show_default=True, help="At most so many.")
@@ -139,7 +145,7 @@ def why(fleet: Fleet, *, item_id: str) -> None:
 @work.command(
     help="Call items off; who holds one is asked to stop first.\n\nExample: shuttle work cancel w_1234 --reason late"
 )
-@click.argument("item_ids", nargs=-1, required=True, metavar="ID...")
+@click.argument("item_ids", nargs=-1, required=True, metavar="ID...", shell_complete=completing.work_ids)
 @click.option("--reason", default="", help="Why; who holds it is told.")
 @click.pass_obj
 def cancel(fleet: Fleet, *, item_ids: tuple[str, ...], reason: str) -> int:
