@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import json
+import signal
+import subprocess
+import sys
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -234,6 +237,27 @@ async def test_what_was_offered_before_a_line_that_failed_is_shown_and_said(type
     assert [each["id"] for each in json.loads(as_json.stdout)["items"]] == plain.stdout.split()
     assert len(plain.stdout.split()) == 1
     assert "1 of 3 items are offered, but not line 2; the same command again goes on there" in plain.stderr
+
+
+def test_who_interrupts_a_file_hears_how_far_it_came(typed: Typing) -> None:
+    plan = typed.shell.directory / "long.jsonl"
+    plan.write_text("".join(f'{{"description": "item {number}"}}\n' for number in range(2000)))
+    with subprocess.Popen(
+        [sys.executable, "-m", "loominal.shuttle.main", "submit", "--jsonl", plan.name],
+        env=typed.shell.environ | {"LOOMINAL_PROJECT_ID": typed.project},
+        cwd=typed.shell.directory,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as sending:
+        assert sending.stdout
+        first = sending.stdout.readline()
+        sending.send_signal(signal.SIGINT)
+        rest, told = sending.communicate(timeout=SECONDS)
+
+    assert (sending.returncode, first[:2]) == (130, "w_")
+    assert f"{1 + len(rest.split())} of 2000 items are offered" in told
+    assert "Traceback" not in told
 
 
 async def test_many_lines_are_counted_while_they_are_sent(typed: Typing) -> None:
