@@ -35,6 +35,18 @@ REFUSED = (
     "agents shutdown ada --now --grace 5",
     "agents shutdown ada --grace long",
     "agents revoke",
+    "tell ada",
+    "tell ada hello --timeout 5",
+    "tell ada hello --wait --timeout soon",
+    "tell ada hello --importance much",
+    "tell ada hello --all-projects",
+    "reply m_1 hello --timeout 5",
+    "inbox --limit 0",
+    "inbox --all-projects",
+    "channels read general --limit 0",
+    "channels send general",
+    "config set colour red",
+    "completion tcsh",
 )
 
 
