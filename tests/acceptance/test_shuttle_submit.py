@@ -173,6 +173,15 @@ async def test_when_nobody_can_take_it_it_says_where_those_are_who_could(typed: 
     assert "`shuttle agents list --all-projects --capability 'a loom'` looks everywhere" in unknown.stderr
 
 
+async def test_of_an_agent_that_has_no_room_it_says_just_that(typed: Typing) -> None:
+    async with typed.agent("full", capabilities=["loom"]) as full:
+        await full.broadcast_work_offer("first", capabilities=["loom"])
+        await full.claim_work(wait_seconds=SECONDS)
+        told = (await typed("submit", "second", "-c", "loom")).stderr
+
+    assert told == "No agent can take it now, of 1 agent: 1 without room.\n"
+
+
 async def test_it_says_that_an_agent_is_being_started(typed: Typing) -> None:
     async with typed.operator() as looker:
         await looker.add_target(

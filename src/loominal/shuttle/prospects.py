@@ -40,7 +40,12 @@ def agents(count: int) -> str:
 
 
 async def whereabouts(agent: Agent, offer: BroadcastWorkOffer) -> list[str]:
-    """Return where agents are that can do what is offered, though none can take it: a sentence for each kind."""
+    """Return where agents are that can do what is offered, though none can take it: a sentence for each kind.
+
+    Of those that are here and online the note says why they cannot.
+    """
+    if offer.assign_to:
+        return []
     needed = {label(each, "capability") for each in (*offer.capabilities, offer.required_capability or "") if each}
     found = await agent.discover_agents(
         capability=min(needed, default=None),
@@ -61,7 +66,7 @@ async def whereabouts(agent: Agent, offer: BroadcastWorkOffer) -> list[str]:
     for each in able:
         if each not in here and each.status is not AgentStatus.OFFLINE:
             told.setdefault(f"in the project {each.project_id}", []).append(each.handle)
-    if not told:
+    if not able:
         one = f" --capability {shlex.quote(min(needed))}" if needed else ""
         return [f"none is known who could; `shuttle agents list --all-projects{one}` looks everywhere"]
     return [f"able, but {where}: {_some(who)}" for where, who in told.items()]
