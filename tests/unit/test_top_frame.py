@@ -114,7 +114,7 @@ def test_the_counts_of_several_projects_are_added() -> None:
 
     assert "4 online, 4 busy, 4 offline" in lines[1]
     assert "14 ready" in lines[2]
-    assert "the oldest ready for 3m" in lines[2]
+    assert "the oldest ready item waits for 3m" in lines[1]
     assert "2 of 6 targets healthy" in lines[3]
 
 

@@ -100,11 +100,15 @@ def _summary(known: Known, width: int) -> list[str]:
     waits = max((each.oldest_ready_seconds or 0 for each in known.stats), default=0)
     return [
         told,
-        f"agents    {_counted([each.agents for each in known.stats])}",
-        f"work      {_counted([each.work for each in known.stats])}"
-        + (f"; the oldest ready for {duration(waits)}" if waits else ""),
+        f"agents    {_counted([each.agents for each in known.stats])}"
+        + (f"; the oldest ready item waits for {duration(waits)}" if waits else ""),  # the line with room for it
+        f"work      {_counted([each.work for each in known.stats])}",
         f"spin-ups  {_counted([each.spin_ups for each in known.stats])}; {places}"
-        + (click.style(f"; {unmet} kinds of work in want of agents", fg="yellow") if unmet else ""),
+        + (
+            click.style(f"; {unmet} {'kinds' if unmet > 1 else 'kind'} of work in want of agents", fg="yellow")
+            if unmet
+            else ""
+        ),
     ]
 
 
