@@ -213,12 +213,20 @@ class Dispatcher:
         )
         if elsewhere and operation.name not in ENDINGS:
             raise Forbidden("another process has taken over this agent", "this process should end")
-        may_look = operation.reads and role is Role.OPERATOR  # without being an agent that others see
-        if operation.registered and not may_look and role is not Role.OBSERVER:
+        if operation.registered and not (operation.reads and self._may_look(caller)) and role is not Role.OBSERVER:
             record = project.agents.get(caller.agent)
             if record is None or not record.registered:
                 raise NotRegistered(f"{operation.name} needs a registered agent")
         project.inboxes.surface(caller.agent, caller.incarnation, caller.answered)
+
+    def _may_look(self, caller: Caller) -> bool:
+        """Return whether the caller may read without being an agent that others see.
+
+        An operator may; in open mode, where nobody is one, whoever says to be a person.
+        """
+        if self._project.authority.open_mode:
+            return self._project.presence.greeting(caller.agent).person
+        return caller.standing.role is Role.OPERATOR
 
     def _who_may(self, caller: Caller) -> str:
         """Return how somebody who is no operator gets done what is for operators."""
