@@ -309,6 +309,7 @@ async def test_channels_are_listed_written_and_read_with_every_flag(typed: Typin
         return [each["message"] for each in (await typed.json("channels", "read", name, *flags))["messages"]]
 
     assert (unknown.returncode, made.returncode) == (3, 0)
+    assert "`shuttle channels send --create` makes one" in unknown.stderr
     assert [(each.handle, each.message) for each in history] == [("bob", "first"), (ME, "second\nline")]
     assert sent.stdout.strip() == history[1].id
     assert await read() == ["first", "second\nline"]

@@ -33,11 +33,13 @@ IN_A_SHELL = {
     "retry_dead_letter_item": "`shuttle dlq retry`",
     "discard_dead_letter_item": "`shuttle dlq discard`",
     "discover_agents": "`shuttle agents list`",
+    "list_channels": "`shuttle channels list`",
+    "send_message with create: true": "`shuttle channels send --create`",
     "list_targets": "`shuttle targets list`",
     "enable_target": "`shuttle targets enable`",
     "list_spin_ups": "`shuttle spin-ups`",
     "get_policy": "`shuttle policy show`",
-}  # operation that a hint names -> the command for it
+}  # operation that a hint names, or what to do with it -> the command for it
 
 
 def exit_code(error: LoominalError) -> int:
@@ -49,4 +51,5 @@ def hint(error: LoominalError) -> str:
     """Return what to do next, in commands: hints come from the hub, which speaks of operations."""
     if isinstance(error, NotRegistered):  # an operator may look without being registered
         return FOR_AGENTS
-    return re.sub(r"\w+", lambda word: IN_A_SHELL.get(word[0], word[0]), error.hint)
+    operations = "|".join(map(re.escape, IN_A_SHELL))
+    return re.sub(rf"\b({operations})\b", lambda found: IN_A_SHELL[found[0]], error.hint)
