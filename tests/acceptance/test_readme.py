@@ -4,9 +4,15 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
+
+from tests.acceptance.busy_fleet import busy_fleet
+from tests.acceptance.pages import DOCS, blocks
+from tests.acceptance.shells import Typing
+from tests.acceptance.transcripts import missing
 
 README = (Path(__file__).parents[2] / "README.md").read_text()
 SECONDS = 60
@@ -40,3 +46,21 @@ def test_the_readmes_commands_and_program_run_as_they_stand(tmp_path: Path) -> N
     assert "Your work item" in said["program"]
     assert "{'count': [1, 2, 3]}" in said["program"]
     assert "Count to three" in said["shuttle work list"]
+
+
+async def test_the_first_screen_is_what_a_person_sees(typed: Typing) -> None:
+    [screen] = blocks(README, "text")
+    shown = dict(zip(*[iter(re.split(r"^\$ shuttle (.+)\n", screen, flags=re.MULTILINE)[1:])] * 2, strict=True))
+
+    wrong = {}
+    async with busy_fleet(typed.agent):
+        for command, lines in shown.items():
+            if command.startswith("watch"):  # which goes on until all have ended
+                told = (DOCS / "terminals.md").read_text()
+            else:
+                done = await typed(*shlex.split(command))
+                told = done.stdout + done.stderr
+            if left := missing(lines, told):
+                wrong[command] = (left, told)
+
+    assert not wrong
