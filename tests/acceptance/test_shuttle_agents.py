@@ -17,7 +17,7 @@ from loominal.model.errors import Forbidden
 from tests.acceptance.shells import Shell, Typing
 from tests.integration.conftest import eventually
 
-SECONDS = 30.0
+SECONDS = 50.0
 HOST = "127.0.0.2"
 
 
@@ -45,21 +45,23 @@ async def test_each_filter_of_the_list_leaves_out_what_it_says(typed: Typing, ad
         await bob.update_presence(status="busy")
         hostname = (await bob.get_agent_info("bob")).hostname
 
-        async def listed(*flags: str) -> list[str]:
-            return [each["handle"] for each in (await typed.json("agents", "list", *flags))["agents"]]
+        for flags, expected in (
+            ((), ["ada", "bob"]),
+            (("--type", "gemini"), ["bob"]),
+            (("--capability", "wool"), ["ada"]),
+            (("--boundary", "open-source", "--capability", "dye"), ["bob"]),
+            (("--status", "busy"), ["bob"]),
+            (("--host", hostname), ["ada", "bob"]),
+            (("--host", "nowhere"), []),
+            (("--all",), ["ada", "bob", "gone"]),
+            (("--status", "offline"), ["gone"]),
+        ):
 
-        async def all_are_as_expected() -> bool:
-            return await listed() == ["ada", "bob"]
+            async def are_listed(flags: tuple[str, ...] = flags, expected: list[str] = expected) -> bool:
+                found = (await typed.json("agents", "list", *flags))["agents"]
+                return [each["handle"] for each in found] == expected
 
-        await eventually(all_are_as_expected, SECONDS)
-        assert await listed("--type", "gemini") == ["bob"]
-        assert await listed("--capability", "wool") == ["ada"]
-        assert await listed("--boundary", "open-source", "--capability", "dye") == ["bob"]
-        assert await listed("--status", "busy") == ["bob"]
-        assert await listed("--host", hostname) == ["ada", "bob"]
-        assert await listed("--host", "nowhere") == []
-        assert await listed("--all") == ["ada", "bob", "gone"]
-        assert await listed("--status", "offline") == ["gone"]
+            await eventually(are_listed, SECONDS)
         short = await typed("agents", "list", "--limit", "1")
 
     assert short.stdout.splitlines()[1].split()[:4] == ["ada", "codex", "online", "wool"]
@@ -88,6 +90,7 @@ async def test_an_agent_is_shown_by_either_of_its_names_with_what_it_holds(typed
 async def test_who_is_shut_down_is_told_why_and_until_when(typed: Typing, ada: Agent) -> None:
     told: list[str] = []
     ada.on_control(lambda control: told.append(control.note))
+    asked_at = datetime.now(UTC)
     done = await typed("agents", "shutdown", "ada", "--grace", "2m", "--reason", "spring cleaning")
 
     assert (done.returncode, ada.guid in done.stdout, "draining" in done.stdout) == (0, True, True)
@@ -96,7 +99,7 @@ async def test_who_is_shut_down_is_told_why_and_until_when(typed: Typing, ada: A
     async with typed.operator() as looker:
         until = (await looker.shutdown_agent("ada")).until  # who asks again hears the time that was given first
         assert (await looker.get_agent_info("ada")).free == 0
-    assert timedelta(seconds=30) < until - datetime.now(UTC) <= timedelta(minutes=2)
+    assert asked_at + timedelta(seconds=119) < until < datetime.now(UTC) + timedelta(seconds=121)
 
 
 async def test_shutting_down_waits_until_all_are_gone(typed: Typing) -> None:
@@ -177,4 +180,4 @@ def test_where_no_fabric_is_every_command_ends_with_five(typed: Typing) -> None:
         each_done = list(pool.map(unreachable, commands))
     for command, done in zip(commands, each_done, strict=True):
         assert (done.returncode, done.stdout) == (5, ""), (command, done.stderr)
-        assert "no broker at nats://127.0.0.1:9" in done.stderr
+        assert "nats://127.0.0.1:9" in done.stderr

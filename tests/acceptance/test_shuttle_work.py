@@ -13,7 +13,7 @@ from loominal.model.work import Status
 from tests.acceptance.shells import Typing
 from tests.integration.conftest import eventually
 
-SECONDS = 30.0
+SECONDS = 50.0
 
 
 @pytest.fixture
