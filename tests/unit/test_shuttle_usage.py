@@ -39,6 +39,7 @@ REFUSED = (
     "tell ada hello --timeout 5",
     "tell ada hello --wait --timeout soon",
     "tell ada hello --importance much",
+    "tell ada@blog hello --wait",
     "tell ada hello --all-projects",
     "reply m_1 hello --timeout 5",
     "inbox --limit 0",

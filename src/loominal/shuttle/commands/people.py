@@ -59,6 +59,11 @@ class _Since(NamedTuple):
 def tell(fleet: Fleet, *, handle: str, text: str, ask: bool, importance: str, wait: bool, timeout: float | None) -> int:
     """Tell an agent; TEXT - is read from stdin."""
     _check(wait=wait, timeout=timeout)
+    name, _, project = handle.partition("@")
+    if wait and project:  # a person is seen in their own project alone
+        raise click.UsageError(
+            f"{handle} cannot answer you here, but there: shuttle --project {project} tell {name} … --wait"
+        )
     asks = ask or wait
 
     async def send(agent: Agent) -> int:
