@@ -38,7 +38,8 @@ def a_users_home(path: Path) -> Iterator[Path]:
 
 def environment(home: Path, **more: str) -> dict[str, str]:
     """Return what a user of that home has in the environment."""
-    ours = {name: value for name, value in os.environ.items() if not name.startswith(("LOOMINAL_", "NATS_", "API_"))}
+    not_theirs = ("LOOMINAL_", "NATS_", "API_", "COLUMNS")  # the last is pytest's own
+    ours = {name: value for name, value in os.environ.items() if not name.startswith(not_theirs)}
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     return ours | {"HOME": str(home), "PATH": path, "no_proxy": "*"} | more
 
