@@ -18,7 +18,7 @@ from loominal.fabric.client.agent import Agent
 from loominal.fabric.operations.targets import TargetView
 from loominal.fabric.runtime_file import machine_credential_path
 from loominal.model.launch import LaunchStatus
-from loominal.shuttle.target_documents import present
+from loominal.shuttle.targets.documents import present
 from tests.acceptance.shells import Shell, Typing
 from tests.acceptance.typed import Typed
 from tests.integration.conftest import eventually

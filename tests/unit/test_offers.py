@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from loominal.model.errors import InvalidArgument, LoominalError, NotFound
-from loominal.shuttle.offers import Wrong, fields_of, offer_of, read_lines, refusal
+from loominal.shuttle.offering.offers import Wrong, fields_of, offer_of, read_lines, refusal
 
 
 def read(*lines: str, **unsaid: object) -> tuple[list[str | None], list[str]]:

@@ -13,8 +13,8 @@ from loominal.fabric.operations.targets import AddTarget
 from loominal.model.errors import InvalidArgument
 from loominal.model.mechanism import CONFIGS, Mechanism
 from loominal.shuttle.documents import differences, read_document
-from loominal.shuttle.target_documents import is_secret, target_mistakes, wanted_in
-from loominal.shuttle.target_flags import COMMON, EVERY, FLAGS, Given, Said, flag_at
+from loominal.shuttle.targets.documents import is_secret, target_mistakes, wanted_in
+from loominal.shuttle.targets.flags import COMMON, EVERY, FLAGS, Given, Said, flag_at
 
 LOCAL = {
     "name": "here", "agentType": "exec", "capabilities": ["python"], "boundaries": ["personal"],

@@ -19,9 +19,9 @@ from hypothesis import strategies as st
 
 from loominal.fabric.operations.work import FailureView, FollowedWork, ProgressView, WorkDetail
 from loominal.model.work import DeadReason, Status
-from loominal.shuttle.displays import Bars, Events, Lines, counted, frame
 from loominal.shuttle.tables import cell_width
-from loominal.shuttle.watched import Watched, happened, outcome
+from loominal.shuttle.watching.displays import Bars, Events, Lines, counted, frame
+from loominal.shuttle.watching.watched import Watched, happened, outcome
 from tests.screen import Screen
 
 NOW = datetime(2026, 1, 31, 18, 0, tzinfo=UTC)

@@ -16,9 +16,9 @@ from loominal.model.work import Notify, Status
 from loominal.shuttle import completing
 from loominal.shuttle.durations import seconds
 from loominal.shuttle.fleet import Fleet
-from loominal.shuttle.offers import Line, fields_of, offer_of, read_lines, refusal
+from loominal.shuttle.offering.offers import Line, fields_of, offer_of, read_lines, refusal
+from loominal.shuttle.offering.sending import Items, offer_lines, offer_one, show_plan
 from loominal.shuttle.options import FleetCommand
-from loominal.shuttle.sending import Items, offer_lines, offer_one, show_plan
 
 if TYPE_CHECKING:
     from loominal.fabric.client.agent import Agent
@@ -146,9 +146,9 @@ def _description(text: str | None, file: TextIO | None) -> str:
 
 def _await_end(fleet: Fleet, ids: Sequence[str], *, one: bool) -> int:
     """Stay until all have ended, show what they came to, and return the exit code."""
-    from loominal.shuttle.displays import Bars, counted, display_on
-    from loominal.shuttle.watched import outcome
-    from loominal.shuttle.watching import watch
+    from loominal.shuttle.watching.displays import Bars, counted, display_on
+    from loominal.shuttle.watching.watch import watch
+    from loominal.shuttle.watching.watched import outcome
 
     display = None if fleet.quiet else display_on(sys.stderr, fleet)
 

@@ -20,12 +20,12 @@ from loominal.shuttle.documents import Document, differences, read_document, ref
 from loominal.shuttle.fleet import Fleet
 from loominal.shuttle.options import FleetGroup
 from loominal.shuttle.tables import Column, duration, plain, status
-from loominal.shuttle.target_flags import Given, Said, TargetCommand, flag_at
+from loominal.shuttle.targets.flags import Given, Said, TargetCommand, flag_at
 
 if TYPE_CHECKING:
     from loominal.fabric.client.agent import Agent
-    from loominal.shuttle.target_documents import Wanted
-    from loominal.shuttle.target_plan import Step
+    from loominal.shuttle.targets.documents import Wanted
+    from loominal.shuttle.targets.plan import Step
 
 COLUMNS = (
     Column("NAME"), status(), Column("MECHANISM"), Column("AGENT TYPE", 1), Column("CAPABILITIES", 2),
@@ -106,8 +106,8 @@ def add(
     given: Given,
 ) -> None:
     """Add targets."""
-    from loominal.shuttle import target_documents as documents
-    from loominal.shuttle.target_plan import done, plan
+    from loominal.shuttle.targets import documents
+    from loominal.shuttle.targets.plan import done, plan
 
     if file is not None:
         if name or mechanism or given.anything:
@@ -147,8 +147,8 @@ def add(
 @click.pass_obj
 def update(fleet: Fleet, *, target: str, name: str | None, mechanism: str | None, dry_run: bool, given: Given) -> None:
     """Change it."""
-    from loominal.shuttle.target_documents import is_secret, present
-    from loominal.shuttle.target_plan import check_boundaries, fields
+    from loominal.shuttle.targets.documents import is_secret, present
+    from loominal.shuttle.targets.plan import check_boundaries, fields
 
     if not (name or mechanism or given.anything):
         raise click.UsageError("Say what to change; `shuttle targets update --help` lists the flags.")
@@ -259,7 +259,7 @@ def test(fleet: Fleet, *, target: str) -> int:
 
 def _of_flags(document: Document, flags: Said) -> Wanted:
     """Return `document` with what the flags say. Raises: InvalidArgument, with everything that is wrong."""
-    from loominal.shuttle.target_documents import target_mistakes, wanted
+    from loominal.shuttle.targets.documents import target_mistakes, wanted
 
     made = copy.deepcopy(document)
     for place, value in flags.values.items():
@@ -362,7 +362,7 @@ def _what_it_is(document: Document) -> list[tuple[str, object]]:
 
 def _setting(key: str, value: object) -> str:
     """Return a setting of a mechanism on a line, without what may be a secret."""
-    from loominal.shuttle.target_documents import is_secret
+    from loominal.shuttle.targets.documents import is_secret
 
     if value in (None, "", [], {}):
         return ""

@@ -10,13 +10,13 @@ import click
 from loominal.fabric.operations.work import WorkDetail
 from loominal.model.work import Status
 from loominal.shuttle import completing
-from loominal.shuttle.displays import Bars, Events, counted, display_on
 from loominal.shuttle.durations import seconds
 from loominal.shuttle.fleet import Fleet
 from loominal.shuttle.options import FleetCommand
 from loominal.shuttle.tables import Column, status
-from loominal.shuttle.watched import outcome
-from loominal.shuttle.watching import watch as follow
+from loominal.shuttle.watching.displays import Bars, Events, counted, display_on
+from loominal.shuttle.watching.watch import watch as follow
+from loominal.shuttle.watching.watched import outcome
 
 if TYPE_CHECKING:
     from loominal.fabric.client.agent import Agent

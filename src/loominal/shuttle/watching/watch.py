@@ -14,7 +14,7 @@ from loominal.fabric.operations.work import Followed, FollowedWork, FollowWork, 
 from loominal.model.errors import BadCursor, BrokerUnavailable, HubUnavailable, LoominalError, NotFound
 from loominal.model.names import shown
 from loominal.model.work import ENDED
-from loominal.shuttle.watched import Happened, Watched
+from loominal.shuttle.watching.watched import Happened, Watched
 
 if TYPE_CHECKING:
     from loominal.fabric.client.agent import Agent

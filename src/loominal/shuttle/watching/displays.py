@@ -19,11 +19,11 @@ from loominal.model.times import rfc3339
 from loominal.model.work import ENDED, Status
 from loominal.model.work_events import PROGRESS
 from loominal.shuttle import tables
-from loominal.shuttle.watched import Happened, Watched, note, percent
+from loominal.shuttle.watching.watched import Happened, Watched, note, percent
 
 if TYPE_CHECKING:
     from loominal.shuttle.fleet import Fleet
-    from loominal.shuttle.watching import Display
+    from loominal.shuttle.watching.watch import Display
 
 QUIET_SECONDS = 10.0  # between two lines that tell of one item's progress
 REDRAW_SECONDS = 1.0  # also where nothing has happened: ages grow

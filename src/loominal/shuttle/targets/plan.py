@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from loominal.model.errors import BoundaryRefused, Duplicate
 from loominal.model.names import shown
 from loominal.shuttle.documents import Document, differences
-from loominal.shuttle.target_documents import Wanted, is_secret, kept, present
+from loominal.shuttle.targets.documents import Wanted, is_secret, kept, present
 
 if TYPE_CHECKING:
     from loominal.fabric.client.agent import Agent

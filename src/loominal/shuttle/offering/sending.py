@@ -12,8 +12,8 @@ from loominal.fabric.operations.types import View
 from loominal.fabric.operations.work import BroadcastWorkOffer, Offered, OfferPreview
 from loominal.model.errors import LoominalError
 from loominal.model.work import WAITING
-from loominal.shuttle.offers import Line, Wrong, refusal
-from loominal.shuttle.prospects import of_many, of_targets, outlook, whereabouts
+from loominal.shuttle.offering.offers import Line, Wrong, refusal
+from loominal.shuttle.offering.prospects import of_many, of_targets, outlook, whereabouts
 from loominal.shuttle.tables import Column, status
 
 if TYPE_CHECKING:

@@ -1,0 +1,1 @@
+"""What `shuttle submit` offers, to whom, and how it is sent."""

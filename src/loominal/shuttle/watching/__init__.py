@@ -1,0 +1,1 @@
+"""Following items until they have ended, and how that looks."""
