@@ -48,6 +48,7 @@ start() { # COMMAND...
     run "$@" </dev/null
     note exit "$?"
     kill "$teller"
+    wait "$teller" # it may be cutting the output: until then this launch has not ended
     forget
 }
 
@@ -92,7 +93,7 @@ tell() { # in the background: say whether the command has started, then keep its
     while [ -z "$over" ] && waits; do
         sleep "$seconds" &
         nap=$!
-        wait "$nap"
+        [ -n "$over" ] || wait "$nap"
         if trim; then seconds=1; elif [ "$seconds" -lt "$TRIM_SECONDS" ]; then seconds=$((seconds * 2)); fi
     done
 }
@@ -132,7 +133,8 @@ is_over() { # whether nothing of the launch runs, and nothing will
 }
 
 look() {
-    if found || waits; then
+    if waits || found; then
+        waits || trim # else its keeper does, and two at once would lose what they cut
         known reference
         say running - "$known"
     elif [ -s "$here/keeper" ]; then
@@ -140,10 +142,10 @@ look() {
         code=$known
         known reference
         say ended "$code" "$known"
+        trim
     else
         say gone
     fi
-    trim
     show
 }
 
@@ -283,10 +285,14 @@ known() { # NAME: set $known to what `note` wrote; a file that is being written 
 
 trim() { # false if there was no need to
     [ -f "$here/output" ] && [ "$(wc -c <"$here/output")" -gt "$LONGEST_OUTPUT" ] || return
-    (umask 077 && tail -c "$OUTPUT_BYTES" "$here/output" >"$here/.output")
-    : >"$here/output" # the command goes on behind whatever is there
-    cat "$here/.output" >>"$here/output"
-    rm -f "$here/.output"
+    (umask 077 && tail -c "$OUTPUT_BYTES" "$here/output" >"$here/.output.$$")
+    if waits || found; then
+        : >"$here/output" # the command goes on behind whatever is there
+        cat "$here/.output.$$" >>"$here/output"
+        rm -f "$here/.output.$$"
+    else
+        mv -f "$here/.output.$$" "$here/output" # whoever else looks sees the one or the other
+    fi
 }
 
 forget() { # the launches that are over for long
