@@ -18,7 +18,8 @@ from loominal.model.errors import StartFailed
 from loominal.model.launch import OUTPUT_BYTES, Condition, Seen
 from loominal.model.mechanism import LocalConfig, SshConfig
 from tests.integration.conftest import eventually
-from tests.mechanism_conformance import AGENT_SECONDS, Got, Place, SeesAgents, StartsAgents, an_order
+from tests.mechanism_conformance import Got, Place, SeesAgents, StartsAgents, an_order
+from tests.patience import SOON
 
 AGENT = """
 enrolment=$LOOMINAL_ENROLMENT
@@ -109,8 +110,8 @@ class RunsCommands(StartsAgents, SeesAgents):
 
         await place.driver().start(config, order)
 
-        await eventually((folder / "place").exists, AGENT_SECONDS)
-        await eventually(lambda: (folder / "place").read_text() == f"{folder}\n", AGENT_SECONDS)
+        await eventually((folder / "place").exists, SOON)
+        await eventually(lambda: (folder / "place").read_text() == f"{folder}\n", SOON)
         assert (folder / "words").read_bytes().decode().split("\0")[:-1] == values[1:]  # the first is the shell's $0
         got = _variables((folder / "variables").read_bytes())
         assert [got[f"V{number}"] for number in range(len(values))] == values
@@ -179,7 +180,7 @@ class RunsCommands(StartsAgents, SeesAgents):
             shown = (await place.driver().look(config, order.launch, "")).output
             return shown in ("got [enrolment]\n", "got -[enrolment]\n")
 
-        await eventually(printed, AGENT_SECONDS)
+        await eventually(printed, SOON)
         files = [path for path in place.launches.rglob("*") if path.is_file() and path.name != "output"]
         assert files
         assert not [path for path in files if order.enrolment in path.read_text(errors="replace")]
@@ -191,7 +192,7 @@ class RunsCommands(StartsAgents, SeesAgents):
 
         await place.driver().start(config, an_order())
 
-        await eventually(file.exists, AGENT_SECONDS)
+        await eventually(file.exists, SOON)
         got = _variables(file.read_bytes())
         assert (got["LENT"], got["UNLENT"], got["OWN"]) == ("of weft", "", "mine")
         assert not {"SECRET", "NATS_PASS", "LOOMINAL_HOME", "API_TOKEN"} & got.keys()
@@ -201,7 +202,7 @@ class RunsCommands(StartsAgents, SeesAgents):
         config = place.running("/bin/sleep", "600")
         reference = await place.driver().start(config, order)
         pid = int(reference.partition(":")[0])
-        await eventually(lambda: processes(order.launch) == [pid], AGENT_SECONDS)
+        await eventually(lambda: processes(order.launch) == [pid], SOON)
 
         status = dict(line.split(":\t", 1) for line in told_by_kernel(pid, "status").decode().splitlines())
 
@@ -219,9 +220,9 @@ class RunsCommands(StartsAgents, SeesAgents):
         main = f"sh -c {shlex.quote(child)} & trap 'echo main >>{told}; kill -9 $!; exit 5' TERM; touch {up}; wait"
         config, order = place.running("/bin/sh", "-c", main), an_order()
         await place.driver().start(config, order)
-        await eventually(up.exists, AGENT_SECONDS)
+        await eventually(up.exists, SOON)
 
-        await place.driver().stop(config, order.launch, "", grace_seconds=AGENT_SECONDS)
+        await place.driver().stop(config, order.launch, "", grace_seconds=SOON)
 
         assert told.read_text() == "main\n"
         assert (await ended(place, config, order.launch)).exit_code == 5
@@ -233,7 +234,7 @@ class RunsCommands(StartsAgents, SeesAgents):
         stubborn = f"{deaf}; (while :; do sleep 0.2; done) & touch {up}; while :; do sleep 0.2; done"
         config, order = place.running("/bin/sh", "-c", stubborn), an_order()
         await place.driver().start(config, order)
-        await eventually(up.exists, AGENT_SECONDS)
+        await eventually(up.exists, SOON)
 
         await place.driver().stop(config, order.launch, "", grace_seconds=1)
 
@@ -244,10 +245,10 @@ class RunsCommands(StartsAgents, SeesAgents):
         daemon = "setsid sh -c 'trap \"\" HUP; (sleep 600 &) ; (setsid sleep 601 &) ; sleep 602' >/dev/null 2>&1 &"
         config, order = place.running("/bin/sh", "-c", f"{daemon} exit 0"), an_order()
         reference = await place.driver().start(config, order)
-        await eventually(lambda: len(processes(order.launch)) == 4, AGENT_SECONDS)
+        await eventually(lambda: len(processes(order.launch)) == 4, SOON)
 
         seen = await place.driver().look(config, order.launch, reference)
-        await place.driver().stop(config, order.launch, reference, grace_seconds=AGENT_SECONDS)
+        await place.driver().stop(config, order.launch, reference, grace_seconds=SOON)
 
         assert seen.condition is Condition.RUNNING  # though the command itself has ended
         assert processes(order.launch) == []
@@ -281,7 +282,7 @@ class MindsProcesses:
         reference = await place.driver().start(config, order)
 
         assert (await place.driver().look(config, order.launch, "")).condition is Condition.RUNNING
-        await place.driver().stop(config, order.launch, "", grace_seconds=AGENT_SECONDS)
+        await place.driver().stop(config, order.launch, "", grace_seconds=SOON)
 
         assert (await ended(place, config, order.launch)).reference == reference
         assert told_by_kernel(int(reference.partition(":")[0]), "cmdline") == b""
@@ -291,11 +292,11 @@ class MindsProcesses:
         child = f"env -i sh -c 'echo $$ >{file}; exec sleep 600' & wait"
         config, order = place.running("/bin/sh", "-c", child), an_order()
         await place.driver().start(config, order)
-        await eventually(lambda: file.exists() and file.read_text().endswith("\n"), AGENT_SECONDS)
+        await eventually(lambda: file.exists() and file.read_text().endswith("\n"), SOON)
 
-        await place.driver().stop(config, order.launch, "", grace_seconds=AGENT_SECONDS)
+        await place.driver().stop(config, order.launch, "", grace_seconds=SOON)
 
-        await eventually(lambda: told_by_kernel(int(file.read_text()), "cmdline") == b"", AGENT_SECONDS)
+        await eventually(lambda: told_by_kernel(int(file.read_text()), "cmdline") == b"", SOON)
 
     async def test_a_flood_is_soon_cut_though_nobody_looks(self, place: CommandPlace) -> None:
         flood = "head -c 3000000 /dev/zero | tr '\\0' x; exec sleep 600"
@@ -303,7 +304,7 @@ class MindsProcesses:
         await place.driver().start(place.running("/bin/sh", "-c", flood), order)
 
         output = place.launches / order.launch / "output"
-        await eventually(lambda: 0 < output.stat().st_size <= OUTPUT_BYTES, AGENT_SECONDS)
+        await eventually(lambda: 0 < output.stat().st_size <= OUTPUT_BYTES, SOON)
 
     async def test_one_whose_keeper_was_killed_is_still_found(self, place: CommandPlace) -> None:
         config, order = place.running("/bin/sleep", "600"), an_order()
@@ -313,7 +314,7 @@ class MindsProcesses:
 
         assert (await place.driver().look(config, order.launch, "")).condition is Condition.RUNNING
         assert await place.driver().start(config, order) == reference
-        await place.driver().stop(config, order.launch, "", grace_seconds=AGENT_SECONDS)
+        await place.driver().stop(config, order.launch, "", grace_seconds=SOON)
 
         seen = await ended(place, config, order.launch)
         assert (seen.exit_code, processes(order.launch)) == (None, [])
@@ -329,7 +330,7 @@ async def ended(place: CommandPlace, config: LocalConfig | SshConfig, launch: st
     async def over() -> bool:
         return (await place.driver().look(config, launch, "")).condition is Condition.ENDED
 
-    await eventually(over, AGENT_SECONDS)
+    await eventually(over, SOON)
     return await place.driver().look(config, launch, "")
 
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import os
 import signal
-import socket
 from collections.abc import Callable, Iterator
 
 import pytest
 from hypothesis import settings
+
+from tests import ports
 
 settings.register_profile("loominal", deadline=None)  # a loaded machine is no failure
 settings.load_profile("loominal")
@@ -34,11 +35,4 @@ def interruptible() -> None:
 @pytest.fixture(scope="session")
 def free_port() -> Callable[[], int]:
     """Return a function that returns a TCP port of 127.0.0.1 on which nothing listens."""
-
-    def find() -> int:
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            port: int = probe.getsockname()[1]
-        return port
-
-    return find
+    return ports.free_port

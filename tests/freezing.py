@@ -7,14 +7,14 @@ import signal
 import time
 from pathlib import Path
 
-STOP_SECONDS = 10.0
+from tests.patience import SOON
 
 
 def freeze(*pids: int) -> None:
     """Return when the processes stand still."""
     for pid in pids:
         os.kill(pid, signal.SIGSTOP)
-    until = time.monotonic() + STOP_SECONDS
+    until = time.monotonic() + SOON
     while not all(_stopped(pid) for pid in pids):
         assert time.monotonic() < until, f"of {pids} some do not stop"
         time.sleep(0.001)

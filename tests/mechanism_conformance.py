@@ -22,8 +22,7 @@ from loominal.model.launch import Condition, Order
 from loominal.model.mechanism import Config
 from loominal.weft.mechanisms.interface import MechanismDriver
 from tests.integration.conftest import eventually
-
-AGENT_SECONDS = 30.0  # for what must come: the machine may be loaded
+from tests.patience import SOON
 
 
 class Got(msgspec.Struct, frozen=True, kw_only=True):
@@ -74,7 +73,7 @@ class StartsAgents:
 
         assert await place.driver().start(place.config(), order)
 
-        await eventually(lambda: bool(place.started(order.launch)), AGENT_SECONDS)
+        await eventually(lambda: bool(place.started(order.launch)), SOON)
         assert place.started(order.launch) == [Got(launch=order.launch, enrolment=order.enrolment)]
 
     async def test_the_same_order_again_starts_nothing_new_and_is_answered_the_same(self, place: Place) -> None:
@@ -85,7 +84,7 @@ class StartsAgents:
         assert await place.driver().start(place.config(), other) != first  # so the first had time to be doubled
 
         assert again == [first] * 3
-        await eventually(lambda: bool(place.started(order.launch) and place.started(other.launch)), AGENT_SECONDS)
+        await eventually(lambda: bool(place.started(order.launch) and place.started(other.launch)), SOON)
         assert len(place.started(order.launch)) == len(place.started(other.launch)) == 1
 
     async def test_the_same_order_from_several_at_once_starts_one(self, place: Place) -> None:
@@ -94,7 +93,7 @@ class StartsAgents:
         references = await asyncio.gather(*(place.driver().start(place.config(), order) for _ in range(4)))
 
         assert len(set(references)) == 1
-        await eventually(lambda: bool(place.started(order.launch)), AGENT_SECONDS)
+        await eventually(lambda: bool(place.started(order.launch)), SOON)
         assert len(place.started(order.launch)) == 1
 
     async def test_a_start_that_fails_says_why(self, place: Place) -> None:
@@ -132,7 +131,7 @@ class StartsAgents:
 
         with Arguments() as arguments:
             await place.driver().start(place.config(), order)
-            await eventually(lambda: bool(place.started(order.launch)), AGENT_SECONDS)
+            await eventually(lambda: bool(place.started(order.launch)), SOON)
 
         assert arguments.seen
         assert arguments.that_have(order.enrolment[20:60]) == []
@@ -151,14 +150,14 @@ class SeesAgents:
         unconfirmed = await place.driver().look(config, order.launch, "")  # whoever asked has not heard the answer
         assert (unconfirmed.condition, unconfirmed.reference) == (Condition.RUNNING, reference)
 
-        await place.driver().stop(config, order.launch, reference, grace_seconds=AGENT_SECONDS)
+        await place.driver().stop(config, order.launch, reference, grace_seconds=SOON)
         await self.until_over(place, config, order, reference)
 
     async def test_ending_does_not_need_the_reference(self, place: Place) -> None:
         order, config = an_order(), place.config()
         reference = await place.driver().start(config, order)
 
-        await place.driver().stop(config, order.launch, "", grace_seconds=AGENT_SECONDS)
+        await place.driver().stop(config, order.launch, "", grace_seconds=SOON)
 
         await self.until_over(place, config, order, reference)
 
@@ -172,7 +171,7 @@ class SeesAgents:
         reference = await place.driver().start(config, order)
 
         for _ in range(2):
-            await place.driver().stop(config, order.launch, reference, grace_seconds=AGENT_SECONDS)
+            await place.driver().stop(config, order.launch, reference, grace_seconds=SOON)
         await place.driver().stop(config, an_order().launch, "", grace_seconds=1)
 
         await self.until_over(place, config, order, reference)
@@ -180,8 +179,8 @@ class SeesAgents:
     async def test_the_same_order_after_the_end_starts_nothing(self, place: Place) -> None:
         order, config = an_order(), place.config()
         reference = await place.driver().start(config, order)
-        await eventually(lambda: bool(place.started(order.launch)), AGENT_SECONDS)
-        await place.driver().stop(config, order.launch, reference, grace_seconds=AGENT_SECONDS)
+        await eventually(lambda: bool(place.started(order.launch)), SOON)
+        await place.driver().stop(config, order.launch, reference, grace_seconds=SOON)
         await self.until_over(place, config, order, reference)
 
         assert await place.driver().start(config, order) == reference
@@ -196,7 +195,7 @@ class SeesAgents:
             seen = await place.driver().look(config, order.launch, reference)
             return seen.condition in (Condition.ENDED, Condition.GONE)
 
-        await eventually(over, AGENT_SECONDS)
+        await eventually(over, SOON)
 
 
 class Arguments:

@@ -11,9 +11,9 @@ import subprocess
 import time
 from pathlib import Path
 
-from loominal.broker.server import free_port
+from tests.patience import SOON
+from tests.ports import free_port
 
-START_SECONDS = 30.0
 PRIVILEGE_SEPARATION = Path("/run/sshd")  # where root's sshd confines itself; a service would have made it
 
 
@@ -51,7 +51,7 @@ class Sshd:
         config.write_text(self._config())
         with (self._directory / "sshd.log").open("ab") as log:
             self._process = subprocess.Popen([program, "-D", "-e", "-f", str(config)], stderr=log)
-        until = time.monotonic() + START_SECONDS
+        until = time.monotonic() + SOON
         while not self._answers():
             assert self._process.poll() is None, self.log()
             assert time.monotonic() < until, "sshd takes no connections"

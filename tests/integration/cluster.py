@@ -13,14 +13,14 @@ import msgspec
 from loominal.broker import subjects
 from loominal.broker.connection import Broker
 from loominal.broker.keyring import Keyring
-from loominal.broker.server import free_port
 from loominal.broker.server_config import operator_text
 from loominal.broker.server_program import find_server
 from loominal.fabric.runtime_file import Mode
 from loominal.local.weft_api import not_ready
 from tests.integration.fabric import Fabric
+from tests.patience import SOON
+from tests.ports import free_port
 
-START_SECONDS = 30.0  # on a loaded machine
 ASK_SECONDS = 3.0
 
 
@@ -126,7 +126,7 @@ class Cluster:
         routes = [f"nats://127.0.0.1:{member.route_port}" for member in there]
         for member in started:
             member.start(routes)
-        until = time.monotonic() + START_SECONDS
+        until = time.monotonic() + SOON
         for member in started:
             while not member.listens():
                 assert member.runs, f"{member.name} ended: {member.last_words()}"
@@ -142,7 +142,11 @@ class Cluster:
         """Return who keeps a stream of a project, as whichever server answers says; None if nobody does now."""
         credential = self.keyring.hub_credential(project, "look")
         async with Broker.connect(
-            self.urls, name="look", inbox=subjects.reply_prefix("look"), credential=lambda: credential
+            self.urls,
+            name="look",
+            inbox=subjects.reply_prefix("look"),
+            credential=lambda: credential,
+            wait_seconds=SOON,
         ) as broker:
             answer = await broker.request(subjects.api("STREAM", "INFO", stream), b"", seconds=ASK_SECONDS)
         try:

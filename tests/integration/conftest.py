@@ -20,11 +20,9 @@ from loominal.broker import subjects
 from loominal.broker.connection import Broker
 from loominal.broker.log import Log, StreamSettings
 from tests.freezing import freeze
-from tests.integration.fabric import Fabric
+from tests.integration.fabric import AS_SHIPPED, FAST, Fabric
 from tests.integration.workshop import Workshop, open_workshop
-
-START_SECONDS = 20.0  # on a loaded machine
-ABSENT_SECONDS = 15.0  # how long a test waits for what must come
+from tests.patience import SOON
 
 
 class NatsServer:
@@ -51,7 +49,7 @@ class NatsServer:
         self._write()
         arguments = [program, "-c", str(self._config), "-l", str(self._directory / "log")]
         self._process = subprocess.Popen(arguments, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        until = time.monotonic() + START_SECONDS
+        until = time.monotonic() + SOON
         while not self._answers():
             assert self._process.poll() is None, (self._directory / "log").read_text()[-2000:]
             assert time.monotonic() < until, "nats-server does not accept connections"
@@ -125,19 +123,38 @@ def private_server(tmp_path: Path, free_port: Callable[[], int]) -> Iterator[Nat
 
 @pytest.fixture(scope="session")
 def fabric(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fabric]:
-    """The fabric of the run: tests share it and stay apart by project ids. Its times are a tenth of the real ones."""
-    running = Fabric(tmp_path_factory.mktemp("fabric"))
+    """The fabric of the run: tests share it and stay apart by project ids.
+
+    Its times are those that are shipped, so that nothing lapses while a test goes on. A module whose tests wait until
+    something does has a fixture of the same name, which returns the `fast_fabric`.
+    """
+    yield from _running(Fabric(tmp_path_factory.mktemp("fabric"), scale=AS_SHIPPED))
+
+
+@pytest.fixture(scope="session")
+def fast_fabric(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fabric]:
+    """Another one of the run, for tests that wait until a lease, a grace or a backoff is over."""
+    yield from _running(Fabric(tmp_path_factory.mktemp("fast"), scale=FAST))
+
+
+def _running(fabric: Fabric) -> Iterator[Fabric]:
     try:
-        running.start()
-        yield running
+        fabric.start()
+        yield fabric
     finally:
-        running.stop()
+        fabric.stop()
 
 
 @pytest.fixture
-def private_fabric(tmp_path: Path) -> Iterator[Fabric]:
+def scale() -> float:
+    """What the times of a test's own fabric are of the real ones."""
+    return FAST
+
+
+@pytest.fixture
+def private_fabric(tmp_path: Path, scale: float) -> Iterator[Fabric]:
     """A fabric of the test's own, not yet started."""
-    private = Fabric(tmp_path)
+    private = Fabric(tmp_path, scale=scale)
     yield private
     private.stop()
 
@@ -157,7 +174,9 @@ async def workshop(fabric: Fabric, project_id: str) -> AsyncIterator[Workshop]:
 @pytest.fixture
 async def broker(nats_server: NatsServer) -> AsyncIterator[Broker]:
     """A connection to the server of the run."""
-    async with Broker.connect(nats_server.url, name="test", inbox=subjects.reply_prefix("test")) as broker:
+    async with Broker.connect(
+        nats_server.url, name="test", inbox=subjects.reply_prefix("test"), wait_seconds=SOON
+    ) as broker:
         yield broker
 
 
@@ -181,7 +200,7 @@ def work_settings(project: str, max_bytes: int = -1) -> StreamSettings:
     )
 
 
-async def eventually(holds: Callable[[], bool | Awaitable[bool]], seconds: float = ABSENT_SECONDS) -> None:
+async def eventually(holds: Callable[[], bool | Awaitable[bool]], seconds: float = SOON) -> None:
     """Return when `holds` does; fail after `seconds`."""
     async with asyncio.timeout(seconds):
         while True:

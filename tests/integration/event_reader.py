@@ -16,6 +16,7 @@ from urllib.parse import urlencode, urlsplit
 
 from loominal.fabric.runtime_file import read_runtime
 from tests.integration.fabric import Fabric
+from tests.patience import SOON
 
 Json = Any  # Any: JSON as it comes
 
@@ -55,7 +56,7 @@ class EventReader:
             if self.last_id:
                 return
 
-    async def next(self, seconds: float = 30.0) -> Sent | None:
+    async def next(self, seconds: float = SOON) -> Sent | None:
         """Return the next event; None when the stream has ended."""
         async with asyncio.timeout(seconds):
             fields: dict[str, str] = {}
@@ -68,7 +69,7 @@ class EventReader:
                     fields = {}
         return None
 
-    async def until(self, kind: str, seconds: float = 30.0) -> Sent:
+    async def until(self, kind: str, seconds: float = SOON) -> Sent:
         """Return the next event of that type."""
         async with asyncio.timeout(seconds):
             while (event := await self.next(seconds)) is not None:
@@ -116,7 +117,7 @@ class Resuming:
         """Yield once it reads, and let it read for as long as the block lasts."""
         async with asyncio.TaskGroup() as group:
             task = group.create_task(self._run())
-            async with asyncio.timeout(30):
+            async with asyncio.timeout(SOON):
                 await self._begun.wait()
             yield self
             task.cancel()
@@ -156,7 +157,7 @@ async def open_reader(home: Path, last_id: str = "", token: str = "", **query: A
     asked = f"GET /api/events?{urlencode(query, doseq=True)} HTTP/1.1\r\nHost: {host}:{port}\r\n"
     writer.write(f"{asked}Authorization: Bearer {token or own}\r\n{resumes}\r\n".encode())
     opened = EventReader(reader, writer)
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(SOON):
         await opened.begin()
     return opened
 

@@ -21,16 +21,18 @@ from typing import Any
 from uuid import uuid4
 
 from loominal.broker.keyring import Keyring
-from loominal.broker.server import free_port
 from loominal.broker.server_config import ServerSettings, config_text
 from loominal.broker.server_program import find_server
 from loominal.fabric.client.agent import Agent
 from loominal.fabric.client.connect import connect
 from loominal.fabric.runtime_file import Mode, Runtime, machine_credential_path, read_runtime, update_runtime
 from tests.freezing import freeze
+from tests.patience import SOON
+from tests.ports import free_port
 
-START_SECONDS = 30.0  # on a loaded machine
-SCALE = 0.1  # of every lease, grace and backoff
+SCALE = 0.1  # of every lease, grace and backoff, where a test waits for many of them
+FAST = 0.3  # where it waits for some: whoever stands still for 5 s keeps its claims
+AS_SHIPPED = 1.0  # where it waits for none
 REMOTE = Path(__file__).with_name("remote_agent.py")
 Json = Any  # Any: what a remote agent answers is JSON
 
@@ -202,7 +204,7 @@ class RemoteAgent:
                 stderr=log,
             )
 
-    async def call(self, operation: str, *, seconds: float = 30.0, **arguments: Json) -> Json:
+    async def call(self, operation: str, *, seconds: float = 2 * SOON, **arguments: Json) -> Json:
         """Return what the agent's method answered, as JSON; an error it raised is `{"error": {...}}`."""
         return await self.answer(self.ask(operation, **arguments), seconds=seconds)
 
@@ -214,7 +216,7 @@ class RemoteAgent:
         self.process.stdin.flush()
         return number
 
-    async def answer(self, number: str, *, seconds: float = 30.0) -> Json:
+    async def answer(self, number: str, *, seconds: float = 2 * SOON) -> Json:
         """Return the answer to what was asked."""
         async with asyncio.timeout(seconds):
             while number not in self._waiting:
@@ -261,7 +263,7 @@ def _end(process: subprocess.Popen[bytes] | None) -> None:
 
 
 def _wait(holds: Any, why: str, log: Path) -> None:  # Any: a function of no arguments
-    until = time.monotonic() + START_SECONDS
+    until = time.monotonic() + SOON
     while not holds():
         assert time.monotonic() < until, f"{why}: {log.read_text()[-3000:] if log.exists() else ''}"
         time.sleep(0.02)

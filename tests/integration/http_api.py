@@ -10,9 +10,9 @@ from typing import Any
 import httpx2
 
 from loominal.fabric.runtime_file import read_runtime
+from tests.patience import SOON
 
 Json = Any  # Any: answers as they are on the wire
-SECONDS = 30.0  # for one answer, on a loaded machine
 
 
 class Api:
@@ -41,5 +41,5 @@ async def open_api(home: Path, bearer_token: str = "") -> AsyncIterator[Api]:
     assert runtime is not None
     shown = bearer_token or (home / "api.token").read_text().strip()
     headers = {"Authorization": f"Bearer {shown}"}
-    async with httpx2.AsyncClient(base_url=runtime.api_url, headers=headers, timeout=SECONDS) as client:
+    async with httpx2.AsyncClient(base_url=runtime.api_url, headers=headers, timeout=SOON) as client:
         yield Api(client)

@@ -26,7 +26,8 @@ from loominal.model import record as records
 from loominal.model.grant import Grant, Role
 from tests.integration.conftest import eventually
 from tests.integration.fabric import Fabric
-from tests.integration.visitor import PATIENCE_SECONDS, Visitor, visit
+from tests.integration.visitor import Visitor, visit
+from tests.patience import SOON
 
 Json = Any  # Any: requests and answers are JSON here, whatever is in them
 
@@ -42,16 +43,14 @@ class Intruder(Visitor):
         self.incarnation = uuid4().hex
         self._numbers = itertools.count()
 
-    async def ask(
-        self, operation: str, arguments: Json = None, *, seconds: float = PATIENCE_SECONDS, **request: Json
-    ) -> Json:
+    async def ask(self, operation: str, arguments: Json = None, *, seconds: float = SOON, **request: Json) -> Json:
         """Return the hub's answer, `{"ok": …}` or `{"error": …}`; `arguments` may be raw JSON."""
         args = arguments if isinstance(arguments, bytes) else json.dumps(arguments or {}).encode()
         fields = {"proto": PROTO, "op": uuid4().hex, "incarnation": self.incarnation, **request}
         envelope = json.dumps(fields).encode()
         return await self.send(operation, envelope[:-1] + b', "args": ' + args + b"}", seconds=seconds)
 
-    async def send(self, operation: str, data: bytes, *, seconds: float = PATIENCE_SECONDS) -> Json:
+    async def send(self, operation: str, data: bytes, *, seconds: float = SOON) -> Json:
         """Return the hub's answer to any bytes."""
         answer = await self.client.request(self.subject(operation), data, timeout=seconds)
         return json.loads(answer.data)
@@ -79,7 +78,7 @@ class Intruder(Visitor):
 async def enrol(fabric: Fabric, machine: Credential, data: bytes) -> Json:
     """Return what the fabric answers to a machine's enrolment."""
     async with visit(fabric.url, machine) as visitor:
-        answer = await visitor.client.request(subjects.enrol(machine.name), data, timeout=PATIENCE_SECONDS)
+        answer = await visitor.client.request(subjects.enrol(machine.name), data, timeout=SOON)
         return json.loads(answer.data)
 
 
@@ -112,7 +111,9 @@ async def as_hub(fabric: Fabric, project: str) -> AsyncIterator[Broker]:
     """Yield a connection with the rights of a hub."""
     credential = fabric.keyring.hub_credential(project, "test-hub")
     inbox = subjects.reply_prefix(f"test-{uuid4().hex[:8]}")
-    async with Broker.connect(fabric.url, name="test hub", inbox=inbox, credential=lambda: credential) as broker:
+    async with Broker.connect(
+        fabric.url, name="test hub", inbox=inbox, credential=lambda: credential, wait_seconds=SOON
+    ) as broker:
         yield broker
 
 
@@ -142,20 +143,24 @@ async def stored(fabric: Fabric, project: str) -> dict[str, int]:
     """Return the last sequence of every stream of the project and of the fabric's own account, and the registry's keys.
 
     All but where wefts say twice a second that they live, and where it is noted that an agent came or went: on a
-    starved machine one may seem to.
+    starved machine one may seem to. Of the directory of public agents, which all projects share, the project's keys.
     """
     found = {}
     for account in (project, subjects.FABRIC):
         async with as_hub(fabric, account) as broker:
-            answer = await broker.request(subjects.api("STREAM", "LIST"), b"", seconds=PATIENCE_SECONDS)
+            answer = await broker.request(subjects.api("STREAM", "LIST"), b"", seconds=SOON)
             for stream in json.loads(answer.data)["streams"]:
                 found[stream["config"]["name"]] = stream["state"]["last_seq"]
     registry = subjects.registry_bucket(project)
-    for presence in (subjects.WEFTS, registry):
+    directory = subjects.registry_bucket(subjects.DIRECTORY)
+    for presence in (subjects.WEFTS, registry, directory):
         found.pop(subjects.bucket_stream(presence), None)
     found.pop(subjects.events_stream(project), None)
     async with as_hub(fabric, project) as broker:
-        return found | {entry.key: 1 for entry in await Bucket(broker, registry).entries()}
+        found |= {entry.key: 1 for entry in await Bucket(broker, registry).entries()}
+    async with as_hub(fabric, subjects.FABRIC) as broker:
+        public = await Bucket(broker, directory).entries()
+    return found | {f"{directory} {entry.key}": 1 for entry in public if project in entry.key}
 
 
 def log_since(fabric: Fabric, offset: int) -> str:

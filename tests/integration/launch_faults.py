@@ -25,13 +25,14 @@ from tests.integration.fabric import Fabric
 from tests.integration.test_many_wefts import THERE, says
 from tests.integration.weft_at_steps import FAULTS, STEPS, processes
 from tests.integration.workshop import Workshop, open_workshop
+from tests.patience import SOON
 
 PROGRAM = Path(__file__).with_name("weft_at_steps.py")
 WORKER = Path(__file__).with_name("spun_up.py")
 SLEEPS_ONCE = 'if mkdir "$0" 2>/dev/null; then exec sleep 600; fi; exec "$@"'  # the first that is started never comes
 LOOKED_SECONDS = 0.05
 REPLACED_SECONDS = 3.0  # a frozen leader is dead to others after two
-SOON = 120.0  # seconds; a start that fails is tried again after five, and every death of a leader costs three
+LATER = 4 * SOON  # a start that fails is tried again after five seconds, and every death of a leader costs three
 
 
 @dataclass(frozen=True)
@@ -114,10 +115,10 @@ class Pair:
                 group.create_task(self._see_to(self.faults / f"{step}.met", sent, schedule.away_seconds))
 
     async def _see_to(self, met: Path, sent: signal.Signals, away_seconds: float) -> None:
-        await eventually(lambda: _whom(met) != "", SOON)
+        await eventually(lambda: _whom(met) != "", LATER)
         weft = next(each for each in self.fabric.others.values() if str(each.pid) == _whom(met))
         if sent is signal.SIGKILL:
-            await asyncio.to_thread(weft.wait, SOON)
+            await asyncio.to_thread(weft.wait, LATER)
             await asyncio.sleep(away_seconds)
             await self.start()
         else:
@@ -168,7 +169,7 @@ async def hold(pair: Pair, schedule: Schedule, project: str) -> None:
     """Run a schedule in a new project, and assert all that must hold."""
     await pair.renew(one_home=schedule.one_home)
     async with open_workshop(pair.fabric, project) as workshop, Watch().looking() as watch:
-        boss = await workshop.agent("boss", operator=True, capabilities=["boss"], timeout_seconds=60)
+        boss = await workshop.agent("boss", operator=True, capabilities=["boss"], timeout_seconds=LATER)
         command: tuple[str, ...] = (sys.executable, str(WORKER), "py")
         if schedule.sleeps_once:
             command = ("sh", "-c", SLEEPS_ONCE, str(pair.fabric.home / f"slept-{project}"), *command)
@@ -182,7 +183,7 @@ async def hold(pair: Pair, schedule: Schedule, project: str) -> None:
         items = [(await boss.broadcast_work_offer(f"s{n}", capabilities=["py"])).id for n in range(3)]
         await meeting
         found = await _over(workshop, boss, items)
-        await eventually(lambda: not any(processes(each.id) for each in found), SOON)
+        await eventually(lambda: not any(processes(each.id) for each in found), LATER)
         checked = await workshop.check()
     assert {states[-1].status for states in checked.items.values()} == {"done"}
     _judge(schedule, found, watch)
@@ -198,8 +199,8 @@ async def _over(workshop: Workshop, boss: Agent, items: list[str]) -> list[Launc
         page = await boss.list_spin_ups(limit=100)
         return page.total > 0 and all(each.status in CLOSED for each in page.spin_ups)
 
-    await eventually(done, SOON)
-    await eventually(closed, SOON)
+    await eventually(done, LATER)
+    await eventually(closed, LATER)
     log = Log(await workshop.broker(), subjects.work_stream(workshop.project))
     found = []
     for each in (await boss.list_spin_ups(limit=100)).spin_ups:

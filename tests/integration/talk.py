@@ -29,9 +29,9 @@ from loominal.fabric.operations.types import View
 from loominal.fabric.protocol import arguments, encode, encode_answer
 from loominal.model.grant import Role, own_user_grant
 from tests.integration.alone import Alone
+from tests.patience import SOON
 
 LIMIT_BYTES = 24_000  # what warp asks for
-LOAD_SECONDS = 20.0
 
 A = TypeVar("A", bound=msgspec.Struct)
 V = TypeVar("V", bound=View)
@@ -40,7 +40,9 @@ V = TypeVar("V", bound=View)
 @asynccontextmanager
 async def loaded(url: str, project_id: str) -> AsyncIterator[Project]:
     """Load the project into a hub of its own, as a restart or a takeover would, and keep it following its logs."""
-    async with Broker.connect(url, name="hub", inbox=subjects.reply_prefix(f"hub-{uuid4().hex[:8]}")) as broker:
+    async with Broker.connect(
+        url, name="hub", inbox=subjects.reply_prefix(f"hub-{uuid4().hex[:8]}"), wait_seconds=SOON
+    ) as broker:
         project = Project(project_id, "/home/ada/loom", broker, OpenAuthority(), Timings(), Alone())
         await streams.ensure(project)
         ready = asyncio.Event()
@@ -52,7 +54,7 @@ async def loaded(url: str, project_id: str) -> AsyncIterator[Project]:
 
         async with asyncio.TaskGroup() as group:
             following = group.create_task(follow(), name="follow")
-            async with asyncio.timeout(LOAD_SECONDS):
+            async with asyncio.timeout(SOON):
                 await ready.wait()
             yield project
             following.cancel()

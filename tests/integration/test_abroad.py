@@ -31,8 +31,7 @@ from tests.integration.fabric import Fabric
 from tests.integration.intruder import as_hub, intrude, own_machine
 from tests.integration.visitor import visit
 from tests.integration.workshop import Workshop
-
-SOON = 30.0
+from tests.patience import SOON
 
 
 class Two:
@@ -96,11 +95,11 @@ async def test_a_message_reaches_a_public_agent_of_another_project_and_is_answer
     bob = await two.there.agent("bob", visibility="public")
 
     sent = await ada.send_direct_message(two.there_is("bob"), "how is the loom?", metadata={"warp": 3})
-    [got] = (await bob.read_direct_messages(wait_seconds=10)).messages
+    [got] = (await bob.read_direct_messages(wait_seconds=SOON)).messages
     answer = await bob.send_direct_message(got.sender.handle, "it runs", reply_to=got.id)
-    [back] = (await ada.read_direct_messages(wait_seconds=10)).messages
+    [back] = (await ada.read_direct_messages(wait_seconds=SOON)).messages
     await ada.send_direct_message(back.sender.guid, "good", reply_to=sent.id)
-    [last] = (await bob.read_direct_messages(wait_seconds=10)).messages
+    [last] = (await bob.read_direct_messages(wait_seconds=SOON)).messages
 
     assert (got.id, got.message, got.metadata) == (sent.id, "how is the loom?", {"warp": 3})
     assert (got.sender.guid, got.sender.handle) == (ada.guid, f"ada@{two.here.project}")
@@ -118,7 +117,7 @@ async def test_who_is_not_public_can_tell_and_is_told_that_nobody_can_answer(two
 
     assert sent.note is not None
     assert "visibility public" in sent.note
-    [got] = (await bob.read_direct_messages(wait_seconds=10)).messages
+    [got] = (await bob.read_direct_messages(wait_seconds=SOON)).messages
     for name in (got.sender.handle, got.sender.guid):
         with pytest.raises(NotFound):
             await bob.send_direct_message(name, "yes?")
@@ -201,14 +200,14 @@ async def test_receipts_and_acknowledgements_come_back_over_the_border(two: Two)
     heard = await ada.wait_for_events(kinds=["receipt"], wait_seconds=1)
 
     sent = await ada.send_direct_message(bob.guid, "sign here", ack_required=True)
-    [got] = (await bob.read_direct_messages(wait_seconds=10)).messages
+    [got] = (await bob.read_direct_messages(wait_seconds=SOON)).messages
     await bob.read_direct_messages(ack=[got.id])
 
     assert got.ack_required
     told: list[tuple[str, str]] = []
     async with asyncio.timeout(SOON):
         while not any("acknowledged" in summary for _, summary in told):
-            heard = await ada.wait_for_events(kinds=["receipt"], wait_seconds=10, cursor=heard.cursor)
+            heard = await ada.wait_for_events(kinds=["receipt"], wait_seconds=SOON, cursor=heard.cursor)
             told += [(event.id, event.summary) for event in heard.events]
     assert {number for number, _ in told} == {sent.id}
     assert all(summary.startswith(two.there_is("bob")) for _, summary in told)
@@ -319,7 +318,9 @@ async def test_questions_of_another_kind_are_refused_and_harm_nobody(two: Two) -
     filters = DiscoverAgents(capability="no\nlabel")
     credential = two.here.fabric.keyring.hub_credential(subjects.FABRIC, "test")
     inbox = subjects.reply_prefix(subjects.WEFT)
-    async with Broker.connect(two.here.fabric.url, name="test", inbox=inbox, credential=lambda: credential) as broker:
+    async with Broker.connect(
+        two.here.fabric.url, name="test", inbox=inbox, credential=lambda: credential, wait_seconds=SOON
+    ) as broker:
         abroad = Abroad(broker)
         for question, what, kind in (
             (See(asker="p", text="bob", proto=99), What.SEE, Seen),
@@ -330,7 +331,7 @@ async def test_questions_of_another_kind_are_refused_and_harm_nobody(two: Two) -
                 await abroad.ask(there, what, question, kind)
             assert refused.value.code in ("upgrade_needed", "invalid_argument")
         for nonsense in (b"", b"[]", b"\xff", b"{}", b"[" * 100_000):
-            answer = await broker.request(subjects.abroad(there, What.TAKE), nonsense, seconds=5)
+            answer = await broker.request(subjects.abroad(there, What.TAKE), nonsense, seconds=SOON)
             assert b'"error"' in answer.data
     assert await finds(ada, bob) == {True}
 

@@ -36,8 +36,8 @@ from tests.integration.conftest import NatsServer, eventually
 from tests.integration.fabric import Fabric
 from tests.integration.test_many_wefts import THERE, Wefts, says
 from tests.integration.workshop import Workshop
+from tests.patience import SOON
 
-SOON = 30.0
 WEFTS = ("one", "two")
 DIES = '''
 """Ends this process, as by kill -9, when it has stored a direct message while the file `armed` lies beside this one."""
@@ -103,7 +103,7 @@ async def texts(agent: Agent, count: int) -> list[str]:
     found: list[str] = []
     async with asyncio.timeout(SOON):
         while len(found) < count:
-            found += [each.message for each in (await agent.read_direct_messages(wait_seconds=5)).messages]
+            found += [each.message for each in (await agent.read_direct_messages(wait_seconds=SOON)).messages]
     return found
 
 
@@ -181,7 +181,9 @@ async def test_a_project_that_nobody_has_loaded_is_loaded_to_take_a_message(
 
 async def test_a_project_at_rest_is_not_loaded_to_list_who_is_online(nats_server: NatsServer) -> None:
     near, far, bob = f"p-{uuid4().hex[:12]}", f"p-{uuid4().hex[:12]}", str(uuid4())
-    async with Broker.connect(nats_server.url, name="weft", inbox=subjects.reply_prefix(subjects.WEFT)) as broker:
+    async with Broker.connect(
+        nats_server.url, name="weft", inbox=subjects.reply_prefix(subjects.WEFT), wait_seconds=SOON
+    ) as broker:
         abroad = Abroad(broker)
         keeping = asyncio.create_task(abroad.run(lambda _: None))
         here, there = (
@@ -224,14 +226,14 @@ async def test_in_open_mode_it_is_the_same_on_the_one_account(
     eve = await there.agent("eve", timeout_seconds=SOON)
 
     await ada.send_direct_message(f"bob@{there.project}", "hello")
-    [got] = (await bob.read_direct_messages(wait_seconds=10)).messages
+    [got] = (await bob.read_direct_messages(wait_seconds=SOON)).messages
     await bob.send_direct_message(got.sender.handle, "hello yourself")
 
     assert await texts(ada, 1) == ["hello yourself"]
     assert {each.guid for each in (await ada.discover_agents(scope="fabric")).agents} == {ada.guid, bob.guid}
     with pytest.raises(NotFound):
         await ada.send_direct_message(eve.guid, "hello")
-    async with Broker.connect(url, name="test", inbox=subjects.reply_prefix("test")) as broker:
+    async with Broker.connect(url, name="test", inbox=subjects.reply_prefix("test"), wait_seconds=SOON) as broker:
         fabric.others["two"].kill()
         await Wefts(fabric, there.project, broker).is_led_by("one")
     assert (await ada.send_direct_message(bob.guid, "still there?")).recipient.guid == bob.guid

@@ -33,6 +33,7 @@ from tests.integration.intruder import (
     stranger,
 )
 from tests.integration.visitor import is_refused, visit
+from tests.patience import SOON
 
 
 @pytest.fixture
@@ -157,7 +158,7 @@ async def test_no_bytes_of_a_request_silence_the_hub(fabric: Fabric, intruder: I
     ):
         await intruder.publish(good, request, b"_IB.%s.x" % me, headers)
 
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(SOON):
         assert "ok" in await intruder.ask("get_my_handle")
         await victim.get_my_handle()
     told = log_since(fabric, began)
@@ -231,7 +232,7 @@ async def test_an_earlier_holder_who_guesses_the_present_lease_token_is_refused(
     assert first["id"] == offered.id
     handed_back = await intruder.ask("release_work", {"workId": offered.id}, leaseToken=first["leaseToken"])
     assert handed_back["ok"]["status"] == "ready"
-    [again] = (await victim.claim_work(wait_seconds=10)).work
+    [again] = (await victim.claim_work(wait_seconds=SOON)).work
 
     before = await stored(fabric, project_id)
     for token in (again.lease_token, again.lease_token + 1, again.lease_token - 1, 1, 2**63 - 1):
@@ -364,7 +365,7 @@ async def test_a_machine_credential_enrols_and_nothing_else(fabric: Fabric, proj
         await visitor.publish(
             subjects.enrol(machine.name).encode(), b"{}", reply=b"_IB.%s.\xff" % machine.name.encode()
         )
-        last = await visitor.client.request(subjects.enrol(machine.name), b"{}", timeout=5)
+        last = await visitor.client.request(subjects.enrol(machine.name), b"{}", timeout=SOON)
 
     assert set(publish + subscribe) - set(denied) == set()
     assert not {message.subject for message in heard} & set(foreign)
@@ -399,9 +400,9 @@ async def test_a_revoked_agent_is_gone_at_once_and_for_good(fabric: Fabric, proj
         async with intrude(fabric, project_id, machine=machine) as nameless:  # it has asked nothing, and has no handle
             for agent in (intruder, nameless):
                 assert "ok" in await boss.ask("revoke_agent", {"guid": agent.guid})
-                await asyncio.wait_for(agent.gone.wait(), 5)
+                await asyncio.wait_for(agent.gone.wait(), SOON)
 
-        [again] = (await successor.claim_work(wait_seconds=10)).work
+        [again] = (await successor.claim_work(wait_seconds=SOON)).work
         assert (again.id, again.attempt) == (held["id"], 1)
         assert await is_refused(fabric.url, intruder.credential)
         refused = await enrol(fabric, machine, enrolment(project_id, intruder.credential.key, intruder.guid))
@@ -475,13 +476,13 @@ async def test_an_operator_of_one_project_decides_nothing_in_others(fabric: Fabr
 async def test_a_credential_whose_day_is_over_opens_nothing(fabric: Fabric, project_id: str, victim: Agent) -> None:
     key, agent = KeyPair.generate(Kind.USER), str(uuid4())
     assert "ok" in await enrol(fabric, own_machine(fabric), enrolment(project_id, key, agent))
-    ends = datetime.now(UTC) + timedelta(seconds=2)
+    ends = datetime.now(UTC) + timedelta(seconds=8)  # long enough to come in and be answered once
     credential = Credential(jwt=fabric.keyring.agent_jwt(project_id, agent, key.public, ends), key=key)
     intruder = Intruder(project_id, credential)
     await intruder.connect(fabric.url, credential)
     assert "ok" in await intruder.ask("hello")
 
-    await asyncio.wait_for(intruder.gone.wait(), 10)
+    await asyncio.wait_for(intruder.gone.wait(), SOON)
 
     await intruder.client.close()
     await eventually(lambda: is_refused(fabric.url, credential))  # its last second ends when the clock's does

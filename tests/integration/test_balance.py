@@ -17,7 +17,8 @@ from loominal.model.lifecycle import submitted
 from loominal.model.routing import HEAD_START_SECONDS
 from loominal.model.work import Submission
 from tests.integration.conftest import eventually
-from tests.integration.workshop import SOON, Workshop, claim
+from tests.integration.workshop import Workshop, claim
+from tests.patience import SOON
 
 
 class Contest:
@@ -31,8 +32,8 @@ class Contest:
     async def park(self, *agents: Agent) -> None:
         """Let these wait, in this order."""
         for agent in agents:
-            self._polls[agent.guid] = asyncio.create_task(agent.claim_work(wait_seconds=45))
-            await eventually(lambda agent=agent: self._is_polling(agent), 30)  # type: ignore[misc]  # lambda's own agent
+            self._polls[agent.guid] = asyncio.create_task(agent.claim_work(wait_seconds=SOON))
+            await eventually(lambda agent=agent: self._is_polling(agent), SOON)  # type: ignore[misc]  # lambda's own agent
 
     async def who(self, work_id: str) -> str:
         """Return the handle of who got the item; the others wait on."""
@@ -147,7 +148,7 @@ async def test_many_items_at_once_are_spread_over_all_who_wait(workshop: Worksho
             found = [(await boss.get_agent_info(agent.guid)).current_task_count for agent in crew]
             return found == [1, 1, 1, 1]
 
-        await eventually(each_has_one, 30)
+        await eventually(each_has_one, SOON)
 
 
 async def test_submitters_take_turns_though_one_offers_very_many(workshop: Workshop) -> None:

@@ -18,6 +18,7 @@ from loominal.model.grant import Role
 from loominal.weft.api.tokens import Identity, Tokens, hash_of
 from tests.integration.conftest import eventually
 from tests.integration.test_enrolment import OWNER, Fabric, enrol, fabric
+from tests.patience import SOON
 
 __all__ = ["fabric"]
 
@@ -53,7 +54,7 @@ async def test_a_revoked_token_is_good_nowhere_and_its_name_may_be_taken_again(f
 
         await here.revoke("ci")
 
-        await asyncio.wait_for(told, 10)
+        await asyncio.wait_for(told, SOON)
         await eventually(lambda: there.find("01") is None)
         assert here.find("01") is None
         await there.create(bearer(sha256="02"))
@@ -86,7 +87,7 @@ async def test_who_holds_a_token_on_a_stream_is_told_when_it_ends(fabric: Fabric
 
     await bearers.revoke("ci")
 
-    await asyncio.wait_for(asyncio.gather(streams["ci"], streams["soon"]), 30)
+    await asyncio.wait_for(asyncio.gather(streams["ci"], streams["soon"]), SOON)
     assert tokens.identify("ci") is tokens.identify("soon") is None
     assert not streams["other"].done()
     assert not streams["local"].done()

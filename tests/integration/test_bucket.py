@@ -13,6 +13,7 @@ from loominal.broker.connection import Broker
 from loominal.model.errors import BrokerUnavailable, Conflict, InvalidArgument
 from tests.integration.conftest import NatsServer, eventually
 from tests.integration.test_follower import following
+from tests.patience import SOON
 
 
 @pytest.fixture
@@ -82,7 +83,7 @@ async def test_followers_see_what_is_there_and_every_change(bucket: Bucket) -> N
     follower = bucket.follow(seen.append, prefix="agent")
 
     async with following(follower):
-        await follower.caught_up(5)
+        await follower.caught_up(SOON)
         assert seen == [Entry(key="agent.a", value=b"2", revision=second)]
         await bucket.delete("agent.a", revision=second)
         await eventually(lambda: seen[1:] == [Deleted(key="agent.a", revision=4)])

@@ -17,10 +17,17 @@ from loominal.model.work import Move, Status
 from tests.checker import End
 from tests.integration.conftest import eventually
 from tests.integration.fabric import Fabric
-from tests.integration.workshop import Workshop, ask_unheard, claim, ended, moves_of, until_status
+from tests.integration.workshop import Workshop, ask_unheard, claim, ended, moves_of
+from tests.patience import SOON
 
 CROWD = Path(__file__).with_name("crowd.py")
 PROCESSES, AGENTS, ITEMS = 8, 4, 1000
+
+
+@pytest.fixture
+def fabric(fast_fabric: Fabric) -> Fabric:
+    """One of which leases, graces and backoffs are soon over."""
+    return fast_fabric
 
 
 async def offered(boss: Agent, **more: object) -> str:
@@ -31,9 +38,13 @@ async def total_is(agent: Agent, status: str, total: int) -> bool:
     return (await agent.list_work(status=status)).total == total
 
 
+async def was_claimed(agent: Agent, work_id: str) -> bool:
+    return "claim" in moves_of(await agent.get_work(work_id))
+
+
 async def run_crowd(fabric: Fabric, project: str, number: int) -> list[dict[str, object]]:
     handles = [f"racer-{number}-{each}" for each in range(AGENTS)]
-    settings = {"home": str(fabric.home), "project": project, "handles": handles, "patience_seconds": 2}
+    settings = {"home": str(fabric.home), "project": project, "handles": handles, "patience_seconds": 10}
     process = await asyncio.create_subprocess_exec(
         sys.executable, str(CROWD), json.dumps(settings), stdout=subprocess.PIPE, stderr=subprocess.PIPE
     )
@@ -67,7 +78,7 @@ async def test_of_many_agents_that_race_for_many_items_each_item_is_claimed_once
     assert set(checked.count(Move.COMPLETE).values()) == {1}
     ends = [End(str(end["item"]), str(end["agent"]), int(str(end["leaseToken"]))) for end in told]
     assert checked.unfounded(ends) == []
-    assert len({end.agent for end in ends}) == PROCESSES * AGENTS
+    assert len({end.agent for end in ends}) > AGENTS  # of more than one process, however late the others were
 
 
 async def test_a_claim_whose_answer_was_lost_is_handed_back_uncounted_and_done_by_another(workshop: Workshop) -> None:
@@ -75,7 +86,7 @@ async def test_a_claim_whose_answer_was_lost_is_handed_back_uncounted_and_done_b
     work_id = await offered(boss)
 
     await ask_unheard(deaf, "claim_work", ClaimWork(), "unheard-1")
-    await until_status(boss, work_id, "claimed")
+    await eventually(lambda: was_claimed(boss, work_id))
     item = await claim(other)
     await other.complete_work(item.id, "done")
 
@@ -142,7 +153,7 @@ async def test_a_parked_claim_gets_an_item_as_soon_as_it_is_offered(workshop: Wo
     note = (await (await workshop.agent("idle")).claim_work()).note
     work_id = await offered(boss)
 
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(SOON):
         assert (await parked).id == work_id
     assert note is not None
     assert "Nothing is ready" in note

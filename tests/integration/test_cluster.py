@@ -30,11 +30,11 @@ from loominal.model.work import Move
 from tests.checker import End, check, read_work
 from tests.integration.cluster import Cluster, ClusterFabric, StreamInfo
 from tests.integration.conftest import eventually
+from tests.patience import SOON
 
 CROWD = Path(__file__).with_name("crowd.py")
 ITEMS, AGENTS, PROCESSES = 200, 8, 2
 ELECTION_SECONDS = 20.0  # the servers wait 4 to 9 s before they elect, and share this machine with much else
-SOON = 60.0
 CALL_SECONDS = 3.0  # of calls that cannot succeed
 INTO_THE_VOID = SendMessage(channel="general", message="into the void")
 
@@ -57,7 +57,11 @@ async def hub_connection(cluster: Cluster, project: str, url: str = "") -> Async
     """Yield a connection with full rights in a project."""
     credential = cluster.keyring.hub_credential(project, "test")
     async with Broker.connect(
-        url or cluster.urls, name="test", inbox=subjects.reply_prefix("test"), credential=lambda: credential
+        url or cluster.urls,
+        name="test",
+        inbox=subjects.reply_prefix("test"),
+        credential=lambda: credential,
+        wait_seconds=SOON,
     ) as broker:
         yield broker
 
@@ -67,7 +71,11 @@ async def system_connection(cluster: Cluster) -> AsyncIterator[Broker]:
     """Yield a connection that may push accounts."""
     credential = cluster.keyring.system_credential("test")
     async with Broker.connect(
-        cluster.urls, name="system", inbox=subjects.reply_prefix("test"), credential=lambda: credential
+        cluster.urls,
+        name="system",
+        inbox=subjects.reply_prefix("test"),
+        credential=lambda: credential,
+        wait_seconds=SOON,
     ) as broker:
         yield broker
 
@@ -102,7 +110,7 @@ def generation(agent: Agent) -> str:
 async def hand_over(boss: Agent, worker: Agent, word: str) -> None:
     """Let one item and one message pass from `boss` to `worker`."""
     offered = await boss.broadcast_work_offer(word, capabilities=["dig"])
-    [work] = (await worker.claim_work(wait_seconds=25)).work
+    [work] = (await worker.claim_work(wait_seconds=SOON)).work
     assert work.id == offered.id
     await worker.complete_work(work.id, summary=word)
     await boss.send_message("general", word)

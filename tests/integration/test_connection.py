@@ -20,6 +20,7 @@ from loominal.broker.server import EmbeddedServer
 from loominal.broker.server_config import ServerSettings
 from loominal.model.errors import BrokerUnavailable, HubUnavailable, InvalidArgument, TooLarge
 from tests.integration.conftest import NatsServer, eventually
+from tests.patience import SOON
 
 INBOX = subjects.reply_prefix("test")
 
@@ -43,7 +44,7 @@ async def test_nobody_listening_and_nobody_answering_are_told_apart(broker: Brok
     await broker.subscribe("silent.a", lambda _: None)
 
     with pytest.raises(HubUnavailable):
-        await broker.request("deserted.a", b"", seconds=5)
+        await broker.request("deserted.a", b"", seconds=SOON)
     with pytest.raises(BrokerUnavailable, match=r"no answer on silent\.a within 0\.05 s"):
         await broker.request("silent.a", b"", seconds=0.05)
 
@@ -51,10 +52,13 @@ async def test_nobody_listening_and_nobody_answering_are_told_apart(broker: Brok
 async def test_a_connection_ends_at_whatever_moment_it_is_given_up(nats_server: NatsServer) -> None:
     async def give_up_after(seconds: float) -> None:
         with suppress(TimeoutError):
-            async with asyncio.timeout(seconds), Broker.connect(nats_server.url, name="test", inbox=INBOX):
+            async with (
+                asyncio.timeout(seconds),
+                Broker.connect(nats_server.url, name="test", inbox=INBOX, wait_seconds=SOON),
+            ):
                 await asyncio.Event().wait()
 
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(SOON):
         for number in range(100):
             await give_up_after(number * 0.0002)
 
@@ -95,7 +99,7 @@ async def test_messages_come_in_order_and_not_after_the_stop(broker: Broker) -> 
 
 async def test_one_of_a_queue_group_gets_each_message(broker: Broker, nats_server: NatsServer) -> None:
     seen: list[bytes] = []
-    async with Broker.connect(nats_server.url, name="second", inbox=INBOX) as second:
+    async with Broker.connect(nats_server.url, name="second", inbox=INBOX, wait_seconds=SOON) as second:
         for member in (broker, second):
             await member.subscribe("shared.a", lambda received: seen.append(received.data), queue="q")
             await round_trip(member)
@@ -154,7 +158,7 @@ async def test_no_server_is_an_error_after_the_wait(free_port: Callable[[], int]
         async with Broker.connect(f"nats://127.0.0.1:{free_port()}", name="test", inbox=INBOX, wait_seconds=0.3):
             pass
 
-    assert time.monotonic() - began < 5
+    assert time.monotonic() - began < SOON
 
 
 async def test_a_program_may_start_before_its_broker(private_server: NatsServer) -> None:
@@ -164,7 +168,7 @@ async def test_a_program_may_start_before_its_broker(private_server: NatsServer)
         with pytest.raises(BrokerUnavailable):
             await broker.publish("early.a", b"lost")
         private_server.start()
-        await broker.wait_up(10)
+        await broker.wait_up(SOON)
         await broker.publish("early.a", b"kept")
         await eventually(lambda: seen == [b"kept"])
 
@@ -173,14 +177,14 @@ async def test_everything_is_back_after_the_server_was_killed(private_server: Na
     private_server.start()
     seen: list[bytes] = []
     connects: list[float] = []
-    async with Broker.connect(private_server.url, name="test", inbox=INBOX) as broker:
+    async with Broker.connect(private_server.url, name="test", inbox=INBOX, wait_seconds=SOON) as broker:
         remove = broker.on_connect(lambda: connects.append(time.monotonic()))
         await broker.subscribe("again.a", lambda received: seen.append(received.data))
         for number in range(1, 4):
             private_server.kill()
             await eventually(lambda: not broker.up)
             private_server.start()
-            await broker.wait_up(10)
+            await broker.wait_up(SOON)
             await broker.publish("again.a", b"%d" % number)
             await eventually(lambda: seen[-1:] == [b"%d" % number])  # noqa: B023  # awaited at once
         remove()
@@ -191,7 +195,7 @@ async def test_everything_is_back_after_the_server_was_killed(private_server: Na
 
 async def test_a_lost_connection_fails_what_is_in_flight_at_once(private_server: NatsServer) -> None:
     private_server.start()
-    async with Broker.connect(private_server.url, name="test", inbox=INBOX) as broker:
+    async with Broker.connect(private_server.url, name="test", inbox=INBOX, wait_seconds=SOON) as broker:
         await broker.subscribe("silent.a", lambda _: None)
         asked = asyncio.ensure_future(broker.request("silent.a", b"", seconds=60))
         await round_trip(broker)
@@ -199,14 +203,14 @@ async def test_a_lost_connection_fails_what_is_in_flight_at_once(private_server:
         private_server.kill()
 
         with pytest.raises(BrokerUnavailable):
-            await asyncio.wait_for(asked, 5)
+            await asyncio.wait_for(asked, SOON)
         with pytest.raises(BrokerUnavailable):
             await broker.publish("silent.a", b"")
 
 
 async def test_the_end_is_noticed_with_much_unsent(private_server: NatsServer) -> None:
     private_server.start()
-    async with Broker.connect(private_server.url, name="test", inbox=INBOX) as broker:
+    async with Broker.connect(private_server.url, name="test", inbox=INBOX, wait_seconds=SOON) as broker:
         private_server.freeze()
         for _ in range(40):
             await broker.publish("bulk.a", b"x" * (1 << 20))
@@ -214,7 +218,7 @@ async def test_the_end_is_noticed_with_much_unsent(private_server: NatsServer) -
 
         await eventually(lambda: not broker.up, 5)
         private_server.start()
-        await broker.wait_up(10)
+        await broker.wait_up(SOON)
 
 
 async def test_a_frozen_server_is_given_up_and_taken_again(
@@ -223,12 +227,12 @@ async def test_a_frozen_server_is_given_up_and_taken_again(
     monkeypatch.setattr(lines, "PING_SECONDS", 0.2)
     private_server.start()
     seen: list[bytes] = []
-    async with Broker.connect(private_server.url, name="test", inbox=INBOX) as broker:
+    async with Broker.connect(private_server.url, name="test", inbox=INBOX, wait_seconds=SOON) as broker:
         await broker.subscribe("frozen.a", lambda received: seen.append(received.data))
         private_server.freeze()
         await eventually(lambda: not broker.up, 10)
         private_server.thaw()
-        await broker.wait_up(15)
+        await broker.wait_up(SOON)
         await broker.publish("frozen.a", b"1")
         await eventually(lambda: seen == [b"1"])
 
@@ -238,7 +242,7 @@ async def test_an_answer_that_comes_after_it_was_given_up_ends_no_line(
 ) -> None:
     private_server.start()
     seen: list[bytes] = []
-    async with Broker.connect(private_server.url, name="test", inbox=INBOX) as broker:
+    async with Broker.connect(private_server.url, name="test", inbox=INBOX, wait_seconds=SOON) as broker:
         await broker.subscribe("late.a", lambda received: seen.append(received.data))
         line = broker._line
         assert line is not None
@@ -256,21 +260,21 @@ async def test_an_answer_that_comes_after_it_was_given_up_ends_no_line(
 
 async def test_closing_is_quick_when_the_server_is_frozen(private_server: NatsServer) -> None:
     private_server.start()
-    async with Broker.connect(private_server.url, name="test", inbox=INBOX) as broker:
+    async with Broker.connect(private_server.url, name="test", inbox=INBOX, wait_seconds=SOON) as broker:
         await broker.subscribe("any.a", lambda _: None)
         private_server.freeze()
         for _ in range(20):
             await broker.publish("bulk.a", b"x" * (1 << 20))
         began = time.monotonic()
 
-    assert time.monotonic() - began < 3
+    assert time.monotonic() - began < 15  # a broker that answers nothing is given up after 30
     others = asyncio.all_tasks() - {asyncio.current_task()}
     assert not [task for task in others if not task.done() and "onnection" in task.get_name()]
 
 
 async def test_an_error_in_the_block_comes_out_as_it_is(nats_server: NatsServer) -> None:
     with pytest.raises(ZeroDivisionError):
-        async with Broker.connect(nats_server.url, name="test", inbox=INBOX):
+        async with Broker.connect(nats_server.url, name="test", inbox=INBOX, wait_seconds=SOON):
             raise ZeroDivisionError
 
 
@@ -285,7 +289,7 @@ async def test_a_refused_login_is_tried_again_until_it_is_taken(private_server: 
         private_server.extra = 'authorization { user: "a", password: "new" }'
         private_server.reload()
 
-        await broker.wait_up(10)
+        await broker.wait_up(SOON)
 
 
 async def test_a_revoked_login_comes_back_when_it_is_allowed_again(private_server: NatsServer) -> None:
@@ -293,14 +297,16 @@ async def test_a_revoked_login_comes_back_when_it_is_allowed_again(private_serve
     private_server.extra = allowed
     private_server.start()
     seen: list[bytes] = []
-    async with Broker.connect(private_server.url, name="test", inbox=INBOX, user="a", password="one") as broker:
+    async with Broker.connect(
+        private_server.url, name="test", inbox=INBOX, user="a", password="one", wait_seconds=SOON
+    ) as broker:
         await broker.subscribe("back.a", lambda received: seen.append(received.data))
         private_server.extra = 'authorization { user: "a", password: "two" }'
         private_server.reload()
         await eventually(lambda: not broker.up)
         private_server.extra = allowed
         private_server.reload()
-        await broker.wait_up(10)
+        await broker.wait_up(SOON)
         await broker.publish("back.a", b"1")
 
         await eventually(lambda: seen == [b"1"])
@@ -322,7 +328,7 @@ async def test_a_renewed_credential_is_used_at_the_next_connect(tmp_path: Path, 
             await broker.wait_up(0.5)
         credentials.append(keyring.hub_credential(subjects.FABRIC, "hub"))
 
-        await broker.wait_up(10)
+        await broker.wait_up(SOON)
 
 
 async def test_no_credential_leaves_in_plain_text_where_tls_is_wanted(nats_server: NatsServer, tmp_path: Path) -> None:
@@ -353,7 +359,9 @@ async def test_refused_subjects_are_remembered(private_server: NatsServer) -> No
     private_server.extra = """authorization { users: [ { user: "a", password: "b",
         permissions: { publish: ["may.>"], subscribe: ["_IB.test.>"] } } ] }"""
     private_server.start()
-    async with Broker.connect(private_server.url, name="test", inbox=INBOX, user="a", password="b") as broker:
+    async with Broker.connect(
+        private_server.url, name="test", inbox=INBOX, user="a", password="b", wait_seconds=SOON
+    ) as broker:
         await broker.publish("must.not", b"")
         await broker.subscribe("other.a", lambda _: None)
         await eventually(lambda: len(broker.violations) == 2)
@@ -368,5 +376,5 @@ async def round_trip(broker: Broker) -> None:
     back = asyncio.Event()
     subscription = await broker.subscribe(inbox, lambda _: back.set())
     await broker.publish(inbox, b"")
-    await asyncio.wait_for(back.wait(), 10)
+    await asyncio.wait_for(back.wait(), SOON)
     await subscription.stop()

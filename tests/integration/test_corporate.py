@@ -17,7 +17,8 @@ from loominal.model.routing import Exclusion
 from tests.integration.conftest import eventually
 from tests.integration.fabric import Fabric
 from tests.integration.intruder import Intruder, Json, intrude, stranger
-from tests.integration.workshop import SOON, Workshop
+from tests.integration.workshop import Workshop
+from tests.patience import SOON
 
 TYPES = ("claude-code", "copilot-cli", "person", "Corporate", "copilot-cli ")
 OURS = [{"boundaries": ["corporate"]}, {"boundaries": ["Corporate "]}, {"boundaries": ["personal", "corporate"]}, {}]

@@ -17,6 +17,7 @@ from loominal.model.errors import LoominalError
 from tests.integration.conftest import eventually
 from tests.integration.fabric import Fabric
 from tests.integration.intruder import as_hub, log_since
+from tests.patience import SOON
 
 GARBAGE = (b"{", b"\xff\xfe\x00", b"[]", b'{"v":1}', b"[" * 20_000)
 
@@ -39,14 +40,14 @@ async def it_works(fabric: Fabric, project: str) -> None:
         assert (await worker.read_messages("general")).messages[-1].message == f"hello {mark}"
         await boss.send_message(f"room-{mark}", "new", create=True)
         await boss.send_direct_message(worker.guid, mark)
-        assert (await worker.read_direct_messages(wait_seconds=5)).messages[-1].message == mark
+        assert (await worker.read_direct_messages(wait_seconds=SOON)).messages[-1].message == mark
         assert worker.guid in {agent.guid for agent in (await boss.discover_agents(capability=mark)).agents}
         offered = await boss.broadcast_work_offer(mark, capabilities=[mark])
-        [work] = (await worker.claim_work(wait_seconds=10)).work
+        [work] = (await worker.claim_work(wait_seconds=SOON)).work
         await worker.complete_work(work.id, summary="done")
         assert (await boss.get_work(offered.id)).status == "done"
         assert offered.id in {item.id for item in (await boss.list_work(mine=True)).items}
-        told = await boss.read_direct_messages(wait_seconds=10)
+        told = await boss.read_direct_messages(wait_seconds=SOON)
         assert [message.message_type for message in told.messages] == ["work-result"]
 
 
@@ -85,7 +86,7 @@ async def test_garbage_in_every_stream_and_bucket_is_reported_and_passed_over(ho
     async with home.connect("first", project=project_id, capabilities=["python"]) as first:
         spoilt = await first.broadcast_work_offer("spoilt", capabilities=["python"])
         held = await first.broadcast_work_offer("held", capabilities=["python"], priority=10)
-        [claimed] = (await first.claim_work(wait_seconds=5)).work
+        [claimed] = (await first.claim_work(wait_seconds=SOON)).work
         assert claimed.id == held.id
         began = home.weft_log.stat().st_size
         async with as_hub(home, project_id) as broker:
@@ -130,19 +131,19 @@ async def test_a_holder_whose_item_is_spoilt_loses_that_item_alone(home: Fabric,
         home.connect("second", project=project_id, capabilities=["rust"]) as second,
     ):
         offered = [await first.broadcast_work_offer("x", capabilities=["python"]) for _ in range(3)]
-        claimed = (await first.claim_work(limit=3, wait_seconds=5)).work
+        claimed = (await first.claim_work(limit=3, wait_seconds=SOON)).work
         assert len(claimed) == 3
         async with as_hub(home, project_id) as broker:
             await Log(broker, subjects.work_stream(project_id)).append(subjects.item(project_id, offered[0].id), b"{")
         timed = await second.broadcast_work_offer("y", capabilities=["rust"], timeout_seconds=0.5, max_attempts=1)
-        assert (await second.claim_work(wait_seconds=5)).work[0].id == timed.id
+        assert (await second.claim_work(wait_seconds=SOON)).work[0].id == timed.id
 
         await _is_gone(first, offered[0].id)
         with pytest.raises(LoominalError):
             await first.complete_work(offered[0].id, summary="done")
         for item in offered[1:]:
             assert (await first.complete_work(item.id, summary="done")).status == "done"
-        assert (await second.get_work(timed.id, wait_seconds=10)).status == "dead"  # others are judged as ever
+        assert (await second.get_work(timed.id, wait_seconds=SOON)).status == "dead"  # others are judged as ever
 
 
 async def test_a_spoilt_submission_leaves_its_item_to_be_done(home: Fabric, project_id: str) -> None:
@@ -152,7 +153,7 @@ async def test_a_spoilt_submission_leaves_its_item_to_be_done(home: Fabric, proj
             subject = subjects.submission(project_id, offered.id)
             await Log(broker, subjects.work_stream(project_id)).append(subject, b"{")
 
-        [work] = (await first.claim_work(wait_seconds=5)).work
+        [work] = (await first.claim_work(wait_seconds=SOON)).work
 
         assert (work.id, work.description) == (offered.id, "the beginning of it")
         assert (await first.get_work(work.id)).description == "the beginning of it"
@@ -236,7 +237,7 @@ async def test_what_a_later_version_wrote_is_kept(home: Fabric, project_id: str)
             return now is not None and b"currentTaskCount" not in now.value and json.loads(now.value)["op"] != ""
 
         await eventually(seen)
-        [work] = (await first.claim_work(wait_seconds=5)).work
+        [work] = (await first.claim_work(wait_seconds=SOON)).work
         await first.complete_work(work.id, summary="done")
 
         last, kept, unknown = await log.last(subject), await bucket.get(key), await bucket.get("kind-of-the-future.x")

@@ -11,7 +11,14 @@ from loominal.fabric.operations.dead_letters import DeadLetter
 from loominal.model.errors import BadCursor, IllegalMove, NotFound, NotOwner
 from loominal.model.work import Move, Status
 from tests.integration.conftest import eventually
+from tests.integration.fabric import Fabric
 from tests.integration.workshop import Workshop, claim, ended, moves_of
+
+
+@pytest.fixture
+def fabric(fast_fabric: Fabric) -> Fabric:
+    """One of which leases, graces and backoffs are soon over."""
+    return fast_fabric
 
 
 async def a_dead_item(boss: Agent, agent: Agent, *, attempts: int = 1, **more: object) -> str:

@@ -20,7 +20,7 @@ from loominal.broker.connection import Broker, Received
 from loominal.broker.credentials import Credential
 from loominal.broker.keyring import Keyring
 from loominal.broker.nkeys import KeyPair, Kind
-from loominal.broker.server import EmbeddedServer, free_port
+from loominal.broker.server import EmbeddedServer
 from loominal.broker.server_config import ServerSettings
 from loominal.fabric.enrolment import CREDENTIAL_SECONDS, Enrol, Enrolled
 from loominal.fabric.hub.access.authority import FabricRegistry
@@ -42,6 +42,8 @@ from loominal.model.errors import (
 from loominal.model.grant import Grant, Role, own_user_grant
 from tests.integration.conftest import eventually
 from tests.integration.visitor import is_refused
+from tests.patience import SOON
+from tests.ports import free_port
 
 OWNER, GUEST = "ada", "bob"
 NOW = datetime(2026, 1, 31, tzinfo=UTC)
@@ -73,7 +75,7 @@ class Fabric:
         follower = registry.follower()
         running = asyncio.create_task(follower.run())
         stack.callback(running.cancel)
-        await follower.caught_up(5)
+        await follower.caught_up(SOON)
         return registry
 
 
@@ -86,7 +88,11 @@ async def fabric(tmp_path: Path) -> AsyncIterator[Fabric]:
     @asynccontextmanager
     async def connect(credential: Credential, inbox: str) -> AsyncIterator[Broker]:
         async with Broker.connect(
-            settings.url, name=inbox, inbox=subjects.reply_prefix(inbox), credential=lambda: credential
+            settings.url,
+            name=inbox,
+            inbox=subjects.reply_prefix(inbox),
+            credential=lambda: credential,
+            wait_seconds=SOON,
         ) as broker:
             yield broker
 
@@ -100,7 +106,7 @@ async def fabric(tmp_path: Path) -> AsyncIterator[Fabric]:
         registry = FabricRegistry(bucket, keyring, Accounts(system), OWNER)
         follower = registry.follower()
         tasks = [asyncio.create_task(follower.run())]
-        await follower.caught_up(5)
+        await follower.caught_up(SOON)
         machines = {}
         for name, user, role in (("laptop", OWNER, Role.OPERATOR), ("desktop", GUEST, Role.AGENT)):
             await registry.add_machine(Machine(name=name, user=user, role=role, created_at=NOW))

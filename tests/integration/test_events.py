@@ -13,6 +13,7 @@ from loominal.model.work_events import told
 from tests.integration.event_reader import Sent, reading, token_command
 from tests.integration.fabric import Fabric
 from tests.integration.workshop import CAPABILITY, Workshop, open_workshop
+from tests.patience import SOON
 
 
 async def logged(workshop: Workshop) -> list[tuple[str, str]]:
@@ -32,7 +33,7 @@ async def test_each_step_of_an_item_is_told_as_it_happens(workshop: Workshop, fa
     async with reading(fabric.home, projectId=workshop.project, topics="work") as reader:
         offered = await boss.broadcast_work_offer("build it", required_capability=CAPABILITY)
         events = [await reader.until("work:submitted")]
-        [claimed] = (await worker.claim_work(wait_seconds=5)).work
+        [claimed] = (await worker.claim_work(wait_seconds=SOON)).work
         await worker.report_progress(claimed.id, percent=40, message="half of it")
         await worker.complete_work(claimed.id, summary="built")
 
@@ -70,7 +71,7 @@ async def test_between_two_events_of_one_record_nothing_is_lost_or_doubled(works
     boss, worker = await workshop.agent("boss"), await workshop.agent("worker")
     async with reading(fabric.home, projectId=workshop.project, topics="work") as reader:
         await boss.broadcast_work_offer("hopeless", required_capability=CAPABILITY)
-        [work] = (await worker.claim_work(wait_seconds=5)).work
+        [work] = (await worker.claim_work(wait_seconds=SOON)).work
         await worker.fail_work(work.id, error="no", retryable=False)
         failed = await reader.until("work:failed")
     async with reading(fabric.home, failed.id, projectId=workshop.project, topics="work") as reader:
@@ -108,7 +109,7 @@ async def test_a_scheduled_item_is_told_to_be_ready_when_it_is_due(workshop: Wor
 async def test_many_readers_of_one_project_see_the_same(workshop: Workshop, fabric: Fabric) -> None:
     boss = await workshop.agent("boss")
     async with (
-        asyncio.timeout(30),
+        asyncio.timeout(SOON),
         reading(fabric.home) as everything,
         reading(fabric.home, projectId=workshop.project, types="work:submitted", capability=CAPABILITY) as some,
     ):

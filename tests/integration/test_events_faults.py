@@ -17,8 +17,8 @@ from tests.integration.event_reader import Resuming, open_reader, place_of, read
 from tests.integration.fabric import Fabric
 from tests.integration.test_events import logged, seen
 from tests.integration.workshop import CAPABILITY, Workshop, open_workshop
+from tests.patience import SOON
 
-SOON = 30.0
 READERS, STUCK = 200, 10
 
 

@@ -12,7 +12,9 @@ from loominal.fabric.operations import OPERATIONS
 from loominal.fabric.operations.types import View
 from loominal.fabric.protocol import plain
 from loominal.model.errors import NotRegistered
+from tests.integration.fabric import Fabric
 from tests.integration.workshop import Workshop
+from tests.patience import SOON
 
 Json = Any  # Any: answers as they are on the wire
 
@@ -46,6 +48,12 @@ ANSWERS = {  # fields that are always there
     "discard_dead_letter_item": "id status",
     "wait_for_events": "events cursor unread ready waitedSeconds",
 }
+
+
+@pytest.fixture
+def fabric(fast_fabric: Fabric) -> Fabric:
+    """One of which leases, graces and backoffs are soon over."""
+    return fast_fabric
 
 
 class Wire:
@@ -97,7 +105,7 @@ async def talk(ask: Wire, me: Agent, boss: Agent) -> None:
     assert (await ask("read_direct_messages", me.read_direct_messages()))["messages"] == []
     sent = await ask("send_direct_message", boss.send_direct_message("me", "psst", ack_required=True))
     assert (sent["recipient"]["handle"], sent["receipt"]) == ("me", "stored")
-    inbox = await ask("read_direct_messages", me.read_direct_messages(wait_seconds=5))
+    inbox = await ask("read_direct_messages", me.read_direct_messages(wait_seconds=SOON))
     assert [message["from"]["handle"] for message in inbox["messages"]] == ["boss"]
     assert inbox["notice"]
     events = await ask("wait_for_events", me.wait_for_events(kinds=["message", "work"], wait_seconds=0))
@@ -133,7 +141,7 @@ async def work(ask: Wire, me: Agent, boss: Agent) -> None:
     assert (await ask("release_work", me.release_work(work_id)))["status"] == "ready"
     await me.claim_work()
     assert (await ask("fail_work", me.fail_work(work_id, "once")))["status"] == "scheduled"
-    assert (await me.claim_work(wait_seconds=20)).work[0].attempt == 2
+    assert (await me.claim_work(wait_seconds=SOON)).work[0].attempt == 2
     assert (await ask("complete_work", me.complete_work(work_id, "did it", result={"n": 1})))["status"] == "done"
     shown = await ask("get_work", boss.get_work(work_id))
     assert (shown["result"], shown["summary"], shown["truncated"]) == ({"n": 1}, "did it", [])

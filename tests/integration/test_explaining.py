@@ -14,7 +14,14 @@ from loominal.model.routing import HEAD_START_SECONDS, Exclusion
 from tests.integration.conftest import eventually
 from tests.integration.fabric import Fabric
 from tests.integration.intruder import Json
-from tests.integration.workshop import SOON, Workshop, claim
+from tests.integration.workshop import Workshop, claim
+from tests.patience import SOON
+
+
+@pytest.fixture
+def fabric(fast_fabric: Fabric) -> Fabric:
+    """One of which leases, graces and backoffs are soon over."""
+    return fast_fabric
 
 
 async def offered(boss: Agent, **more: object) -> str:
@@ -39,7 +46,7 @@ async def test_each_agent_is_told_with_the_first_rule_that_excludes_it(fabric: F
         told = {each.handle: each for each in (await boss.explain_work(work_id)).agents}
         return told["away"].reason == "offline"
 
-    await eventually(away_is_offline, 30)
+    await eventually(away_is_offline, SOON)
     explained = await boss.explain_work(work_id)
 
     assert [(each.handle, each.rule, each.reason) for each in explained.agents] == [
@@ -64,7 +71,7 @@ async def test_a_head_start_is_told_with_the_seconds_that_are_left(workshop: Wor
     boss, plain = await workshop.agent("boss", capabilities=[]), await workshop.agent("plain", capabilities=["gpu"])
     chosen = await workshop.agent("chosen", agent_type="claude-code", capabilities=["gpu"])
     work_id = await offered(boss)
-    polling = asyncio.create_task(plain.claim_work(wait_seconds=20))
+    polling = asyncio.create_task(plain.claim_work(wait_seconds=SOON))
 
     async def is_polling() -> bool:
         told = {each.handle: each for each in (await boss.explain_work(work_id)).agents}

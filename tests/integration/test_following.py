@@ -14,7 +14,8 @@ from loominal.fabric.operations.work import Followed, FollowedWork, FollowWork
 from loominal.model.errors import BadCursor, InvalidArgument, LeaseLost, NotOwner
 from loominal.model.work import ENDED, Status
 from tests.integration.fabric import Fabric
-from tests.integration.workshop import SOON, Workshop, claim, open_workshop
+from tests.integration.workshop import Workshop, claim, open_workshop
+from tests.patience import SOON
 
 MANY = 200
 SHORT_BYTES = 10_000  # an answer in which not many items have room
@@ -64,7 +65,7 @@ async def following(agent: Agent, ids: list[str]) -> AsyncIterator[FollowedWork]
 async def test_at_first_everything_is_told_and_what_is_not_there(boss: Agent) -> None:
     [item] = await offered(boss, 1, task_id="my-task")
 
-    told = await boss.follow_work([item, "my-task", "nothing"], wait_seconds=10)
+    told = await boss.follow_work([item, "my-task", "nothing"], wait_seconds=SOON)
 
     assert [(each.id, each.task_id, each.status) for each in told.items] == [(item, "my-task", Status.READY)]
     assert told.items[0].events == ("work:submitted",)

@@ -23,6 +23,7 @@ from loominal.local.weft_api import not_ready
 from loominal.model.errors import BrokerUnavailable, LoominalError, QuotaExceeded
 from tests.integration.conftest import NatsServer, eventually, work_settings
 from tests.integration.fabric import Fabric
+from tests.patience import SOON
 
 PROJECT = "full"
 STORE_BYTES = 16 << 20
@@ -35,15 +36,15 @@ SEND = SendMessage(channel="general", message="there is room")
 @contextlib.asynccontextmanager
 async def boss_and_worker(home: Path) -> AsyncIterator[tuple[Agent, Agent]]:
     async with (
-        loominal.connect("boss", project=PROJECT, agent_type="python", home=home, timeout_seconds=20) as boss,
-        loominal.connect("worker", project=PROJECT, capabilities=["dig"], home=home, timeout_seconds=20) as worker,
+        loominal.connect("boss", project=PROJECT, agent_type="python", home=home, timeout_seconds=SOON) as boss,
+        loominal.connect("worker", project=PROJECT, capabilities=["dig"], home=home, timeout_seconds=SOON) as worker,
     ):
         yield boss, worker
 
 
 async def held_item(boss: Agent, worker: Agent) -> str:
     item = (await boss.broadcast_work_offer("held", capabilities=["dig"])).id
-    assert [work.id for work in (await worker.claim_work(wait_seconds=10)).work] == [item]
+    assert [work.id for work in (await worker.claim_work(wait_seconds=SOON)).work] == [item]
     return item
 
 
@@ -71,7 +72,7 @@ async def test_a_flood_of_chat_leaves_room_for_work_and_a_fuller_store_for_its_e
             done = await worker.complete_work(item, summary="done", result={"text": "y" * 100_000})
             assert done.status == "done"
             await eventually(lambda: is_told(boss, item))
-            assert [work.id for work in (await worker.claim_work(wait_seconds=10)).work] == [other.id]
+            assert [work.id for work in (await worker.claim_work(wait_seconds=SOON)).work] == [other.id]
             assert (await worker.complete_work(other.id, summary="done")).status == "done"
     finally:
         fabric.stop()
@@ -92,7 +93,12 @@ async def test_in_open_mode_the_own_account_tells_how_full_it_is(private_server:
     private_server.extra = f"accounts {{ A {{ jetstream {{ max_file: 16777216 }}, users: [{user}] }} }}"
     private_server.start()
     async with Broker.connect(
-        private_server.url, name="weft", inbox=subjects.reply_prefix("weft"), user="weft", password="weft"
+        private_server.url,
+        name="weft",
+        inbox=subjects.reply_prefix("weft"),
+        user="weft",
+        password="weft",
+        wait_seconds=SOON,
     ) as broker:
         log = Log(broker, subjects.work_stream(PROJECT))
         await log.ensure(work_settings(PROJECT))
@@ -113,7 +119,7 @@ async def test_a_full_disk_heals_by_itself_once_there_is_room(tmp_path: Path) ->
 
             filler.unlink()
 
-            await eventually(lambda: is_taken(boss), 45)
+            await eventually(lambda: is_taken(boss), SOON)
             assert (await worker.complete_work(item, summary="done")).status == "done"
             await eventually(lambda: is_told(boss, item))
             texts = [message.message for message in (await worker.read_messages("general")).messages]

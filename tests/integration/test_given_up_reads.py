@@ -7,15 +7,16 @@ import asyncio
 from loominal.fabric.client.agent import Agent
 from tests.integration.conftest import eventually
 from tests.integration.workshop import Workshop
+from tests.patience import SOON
 
-PROMPT_SECONDS = 5.0
+PROMPT_SECONDS = 25.0  # half of what is given up would wait
 
 
 async def given_up(reader: Agent) -> None:
     """Let `reader` wait for mail until the request is sent, and give up; the hub gets it before any later one."""
     questions = reader._session.broker._questions
     known = set(questions)
-    reading = asyncio.create_task(reader.read_direct_messages(wait_seconds=20))
+    reading = asyncio.create_task(reader.read_direct_messages(wait_seconds=SOON))
     await eventually(lambda: bool(set(questions) - known))
     reading.cancel()
     await asyncio.wait([reading])
@@ -28,7 +29,7 @@ async def test_a_read_at_once_does_not_wait_for_the_end_of_the_one_given_up(work
     async with asyncio.timeout(PROMPT_SECONDS):
         empty = await reader.read_direct_messages()
     await sender.send_direct_message(reader.guid, "hello")
-    [message] = (await reader.read_direct_messages(wait_seconds=10)).messages
+    [message] = (await reader.read_direct_messages(wait_seconds=SOON)).messages
 
     assert (empty.messages, message.message) == ((), "hello")
 

@@ -2,7 +2,16 @@
 
 from __future__ import annotations
 
+import pytest
+
 from tests.integration.fabric import Fabric
+from tests.patience import SOON
+
+
+@pytest.fixture
+def fabric(fast_fabric: Fabric) -> Fabric:
+    """One of which leases, graces and backoffs are soon over."""
+    return fast_fabric
 
 
 async def test_a_killed_holders_item_is_finished_by_another_and_its_own_end_is_refused(
@@ -20,7 +29,7 @@ async def test_a_killed_holders_item_is_finished_by_another_and_its_own_end_is_r
             assert (work["id"], work["attempt"], work["contextData"]) == (offered.id, 1, {"x": [1, 2]})
             first.freeze()
 
-            [again] = (await second.call("claim_work", wait_seconds=25))["work"]
+            [again] = (await second.call("claim_work", wait_seconds=SOON))["work"]
             assert (again["id"], again["attempt"]) == (offered.id, 2)
             first.thaw()
             stale = await first.call("complete_work", work_id=offered.id, summary="late")
@@ -30,5 +39,5 @@ async def test_a_killed_holders_item_is_finished_by_another_and_its_own_end_is_r
         assert done["status"] == "done"
         detail = await boss.get_work(offered.id)
         assert (detail.status, detail.result, detail.summary) == ("done", {"sum": 3}, "done")
-        told = await boss.read_direct_messages(wait_seconds=5)
+        told = await boss.read_direct_messages(wait_seconds=SOON)
         assert [message.message_type for message in told.messages] == ["work-result"]

@@ -17,9 +17,9 @@ from litestar.types import Receive, Scope, Send
 from loominal.weft.api.connection import HEAD_BYTES, Connection
 from loominal.weft.api.server import HttpServer, http_server
 from tests.integration.conftest import eventually
+from tests.patience import SOON
 
 BIG = b"x" * (4 << 20)  # more than what sockets and our buffer hold
-SECONDS = 30.0
 
 
 class Hasty(Connection):
@@ -88,7 +88,7 @@ class Server:
 
 
 async def answer(reader: asyncio.StreamReader) -> tuple[int, dict[str, str], bytes]:
-    async with asyncio.timeout(SECONDS):
+    async with asyncio.timeout(SOON):
         head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1").splitlines()
         headers = {name.lower(): value for name, _, value in (line.partition(": ") for line in head[1:] if line)}
         body = await reader.readexactly(int(headers["content-length"]))
@@ -179,7 +179,7 @@ async def test_a_client_that_reads_slowly_gets_the_whole_answer(server: Server) 
     await reader.readuntil(b"\r\n\r\n")
 
     came = 0
-    async with asyncio.timeout(SECONDS):
+    async with asyncio.timeout(SOON):
         while came < len(BIG):
             came += len(await reader.read(1 << 18))
             await asyncio.sleep(0.02)

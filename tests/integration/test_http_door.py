@@ -19,7 +19,6 @@ import pytest
 from click.testing import CliRunner, Result
 
 from loominal.broker.certificates import ensure_certificates
-from loominal.broker.server import free_port
 from loominal.fabric.runtime_file import Mode, Runtime, read_runtime, update_runtime
 from loominal.local import weft_api
 from loominal.local.weft_api import answers, listing, not_ready
@@ -28,8 +27,9 @@ from loominal.weft.api.tokens import hash_of
 from loominal.weft.main import main
 from tests.integration.conftest import NatsServer
 from tests.integration.fabric import Fabric
+from tests.patience import SOON
+from tests.ports import free_port
 
-SECONDS = 30.0
 Json = Any  # Any: answers as they are on the wire
 TEXT = "lmn_" + "a-token-of-the-file" * 2
 
@@ -75,7 +75,7 @@ class Door:
     ) -> Answer:
         """Ask with exactly these headers; `_` stands for `-`, and Host is the right one unless it is given."""
         # Any: whatever http.client sends
-        connection = http.client.HTTPConnection(self.url.netloc, timeout=SECONDS)
+        connection = http.client.HTTPConnection(self.url.netloc, timeout=SOON)
         sent = {name.replace("_", "-"): value for name, value in headers.items()}
         if bearer:
             sent["Authorization"] = f"Bearer {bearer}"
@@ -101,7 +101,7 @@ def run(home: Path, *arguments: str, **environ: str) -> Result:
 
 
 def eventually(holds: Callable[[], bool]) -> None:
-    until = time.monotonic() + SECONDS
+    until = time.monotonic() + SOON
     while not holds():
         assert time.monotonic() < until
         time.sleep(0.02)
@@ -186,7 +186,7 @@ def test_a_refusal_says_what_to_do_next(door: Door) -> None:
 
 
 def test_the_page_of_the_documentation_says_of_each_route_what_it_does_and_takes(door: Door) -> None:
-    connection = http.client.HTTPConnection(door.url.netloc, timeout=SECONDS)
+    connection = http.client.HTTPConnection(door.url.netloc, timeout=SOON)
     connection.request("GET", "/api/docs", headers={"Authorization": f"Bearer {door.own}"})
     page = connection.getresponse().read().decode()
     connection.close()
@@ -281,7 +281,7 @@ def test_weft_file_tls_and_rate(private_fabric: Fabric) -> None:
     place = urlsplit(runtime.api_url).netloc
 
     def ask(path: str, host: str = "weft.example") -> Answer:
-        connection = http.client.HTTPSConnection(place, timeout=SECONDS, context=context)
+        connection = http.client.HTTPSConnection(place, timeout=SOON, context=context)
         connection.request("GET", path, headers={"Authorization": f"Bearer {TEXT}", "Host": host})
         try:
             return Answer(connection.getresponse())
@@ -326,7 +326,7 @@ def test_weft_does_not_start_where_others_could_read_bearer_tokens(tmp_path: Pat
     environ = {"LOOMINAL_HOME": str(tmp_path), "API_PORT": str(free_port()), "API_HOST": "0.0.0.0"}
     command = [sys.executable, "-m", "loominal.weft.main"]
 
-    ended = subprocess.run(command, env=environ, capture_output=True, text=True, timeout=SECONDS, check=False)
+    ended = subprocess.run(command, env=environ, capture_output=True, text=True, timeout=SOON, check=False)
 
     assert ended.returncode == 2
     assert "API_INSECURE=1" in ended.stderr

@@ -17,6 +17,7 @@ from loominal.model.errors import BadCursor, InboxFull, InvalidArgument, NotFoun
 from loominal.model.message import Message, Receipt, Sender
 from tests.integration.conftest import NatsServer
 from tests.integration.talk import Speaker, loaded, texts
+from tests.patience import SOON
 
 
 @pytest.fixture
@@ -57,24 +58,24 @@ async def test_a_message_comes_back_as_it_was_sent(ada: Speaker, bob: Speaker) -
 
 
 async def test_an_empty_read_is_immediate(ada: Speaker) -> None:
-    async with asyncio.timeout(1):
+    async with asyncio.timeout(20):  # of those that it would wait for
         inbox = await ada.inbox()
 
     assert (inbox.messages, inbox.unread, inbox.notice) == ((), 0, "")
 
 
 async def test_waiting_ends_with_the_message(ada: Speaker, bob: Speaker) -> None:
-    waiting = asyncio.create_task(ada.inbox(waitSeconds=10))
+    waiting = asyncio.create_task(ada.inbox(waitSeconds=SOON))
     await asyncio.sleep(0)
     await bob.tell("ada", "now")
 
-    async with asyncio.timeout(2):
+    async with asyncio.timeout(SOON):
         assert texts(await waiting) == ["now"]
 
 
 async def test_waiting_for_a_sender_sleeps_through_others(ada: Speaker, bob: Speaker, project: Project) -> None:
     eve = await Speaker(project).register("eve")
-    waiting = asyncio.create_task(ada.inbox(waitSeconds=10, senderGuid="bob"))
+    waiting = asyncio.create_task(ada.inbox(waitSeconds=SOON, senderGuid="bob"))
     await eve.tell("ada", "me!")
     await asyncio.sleep(0.05)
     assert not waiting.done()

@@ -11,8 +11,7 @@ from loominal.fabric.hub.project import Project
 from loominal.model.errors import BadCursor, NotFound
 from tests.integration.conftest import NatsServer
 from tests.integration.talk import Speaker, loaded, texts
-
-LONG_SECONDS = 30
+from tests.patience import SOON
 
 
 @pytest.fixture
@@ -74,7 +73,7 @@ async def test_every_reader_that_waits_gets_what_comes_and_of_one_sender_if_it_a
 ) -> None:
     cyd = await Speaker(project).register("cyd")
     cursor = (await ada.follow(unreadOnly=False, limit=1)).next_cursor
-    waits = {"cursor": cursor, "unreadOnly": False, "waitSeconds": LONG_SECONDS}
+    waits = {"cursor": cursor, "unreadOnly": False, "waitSeconds": SOON}
     everything, again = (asyncio.create_task(ada.follow(**waits)) for _ in range(2))
     of_cyd = asyncio.create_task(ada.follow(**waits, senderGuid="cyd"))
 

@@ -20,9 +20,8 @@ from loominal.fabric.hub.work.moving import first, move
 from loominal.fabric.protocol import PROTO, Beat, encode
 from loominal.model.moves import Claim
 from tests.integration.alone import Alone
+from tests.patience import SOON
 from tests.unit.factories import a_claimed_item, an_item
-
-SOON = 5.0
 
 
 class Leap(Clock):

@@ -21,18 +21,21 @@ from loominal.model.record import encode
 from loominal.model.work import Status
 from tests.integration.alone import Alone
 from tests.integration.conftest import NatsServer
+from tests.patience import SOON
 from tests.unit.factories import NOW, a_submission
 
 
 @contextlib.asynccontextmanager
 async def served(nats_server: NatsServer, project_id: str) -> AsyncIterator[Project]:
     """Yield a project that has just been loaded and taken."""
-    async with Broker.connect(nats_server.url, name="weft", inbox=subjects.reply_prefix("weft")) as broker:
+    async with Broker.connect(
+        nats_server.url, name="weft", inbox=subjects.reply_prefix("weft"), wait_seconds=SOON
+    ) as broker:
         project = Project(project_id, "", broker, OpenAuthority(), Timings(), Alone())
         hub = Hub(project)
         serving = asyncio.create_task(hub.serve())
         try:
-            await asyncio.wait_for(hub.ready.wait(), 10)
+            await asyncio.wait_for(hub.ready.wait(), SOON)
             yield project
         finally:
             serving.cancel()

@@ -13,6 +13,7 @@ from loominal.broker.connection import Broker
 from loominal.broker.log import Entry, Log, Record, StreamSettings
 from loominal.model.errors import BrokerUnavailable, Conflict, Internal, LoominalError, QuotaExceeded, TooLarge
 from tests.integration.conftest import NatsServer, eventually, work_settings
+from tests.patience import SOON
 
 
 def item(log: Log, name: str) -> str:
@@ -124,7 +125,7 @@ async def test_a_full_log_refuses_and_keeps_what_it_has(broker: Broker, project_
             await log.append(item(log, "w_1"), b"x" * 4096)
 
     with pytest.raises(QuotaExceeded):
-        await asyncio.wait_for(fill(), 10)
+        await asyncio.wait_for(fill(), SOON)
 
     assert await log.get(1) is not None
 
@@ -229,7 +230,9 @@ async def test_each_record_is_told_of_without_its_body(broker: Broker, project_i
 async def test_what_was_acknowledged_survives_the_kill_of_the_server(private_server: NatsServer) -> None:
     private_server.start()
     acknowledged: list[int] = []
-    async with Broker.connect(private_server.url, name="t", inbox=subjects.reply_prefix("t")) as broker:
+    async with Broker.connect(
+        private_server.url, name="t", inbox=subjects.reply_prefix("t"), wait_seconds=SOON
+    ) as broker:
         log = Log(broker, subjects.work_stream("p"))
         await log.ensure(work_settings("p"))
 

@@ -11,6 +11,7 @@ from loominal.fabric.runtime_file import Mode, machine_credential_path
 from tests.integration.conftest import NatsServer, eventually
 from tests.integration.fabric import Fabric, Json
 from tests.integration.http_api import open_api
+from tests.patience import SOON
 
 SEED = re.compile(r"\bS[ACNOUX][A-Z2-7]{56}\b")  # of any nkey
 JWT = re.compile(r"\beyJ[A-Za-z0-9_-]{10,}\.[A-Za-z0-9_-]+\.")
@@ -33,11 +34,11 @@ async def test_a_run_under_our_keys_logs_what_lines_are_about_and_no_secret(priv
     ):
         offered = await boss.broadcast_work_offer("x", capabilities=["python"])
         invited = await boss.invite(KeyPair.generate(Kind.USER).public)
-        await ann.claim_work(wait_seconds=10)
+        await ann.claim_work(wait_seconds=SOON)
         with private_fabric.spawn("bob", project="p", capabilities=["python"], max_concurrent=2) as bob:
             await bob.ready()
             taken = await boss.broadcast_work_offer("y", capabilities=["python"], assign_to="bob")
-            await bob.call("claim_work", wait_seconds=10)
+            await bob.call("claim_work", wait_seconds=SOON)
             bob.kill()
         assert (await api.client.get("/api/work", params={"token": "lmn_in_a_query"})).status_code == 422
         assert (
@@ -48,7 +49,7 @@ async def test_a_run_under_our_keys_logs_what_lines_are_about_and_no_secret(priv
             lapses = [each for each in lines_of(private_fabric.weft_log) if each.get("work") == taken.id]
             return any("lapse" in each["message"] for each in lapses)
 
-        await eventually(told, 30)
+        await eventually(told, SOON)
 
     text = private_fabric.weft_log.read_text()
     lines = lines_of(private_fabric.weft_log)
@@ -70,7 +71,7 @@ async def test_a_password_in_the_brokers_url_is_in_no_line(private_server: NatsS
     async with private_fabric.connect("ann", project="p", capabilities=["python"]) as ann:
         await ann.broadcast_work_offer("x", capabilities=["cobol"])
         private_server.kill()
-        await eventually(lambda: "Connect" in private_fabric.weft_log.read_text(), 30)
+        await eventually(lambda: "Connect" in private_fabric.weft_log.read_text(), SOON)
         private_server.start()
         await ann.get_stats()
 

@@ -22,7 +22,8 @@ from loominal.weft.mechanisms.means import Means
 from loominal.weft.weft_file import Allow
 from tests.command_conformance import MindsProcesses, RunsCommands, agent, agents, processes
 from tests.integration.conftest import eventually
-from tests.mechanism_conformance import AGENT_SECONDS, Got, an_order
+from tests.mechanism_conformance import Got, an_order
+from tests.patience import SOON
 
 STARTER = """
 import asyncio, os, sys
@@ -101,7 +102,7 @@ class TestLocal(RunsCommands, MindsProcesses):
         said, _ = await starter.communicate()
 
         assert starter.returncode == -signal.SIGKILL
-        await eventually(lambda: bool(place.started(order.launch)), AGENT_SECONDS)
+        await eventually(lambda: bool(place.started(order.launch)), SOON)
         seen = await place.driver().look(place.config(), order.launch, "")
         assert (seen.condition, seen.reference) == (Condition.RUNNING, said.decode().strip())
 

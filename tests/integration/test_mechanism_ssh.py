@@ -22,10 +22,9 @@ from loominal.weft.mechanisms.ssh import Ssh
 from loominal.weft.weft_file import Allow
 from tests.command_conformance import RunsCommands, agent, agents, processes, told_by_kernel
 from tests.integration.conftest import eventually
-from tests.mechanism_conformance import AGENT_SECONDS, Got, an_order
+from tests.mechanism_conformance import Got, an_order
+from tests.patience import SOON
 from tests.sshd import Sshd, make_key
-
-PROMPTLY_SECONDS = 20.0  # on a loaded machine
 
 
 class SshPlace:
@@ -55,7 +54,7 @@ class SshPlace:
             command=command,
             cwd=cwd,
             env=env,
-            connect_timeout_seconds=PROMPTLY_SECONDS,
+            connect_timeout_seconds=SOON,
         )
 
     def config(self) -> SshConfig:
@@ -95,7 +94,7 @@ class TestSsh(RunsCommands):
     async def test_it_outlives_every_connection(self, place: SshPlace) -> None:
         order = an_order()
         await place.driver().start(place.config(), order)
-        await eventually(lambda: bool(place.started(order.launch)), AGENT_SECONDS)
+        await eventually(lambda: bool(place.started(order.launch)), SOON)
 
         place.sshd.cut()
 
@@ -106,7 +105,7 @@ class TestSsh(RunsCommands):
     ) -> None:
         order, config = an_order(), place.config()
         starting = asyncio.create_task(place.driver().start(config, order))
-        await eventually((place.launches / order.launch / "keeper").exists, AGENT_SECONDS)
+        await eventually((place.launches / order.launch / "keeper").exists, SOON)
         place.sshd.cut()
 
         with pytest.raises(Unconfirmed):
@@ -115,8 +114,8 @@ class TestSsh(RunsCommands):
         async def there() -> bool:
             return (await place.driver().look(config, order.launch, "")).condition is Condition.RUNNING
 
-        await eventually(lambda: bool(place.started(order.launch)), AGENT_SECONDS)
-        await eventually(there, AGENT_SECONDS)
+        await eventually(lambda: bool(place.started(order.launch)), SOON)
+        await eventually(there, SOON)
         await place.driver().start(config, order)
         assert len(place.started(order.launch)) == 1
 
@@ -124,7 +123,7 @@ class TestSsh(RunsCommands):
         order = an_order()
         await place.driver().start(place.config(), order)
 
-        await eventually(lambda: len(processes(order.launch)) == 1, AGENT_SECONDS)
+        await eventually(lambda: len(processes(order.launch)) == 1, SOON)
         [pid] = processes(order.launch)
         assert b"LOOMINAL_ENROLMENT=-" in told_by_kernel(pid, "environ").split(b"\0")
 
@@ -187,7 +186,7 @@ async def test_each_way_of_failing_has_a_word_of_its_own(place: SshPlace, tmp_pa
 
 @pytest.mark.parametrize(
     ("program", "said"),
-    [("sleep 600", r"gave \w+ no shell within 2.5 s"), ("yes", r"gives \w+ no shell: y")],
+    [("sleep 600", r"gave \w+ no shell within 10.5 s"), ("yes", r"gives \w+ no shell: y")],
     ids=["hangs", "floods"],
 )
 async def test_what_is_no_shell_is_given_up(
@@ -199,7 +198,7 @@ async def test_what_is_no_shell_is_given_up(
     sshd.start()
     try:
         hanging = SshPlace(tmp_path / "hanging", sshd)
-        config = replace(hanging.config(), connect_timeout_seconds=2)
+        config = replace(hanging.config(), connect_timeout_seconds=10)
 
         with pytest.raises(StartFailed, match=said):
             await hanging.driver().start(config, an_order())

@@ -9,6 +9,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 from prometheus_client.metrics_core import Metric
 from prometheus_client.parser import text_string_to_metric_families
 
@@ -24,6 +25,7 @@ from tests.integration.fabric import Fabric
 from tests.integration.http_api import Api, open_api
 from tests.integration.test_spin_up import a_target
 from tests.integration.workshop import Workshop
+from tests.patience import SOON
 
 PROMTOOL = shutil.which("promtool") or shutil.which("promtool", path=str(Path(sys.executable).parent))
 PROJECTS = """
@@ -39,6 +41,12 @@ WEFTS = """
     loominal_event_readers_cut loominal_http_request_seconds loominal_http_requests loominal_lead_changes
     loominal_operation_seconds loominal_projects loominal_store_used_ratio loominal_wefts process_resident_memory_bytes
 """
+
+
+@pytest.fixture
+def fabric(fast_fabric: Fabric) -> Fabric:
+    """One of which leases, graces and backoffs are soon over."""
+    return fast_fabric
 
 
 async def scrape(api: Api) -> dict[str, Metric]:
@@ -63,10 +71,10 @@ def value(metrics: dict[str, Metric], sample: str, **labels: str) -> float:
 async def day_of_work(boss: Agent, worker: Agent) -> None:
     """Do, fail and leave work, and talk about it."""
     await boss.broadcast_work_offer("to do", capabilities=["python"])
-    [item] = (await worker.claim_work(wait_seconds=10)).work
+    [item] = (await worker.claim_work(wait_seconds=SOON)).work
     await worker.complete_work(item.id, summary="done")
     await boss.broadcast_work_offer("too hard", capabilities=["python"], max_attempts=1)
-    [item] = (await worker.claim_work(wait_seconds=10)).work
+    [item] = (await worker.claim_work(wait_seconds=SOON)).work
     await worker.fail_work(item.id, "it is too hard")
     await boss.broadcast_work_offer("for nobody", capabilities=["cobol", "rpg"])
     await boss.send_message("general", "hello")
@@ -103,20 +111,19 @@ async def test_every_metric_has_a_sample_after_a_day_of_work_and_says_what_was_d
 async def test_spin_up_in_numbers(workshop: Workshop) -> None:
     boss = await workshop.agent("boss", operator=True, capabilities=["boss"])
     await boss.add_target(**a_target("snakes", "py"))
-    await boss.add_target(**a_target("broken", "rb", command=("no-such-program-here",)))
+    await boss.add_target(**a_target("broken", "rb", command=("no-such-program-here",), cooldown_seconds=3600))
     await boss.add_target(**a_target("off", "go"))
     await boss.disable_target("off")
     await boss.test_target("broken")
     await boss.broadcast_work_offer("s", capabilities=["py"])
-    await boss.broadcast_work_offer("r", capabilities=["rb"])
-    await boss.spin_up("broken")
+    await boss.broadcast_work_offer("r", capabilities=["rb"])  # for which it is tried once
 
     async def is_over() -> bool:
         stats = await boss.get_stats()
         seen = stats.spin_ups[LaunchStatus.STOPPED], stats.spin_ups[LaunchStatus.FAILED], stats.unmet_routes
         return seen == (1, 1, 1) and stats.work[Status.DONE] == 1
 
-    await eventually(is_over, 60)
+    await eventually(is_over, SOON)
     stats, here = await boss.get_stats(), {"project": workshop.project}
     async with open_api(workshop.fabric.home) as api:
         found = await scrape(api)

@@ -18,7 +18,8 @@ from loominal.model.policy import DEFAULT_POLICY
 from tests.integration.conftest import eventually
 from tests.integration.fabric import Fabric
 from tests.integration.intruder import Json, as_hub, intrude
-from tests.integration.workshop import SOON, Workshop, claim
+from tests.integration.workshop import Workshop, claim
+from tests.patience import SOON
 
 ANYONE = BoundaryRule()
 
@@ -203,7 +204,7 @@ async def test_a_second_weft_that_follows_warm_knows_the_policy_when_it_takes_ov
         private_fabric.start_another("second")
         made = await boss.set_policy({"personal": only("codex"), "secret": ANYONE})
         log = private_fabric.home / "machines" / "second" / "weft.log"
-        await eventually(lambda: f"project {project} is followed" in log.read_text(), 30)
+        await eventually(lambda: f"project {project} is followed" in log.read_text(), SOON)
 
         private_fabric.kill_weft()
 
@@ -212,7 +213,7 @@ async def test_a_second_weft_that_follows_warm_knows_the_policy_when_it_takes_ov
                 return await boss.get_policy() == made
             return False
 
-        await eventually(is_known, 60)
+        await eventually(is_known, SOON)
 
 
 async def test_who_is_no_operator_changes_no_policy_with_a_request_of_its_own_making(

@@ -23,7 +23,9 @@ from loominal.fabric.client.agent import Agent
 from loominal.model import record as records
 from loominal.model.message import Message
 from loominal.model.work import WorkItem
+from tests.integration.conftest import eventually
 from tests.integration.fabric import Fabric
+from tests.patience import SOON
 
 PROJECT = "power"
 DISK_MIB = 192
@@ -48,7 +50,7 @@ class Accepted:
         return len(self.messages) + len(self.submitted) + len(self.done)
 
 
-@pytest.mark.timeout(120 * ROUNDS)
+@pytest.mark.timeout(300 * ROUNDS)
 async def test_whatever_was_accepted_before_a_power_cut_is_there_after_it(
     tmp_path: Path, record_property: Callable[[str, object], None]
 ) -> None:
@@ -80,6 +82,7 @@ async def power_cut(home: Path) -> tuple[Accepted, Accepted]:
             fabric.start()
             async with agents_at_work(fabric) as told:
                 await asyncio.sleep(LOAD_SECONDS)
+                await eventually(lambda: len(told) > 100)  # awaited at once
                 accepted = told.copy()
                 fabric.freeze(fabric.broker, fabric.weft)
                 shutil.copyfile(image, copy)  # the cut
@@ -128,10 +131,14 @@ async def stored(fabric: Fabric) -> Accepted:
     """Return what the logs hold, once weft serves them again: an agent can go on working."""
     found = Accepted()
     credential = fabric.keyring.hub_credential(PROJECT, "checker")
-    async with fabric.connect("after", project=PROJECT, capabilities=["dig"], timeout_seconds=20) as agent:
+    async with fabric.connect("after", project=PROJECT, capabilities=["dig"], timeout_seconds=SOON) as agent:
         assert (await agent.broadcast_work_offer("after the cut", capabilities=["dig"])).status == "ready"
     async with Broker.connect(
-        fabric.url, name="checker", inbox=subjects.reply_prefix("checker"), credential=lambda: credential
+        fabric.url,
+        name="checker",
+        inbox=subjects.reply_prefix("checker"),
+        credential=lambda: credential,
+        wait_seconds=SOON,
     ) as broker:
         async for data in everything(Log(broker, subjects.channels_stream(PROJECT)), "ch"):
             found.messages.add(records.decode(Message, data).value.text)

@@ -49,6 +49,7 @@ from loominal.model.grant import Grant, Role, Visibility, own_user_grant
 from loominal.model.record import encode
 from tests.integration.alone import Alone
 from tests.integration.conftest import NatsServer, eventually
+from tests.patience import SOON
 
 Open = Callable[[], Awaitable[Project]]
 
@@ -56,7 +57,9 @@ Open = Callable[[], Awaitable[Project]]
 @pytest.fixture
 async def open_hub(nats_server: NatsServer, project_id: str) -> AsyncIterator[Open]:
     """Return a function that loads the test's project into a hub of its own, as a restart or a takeover would."""
-    async with Broker.connect(nats_server.url, name="hub", inbox=subjects.reply_prefix("hub")) as broker:
+    async with Broker.connect(
+        nats_server.url, name="hub", inbox=subjects.reply_prefix("hub"), wait_seconds=SOON
+    ) as broker:
 
         async def load() -> Project:
             project = Project(project_id, "/home/ada/loom", broker, OpenAuthority(), Timings(), Alone())

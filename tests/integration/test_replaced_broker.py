@@ -11,6 +11,7 @@ from loominal.fabric.client.agent import Agent
 from loominal.model.errors import BadCursor, LoominalError, NotFound
 from tests.integration.conftest import eventually
 from tests.integration.fabric import Fabric
+from tests.patience import SOON
 
 PROJECT = "replaced"
 
@@ -21,7 +22,7 @@ async def goes_on(boss: Agent, worker: Agent, word: str) -> None:
     heard = (await worker.read_messages("general", limit=50)).messages
     assert heard[-1].message == f"{word} for all"
     offered = await boss.broadcast_work_offer(word, capabilities=["dig"])
-    [work] = (await worker.claim_work(wait_seconds=10)).work
+    [work] = (await worker.claim_work(wait_seconds=SOON)).work
     assert work.id == offered.id
     await worker.complete_work(work.id, summary=word)
 
@@ -44,8 +45,8 @@ async def test_an_empty_broker_takes_new_work_and_refuses_what_was_before(
     fabric = private_fabric
     fabric.start()
     async with (
-        fabric.connect("boss", project=PROJECT, agent_type="python", timeout_seconds=30) as boss,
-        fabric.connect("worker", project=PROJECT, capabilities=["dig"], timeout_seconds=30) as worker,
+        fabric.connect("boss", project=PROJECT, agent_type="python", timeout_seconds=SOON) as boss,
+        fabric.connect("worker", project=PROJECT, capabilities=["dig"], timeout_seconds=SOON) as worker,
     ):
         await goes_on(boss, worker, "before")
         for number in range(5):
@@ -83,8 +84,8 @@ async def test_an_older_copy_of_the_store_goes_on_from_there(
     fabric = private_fabric
     fabric.start()
     async with (
-        fabric.connect("boss", project=PROJECT, agent_type="python", timeout_seconds=30) as boss,
-        fabric.connect("worker", project=PROJECT, capabilities=["dig"], timeout_seconds=30) as worker,
+        fabric.connect("boss", project=PROJECT, agent_type="python", timeout_seconds=SOON) as boss,
+        fabric.connect("worker", project=PROJECT, capabilities=["dig"], timeout_seconds=SOON) as worker,
     ):
         kept = await boss.broadcast_work_offer("in the copy", capabilities=["dig"], not_before="1h")
         await goes_on(boss, worker, "before")
@@ -94,7 +95,7 @@ async def test_an_older_copy_of_the_store_goes_on_from_there(
         fabric.start_broker()
         await goes_on(boss, worker, "not in the copy")
         gone = await boss.broadcast_work_offer("not in the copy", capabilities=["dig"])
-        [work] = (await worker.claim_work(wait_seconds=10)).work
+        [work] = (await worker.claim_work(wait_seconds=SOON)).work
         assert work.id == gone.id
         before = generation(boss)
 
@@ -118,8 +119,8 @@ async def test_a_broker_that_lost_its_accounts_too_is_filled_again(private_fabri
     fabric = private_fabric
     fabric.start()
     async with (
-        fabric.connect("boss", project=PROJECT, agent_type="python", timeout_seconds=30) as boss,
-        fabric.connect("worker", project=PROJECT, capabilities=["dig"], timeout_seconds=30) as worker,
+        fabric.connect("boss", project=PROJECT, agent_type="python", timeout_seconds=SOON) as boss,
+        fabric.connect("worker", project=PROJECT, capabilities=["dig"], timeout_seconds=SOON) as worker,
     ):
         await goes_on(boss, worker, "before")
         fabric.kill_broker()

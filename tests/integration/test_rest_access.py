@@ -14,7 +14,8 @@ import pytest
 from loominal.weft.api.problems import PROBLEM, ProblemDetails
 from tests.integration.event_reader import place_of
 from tests.integration.fabric import Fabric
-from tests.integration.test_http_door import SECONDS, eventually, run
+from tests.integration.test_http_door import eventually, run
+from tests.patience import SOON
 
 Json = Any  # Any: JSON Schema, and what is sent by it
 OPEN = {"/health", "/ready"}
@@ -74,7 +75,7 @@ async def gate(private_fabric: Fabric) -> AsyncIterator[Gate]:
         private_fabric.connect("eve", project="other", capabilities=["go"]),
     ):
         await boss.broadcast_work_offer("a secret plan", capabilities=["cobol"], task_id="a-secret-item")
-        with httpx2.Client(base_url=place_of(private_fabric.home)[0], timeout=SECONDS) as client:
+        with httpx2.Client(base_url=place_of(private_fabric.home)[0], timeout=SOON) as client:
             yield Gate(private_fabric.home, client)
 
 

@@ -17,8 +17,8 @@ from tests.integration.http_api import Api, Json, open_api
 from tests.integration.test_events_faults import home_of, ready
 from tests.integration.test_many_wefts import Wefts
 from tests.integration.workshop import CAPABILITY, Workshop, open_workshop
+from tests.patience import SOON
 
-SOON = 30.0
 STAGES = (".spec.", ".wk.")  # an offer is stored as what was asked, then as an item: neither is answered before both
 READS = (
     "agents",

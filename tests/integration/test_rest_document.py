@@ -22,6 +22,7 @@ from loominal.weft.api.event_stream import MEDIA_TYPE
 from loominal.weft.api.problems import PROBLEM, ProblemDetails
 from tests.integration.fabric import Fabric
 from tests.integration.http_api import Api, open_api
+from tests.patience import SOON
 
 SECONDS = 300.0  # on a loaded machine; else 20
 ROOT = Path(__file__).parents[2]
@@ -52,7 +53,7 @@ async def api(private_fabric: Fabric) -> AsyncIterator[Api]:
     ):
         for wish in ("done", "dead", "claimed"):
             await boss.broadcast_work_offer(wish, capabilities=["go"], task_id=wish, max_attempts=1)
-            [item] = (await worker.claim_work(wait_seconds=10)).work
+            [item] = (await worker.claim_work(wait_seconds=SOON)).work
             if wish == "done":
                 await worker.complete_work(item.id, summary="made")
             elif wish == "dead":

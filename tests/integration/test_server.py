@@ -19,10 +19,12 @@ from loominal.broker import server as server_module
 from loominal.broker import subjects
 from loominal.broker.accounts import server_use
 from loominal.broker.keyring import Keyring
-from loominal.broker.server import EmbeddedServer, free_port
+from loominal.broker.server import EmbeddedServer
 from loominal.broker.server_config import LEAST_STORE_BYTES, STORE_BYTES, ServerSettings, config_text, store_limit_bytes
 from loominal.broker.server_program import MINIMUM, find_server, server_version
 from loominal.model.errors import BrokerUnavailable, InvalidArgument, NotFound, UpgradeNeeded
+from tests.patience import SOON
+from tests.ports import free_port
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -109,7 +111,7 @@ async def test_every_write_is_synced_and_the_store_says_how_full_it_is(tmp_path:
             user_jwt_cb=lambda: bytearray(credential.jwt.encode()),
             signature_cb=lambda nonce: base64.b64encode(credential.key.sign(nonce.encode())),
         )
-        answer = (await client.request(subjects.store_use(), b"", timeout=5)).data
+        answer = (await client.request(subjects.store_use(), b"", timeout=SOON)).data
         await client.close()
 
     use = server_use(answer)
@@ -175,7 +177,7 @@ async def test_a_start_that_is_cancelled_leaves_no_process(tmp_path: Path) -> No
     program = a_program(tmp_path / "slow", f"touch {tmp_path}/started; exec /bin/sleep 60")
     server = EmbeddedServer(open_settings(tmp_path / "d"), program)
     start = asyncio.create_task(server.__aenter__())
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(SOON):
         while not (tmp_path / "started").exists():  # noqa: ASYNC110 - a process makes it
             await asyncio.sleep(0.01)
 

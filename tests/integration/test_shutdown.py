@@ -12,7 +12,9 @@ from loominal.fabric.client.agent import Agent
 from loominal.fabric.operations.events import EventKind
 from loominal.model.errors import Forbidden, NotFound
 from tests.integration.conftest import eventually
-from tests.integration.workshop import SOON, Workshop, claim
+from tests.integration.fabric import Fabric
+from tests.integration.workshop import Workshop, claim
+from tests.patience import SOON
 
 WAITS: dict[str, Callable[[Agent, str], Awaitable[object]]] = {
     "claim_work": lambda agent, _: agent.claim_work(wait_seconds=50),
@@ -20,6 +22,12 @@ WAITS: dict[str, Callable[[Agent, str], Awaitable[object]]] = {
     "get_work": lambda agent, item: agent.get_work(item, wait_seconds=50),
     "wait_for_events": lambda agent, _: agent.wait_for_events(kinds=[EventKind.MESSAGE]),
 }
+
+
+@pytest.fixture
+def fabric(fast_fabric: Fabric) -> Fabric:
+    """One of which leases, graces and backoffs are soon over."""
+    return fast_fabric
 
 
 async def test_an_agent_that_is_shut_down_finishes_what_it_holds_and_gets_nothing_new(workshop: Workshop) -> None:

@@ -26,9 +26,16 @@ from tests.integration.event_reader import reading, token_command
 from tests.integration.fabric import Fabric
 from tests.integration.weft_at_steps import processes
 from tests.integration.workshop import Workshop
+from tests.patience import SOON
 
 WORKER = Path(__file__).with_name("spun_up.py")
-SOON = 60.0  # seconds; an agent starts in one, on a loaded machine in ten
+LATER = 3 * SOON  # for several agents to start, one after the other, work and end
+
+
+@pytest.fixture
+def fabric(fast_fabric: Fabric) -> Fabric:
+    """One of which leases, graces and backoffs are soon over."""
+    return fast_fabric
 
 
 def a_target(name: str, *capabilities: str, command: tuple[str, ...] = (), **fields: Any) -> dict[str, Any]:
@@ -59,7 +66,7 @@ async def boss(workshop: Workshop) -> AsyncIterator[Agent]:
         if each.status in LIVE and each.agent and each.registered_at is not None:
             with suppress(NotFound):  # it ends by itself in this moment
                 await boss.shutdown_agent(each.agent, graceful=False)
-    await eventually(lambda: nobody_left(boss), SOON)
+    await eventually(lambda: nobody_left(boss), LATER)
 
 
 async def nobody_left(boss: Agent) -> bool:
@@ -102,8 +109,8 @@ async def test_work_without_agents_brings_them_up_and_they_go_when_it_is_done(wo
     gophers = [
         (await boss.broadcast_work_offer(f"g{n}", capabilities=["go"], boundary="open-source")).id for n in range(6)
     ]
-    await eventually(lambda: all_done(boss, snakes + gophers), SOON)
-    await eventually(lambda: nobody_left(boss), SOON)
+    await eventually(lambda: all_done(boss, snakes + gophers), LATER)
+    await eventually(lambda: nobody_left(boss), LATER)
 
     most = await most_live(workshop)
     assert set(most) == {"snakes", "gophers"}
@@ -127,7 +134,7 @@ async def test_readers_of_events_are_told_of_targets_and_launches_and_of_no_conf
         await boss.test_target("snakes")
         await boss.broadcast_work_offer("s", capabilities=["py"])
         kinds = ("target:registered", "target:health", *(f"launch:{each}" for each in ("requested", "stopped")))
-        told = [await reader.until(kind, SOON) for kind in kinds]
+        told = [await reader.until(kind, LATER) for kind in kinds]
 
     registered, looked, requested, stopped = (event.data["data"] for event in told)
     assert (registered["name"], registered["config"]) == ("snakes", {})
@@ -143,8 +150,8 @@ async def test_fifty_items_at_once_start_no_more_than_the_target_may_have(worksh
     await boss.add_target(**a_target("snakes", "py", max_concurrent=3))
 
     items = await asyncio.gather(*(boss.broadcast_work_offer(f"s{n}", capabilities=["py"]) for n in range(50)))
-    await eventually(lambda: all_done(boss, [each.id for each in items]), SOON)
-    await eventually(lambda: nobody_left(boss), SOON)
+    await eventually(lambda: all_done(boss, [each.id for each in items]), LATER)
+    await eventually(lambda: nobody_left(boss), LATER)
 
     assert 0 < (await most_live(workshop))["snakes"] <= 3
     launches = (await boss.list_spin_ups(limit=100)).spin_ups
@@ -155,7 +162,7 @@ async def test_fifty_items_at_once_start_no_more_than_the_target_may_have(worksh
 async def test_an_idle_agent_that_can_do_it_means_no_start(workshop: Workshop, boss: Agent) -> None:
     await boss.add_target(**a_target("snakes", "py"))
     worker = await workshop.agent("worker", capabilities=["py"])
-    waiting = asyncio.create_task(worker.claim_work(wait_seconds=30))
+    waiting = asyncio.create_task(worker.claim_work(wait_seconds=SOON))
     await asyncio.sleep(0.3)  # for the poll to be parked; were it not, an agent would be started
 
     item = (await boss.broadcast_work_offer("s", capabilities=["py"])).id
@@ -183,29 +190,29 @@ async def test_a_start_that_fails_says_why_and_is_tried_again_later(
         found = (await boss.list_spin_ups(status="failed")).spin_ups
         return bool(found)
 
-    await eventually(failed, SOON)
+    await eventually(failed, LATER)
     first = (await boss.list_spin_ups(status="failed")).spin_ups[-1]
 
     async def backs_off() -> bool:
         return any("failing" in why for why in (await boss.list_spin_ups()).unmet)
 
-    await eventually(backs_off, SOON)
+    await eventually(backs_off, LATER)
     assert said in (await boss.get_spin_up(first.id)).detail + (await boss.get_spin_up(first.id)).output
     assert (await boss.get_target("broken")).failures >= 1
 
 
 async def test_a_start_of_which_no_agent_comes_times_out_and_is_ended(boss: Agent) -> None:
     command = (sys.executable, "-c", "import time; time.sleep(600)")
-    await boss.add_target(**a_target("asleep", "py", command=command, boot_timeout_seconds=1, max_concurrent=1))
+    await boss.add_target(**a_target("asleep", "py", command=command, boot_timeout_seconds=15, max_concurrent=1))
 
     launch = await boss.spin_up("asleep")
 
     async def timed_out() -> bool:
         return (await boss.get_spin_up(launch.id)).status == "timed_out"
 
-    await eventually(timed_out, SOON)
+    await eventually(timed_out, LATER)
     pid = int((await boss.get_spin_up(launch.id)).reference.partition(":")[0])
-    await eventually(lambda: not Path(f"/proc/{pid}").exists(), SOON)
+    await eventually(lambda: not Path(f"/proc/{pid}").exists(), LATER)
 
 
 async def test_targets_are_made_found_changed_and_removed(boss: Agent) -> None:
@@ -281,13 +288,13 @@ async def test_a_failed_test_keeps_nothing_from_being_tried_and_a_failed_check_o
         assert not (await boss.test_target(name)).healthy
     await boss.broadcast_work_offer("s", capabilities=["py"])
     item = (await boss.broadcast_work_offer("g", capabilities=["go"])).id
-    await eventually(lambda: tried(boss, "tested"), SOON)
+    await eventually(lambda: tried(boss, "tested"), LATER)
     assert await kept() == ["unhealthy (the working directory '/nowhere' cannot be entered (config.cwd names another))"]
     assert not await tried(boss, "checked")
 
     mended = await boss.update_target("checked", config={"command": (sys.executable, str(WORKER), "go")})
     assert mended.health is None
-    await eventually(lambda: all_done(boss, [item]), SOON)
+    await eventually(lambda: all_done(boss, [item]), LATER)
 
 
 async def tried(boss: Agent, target: str) -> bool:
@@ -317,7 +324,7 @@ async def test_agents_that_come_and_go_without_taking_anything_count_as_starts_t
         went = any("took nothing" in each.detail for each in page.spin_ups if each.status == "stopped")
         return went and any("failing" in why for why in page.unmet) and (await boss.get_target("visitors")).failures > 0
 
-    await eventually(failing, SOON)
+    await eventually(failing, LATER)
 
 
 async def test_only_operators_set_targets_and_see_how_they_start_agents(workshop: Workshop, boss: Agent) -> None:
@@ -325,7 +332,7 @@ async def test_only_operators_set_targets_and_see_how_they_start_agents(workshop
     await boss.add_target(**a_target("one", "py"))
     await boss.add_target(**a_target("tells", "py", command=("sh", "-c", "echo its key; exit 3")))
     launch = await boss.spin_up("tells")
-    await eventually(lambda: nobody_left(boss), SOON)
+    await eventually(lambda: nobody_left(boss), LATER)
 
     assert (await boss.get_spin_up(launch.id)).output == "its key\n"
     assert (await worker.get_spin_up(launch.id)).output == ""

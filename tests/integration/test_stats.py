@@ -15,13 +15,14 @@ from tests.integration.conftest import eventually
 from tests.integration.fabric import Fabric
 from tests.integration.http_api import open_api
 from tests.integration.workshop import Workshop
+from tests.patience import SOON
 
 
 async def one_of_each(boss: Agent, worker: Agent) -> None:
     """Leave an item behind in each status but discarded."""
     for wish in ("done", "dead", "claimed"):
         await boss.broadcast_work_offer(wish, capabilities=["python"], task_id=wish, max_attempts=1)
-        [item] = (await worker.claim_work(wait_seconds=10)).work
+        [item] = (await worker.claim_work(wait_seconds=SOON)).work
         if wish == "done":
             await worker.complete_work(item.id, summary="made")
         elif wish == "dead":

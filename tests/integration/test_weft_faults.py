@@ -32,11 +32,18 @@ from loominal.fabric.operations.work import BroadcastWorkOffer, ClaimWork, Compl
 from tests.integration.alone import Alone
 from tests.integration.conftest import NatsServer, eventually
 from tests.integration.fabric import SCALE, Fabric, RemoteAgent
+from tests.patience import SOON
 
 PROJECT = "faults"
 LATEST_SECONDS = 0.012  # an answer takes 2 to 8 ms; later kills meet nothing
 LEASE_SECONDS = 30.0 * SCALE
 HELD = 200
+
+
+@pytest.fixture
+def scale() -> float:
+    """Of a fabric that stands still for longer than leases are, several times."""
+    return SCALE
 
 
 class Deed(NamedTuple):
@@ -156,7 +163,7 @@ class Pair:
 
     async def _held(self) -> str:
         item = (await self.boss.broadcast_work_offer("hold me", capabilities=["dig"])).id
-        claimed = (await self.worker.claim_work(wait_seconds=10)).work
+        claimed = (await self.worker.claim_work(wait_seconds=SOON)).work
         assert [work.id for work in claimed] == [item]
         return item
 
@@ -183,8 +190,8 @@ async def test_a_deed_during_which_weft_dies_has_one_effect_and_one_answer(priva
     fabric, chance = private_fabric, random.Random(20)
     fabric.start()
     async with (
-        fabric.connect("boss", project=PROJECT, agent_type="python", timeout_seconds=30) as boss,
-        fabric.connect("worker", project=PROJECT, capabilities=["dig"], timeout_seconds=30) as worker,
+        fabric.connect("boss", project=PROJECT, agent_type="python", timeout_seconds=SOON) as boss,
+        fabric.connect("worker", project=PROJECT, capabilities=["dig"], timeout_seconds=SOON) as worker,
     ):
         pair = Pair(boss, worker)
         for prepare in DEEDS + DEEDS[:6]:
@@ -207,7 +214,7 @@ def hard(view: View) -> View:
 
 
 async def ask(deed: Deed, op: str) -> View:
-    return await deed.agent.call(deed.operation, deed.args, op=op, timeout_seconds=30)
+    return await deed.agent.call(deed.operation, deed.args, op=op, timeout_seconds=SOON)
 
 
 async def test_no_live_claim_lapses_whoever_stands_still_for_longer_than_a_lease(private_fabric: Fabric) -> None:
@@ -242,7 +249,7 @@ async def take(agent: RemoteAgent, number: int) -> list[str]:
     """Claim so many items, ten at a time, and return their ids."""
     items: list[str] = []
     while len(items) < number:
-        claimed = await agent.call("claim_work", limit=min(10, number - len(items)), wait_seconds=5)
+        claimed = await agent.call("claim_work", limit=min(10, number - len(items)), wait_seconds=SOON)
         items += [work["id"] for work in claimed["work"]]
     return items
 
@@ -258,19 +265,23 @@ async def most_records_of_an_item(fabric: Fabric, items: list[str]) -> int:
 def hub_broker(fabric: Fabric) -> contextlib.AbstractAsyncContextManager[Broker]:
     credential = fabric.keyring.hub_credential(PROJECT, "checker")
     return Broker.connect(
-        fabric.url, name="checker", inbox=subjects.reply_prefix("checker"), credential=lambda: credential
+        fabric.url,
+        name="checker",
+        inbox=subjects.reply_prefix("checker"),
+        credential=lambda: credential,
+        wait_seconds=SOON,
     )
 
 
 async def test_loading_a_project_over_and_over_leaves_nothing_behind(nats_server: NatsServer, project_id: str) -> None:
     inbox = subjects.reply_prefix("weft")
-    async with Broker.connect(nats_server.url, name="weft", inbox=inbox) as broker:
+    async with Broker.connect(nats_server.url, name="weft", inbox=inbox, wait_seconds=SOON) as broker:
 
         async def served_once() -> None:
             timings = Timings().scaled(SCALE)
             hub = Hub(Project(project_id, "", broker, OpenAuthority(), timings, Alone()))
             serving = asyncio.create_task(hub.serve())
-            await asyncio.wait_for(hub.ready.wait(), 10)
+            await asyncio.wait_for(hub.ready.wait(), SOON)
             serving.cancel()
             await asyncio.wait([serving])
 
@@ -292,11 +303,11 @@ async def test_losing_the_connection_over_and_over_leaves_nothing_behind(
     monkeypatch.setattr(connection, "LAST_PAUSE_SECONDS", 0.1)
     monkeypatch.setattr(consumer, "FORGOTTEN_SECONDS", 2.0)
     inbox = subjects.reply_prefix("weft")
-    async with Broker.connect(nats_server.url, name="weft", inbox=inbox) as broker:
+    async with Broker.connect(nats_server.url, name="weft", inbox=inbox, wait_seconds=SOON) as broker:
         timings = Timings().scaled(SCALE)
         hub = Hub(Project(project_id, "", broker, OpenAuthority(), timings, Alone()))
         serving = asyncio.create_task(hub.serve())
-        await asyncio.wait_for(hub.ready.wait(), 10)
+        await asyncio.wait_for(hub.ready.wait(), SOON)
         await eventually(lambda: consumers(broker, project_id, 1))
 
         def there() -> tuple[int, int, int]:

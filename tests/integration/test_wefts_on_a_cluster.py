@@ -21,11 +21,11 @@ from tests.integration.test_cluster import whole
 from tests.integration.test_many_wefts import Crew, all_done_once, offering
 from tests.integration.test_many_wefts import start as start_wefts
 from tests.integration.workshop import Workshop, open_workshop
+from tests.patience import SOON
 
 NAMES = ("one", "two", "three")
 MORE = 40  # items to be ended before the next fault
 WEFTS = subjects.bucket_stream(subjects.WEFTS)
-SOON = 30.0  # the servers wait 4 to 9 s before they elect
 
 
 @pytest.fixture

@@ -23,11 +23,18 @@ from loominal.model.errors import (
 )
 from loominal.model.work import Move, Status
 from tests.integration.conftest import eventually
-from tests.integration.fabric import SCALE, Fabric
+from tests.integration.fabric import FAST, Fabric
 from tests.integration.workshop import Workshop, claim, ended, moves_of, open_workshop
+from tests.patience import SOON
 
-TIMES = Timings().scaled(SCALE)
+TIMES = Timings().scaled(FAST)
 TOLD = 40  # items that end while weft is killed again and again
+
+
+@pytest.fixture
+def fabric(fast_fabric: Fabric) -> Fabric:
+    """One of which leases, graces and backoffs are soon over."""
+    return fast_fabric
 
 
 async def offered(boss: Agent, **more: object) -> str:
@@ -66,7 +73,7 @@ async def test_a_result_comes_back_to_the_offerer_as_it_was_given(workshop: Work
         "feature/x",
         True,
     )
-    [message] = (await boss.read_direct_messages(wait_seconds=5)).messages
+    [message] = (await boss.read_direct_messages(wait_seconds=SOON)).messages
     assert (message.message_type, message.sender.handle) == ("work-result", "agent")
     assert message.metadata["summary"] == "Parsed – ünïcödé ✓"
 
@@ -118,7 +125,7 @@ async def test_a_failure_that_cannot_be_retried_ends_the_item(workshop: Workshop
 
     assert (await agent.fail_work(work_id, "no such file", retryable=False)).status is Status.DEAD
     assert (await boss.get_work(work_id)).dead_reason == "not_retryable"
-    [message] = (await boss.read_direct_messages(wait_seconds=5)).messages
+    [message] = (await boss.read_direct_messages(wait_seconds=SOON)).messages
     assert (message.metadata["error"], message.importance) == ("no such file", "high")
 
 
@@ -128,7 +135,7 @@ async def test_a_holder_is_asked_before_its_item_is_called_off(workshop: Worksho
     agent.on_control(heard.append)
     work_id = await offered(boss)
     await claim(agent)
-    waiting = asyncio.create_task(agent.wait_for_events(kinds=["cancel"], wait_seconds=20))
+    waiting = asyncio.create_task(agent.wait_for_events(kinds=["cancel"], wait_seconds=SOON))
 
     asked = await boss.cancel_work(work_id, reason="not needed")
     events = (await waiting).events
@@ -380,7 +387,7 @@ async def test_every_end_is_told_exactly_once_though_weft_is_killed_again_and_ag
                 await asyncio.to_thread(private_fabric.start_weft)
 
         working = asyncio.create_task(finish_all())
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(SOON):
             await asyncio.gather(working, kill_and_start())
             await eventually(lambda: told_about(boss, TOLD))
         for _ in range(2):  # a new leader has nothing left to tell

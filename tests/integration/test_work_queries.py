@@ -17,6 +17,7 @@ from loominal.model.errors import BadCursor, InvalidArgument, NotFound, TooLarge
 from loominal.model.work import Status
 from tests.integration.conftest import eventually
 from tests.integration.workshop import Workshop, claim, ended, moves_of
+from tests.patience import SOON
 
 LIMIT_BYTES = 24_000  # what warp asks for
 
@@ -53,7 +54,7 @@ async def test_waiting_for_an_item_returns_when_it_ends(workshop: Workshop) -> N
     work_id = await offered(boss)
 
     still = await boss.get_work(work_id, wait_seconds=0.3)
-    waiting = asyncio.create_task(boss.get_work(work_id, wait_seconds=40))
+    waiting = asyncio.create_task(boss.get_work(work_id, wait_seconds=SOON))
     await claim(agent)
     began = time.monotonic()
     await agent.complete_work(work_id, "done")
@@ -61,9 +62,9 @@ async def test_waiting_for_an_item_returns_when_it_ends(workshop: Workshop) -> N
 
     assert still.status is Status.READY
     assert (done.status, done.summary) == (Status.DONE, "done")
-    assert time.monotonic() - began < 3
+    assert time.monotonic() - began < SOON / 2
     with pytest.raises(NotFound):
-        await boss.get_work("w_unknown", wait_seconds=10)
+        await boss.get_work("w_unknown", wait_seconds=SOON)
 
 
 async def test_an_item_is_found_by_the_name_that_answers_show_of_it(workshop: Workshop) -> None:
@@ -235,7 +236,7 @@ async def test_what_has_become_ready_by_time_is_listed_as_ready(workshop: Worksh
     work_id = await offered(boss, not_before="1s", assign_to="boss")
     assert await ids(boss, status="scheduled") == [work_id]
 
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(SOON):
         while (await boss.get_work(work_id)).status is Status.SCHEDULED:  # noqa: ASYNC110 - nothing tells of it
             await asyncio.sleep(0.05)
 

@@ -11,8 +11,8 @@ import nats.errors
 from nats.aio.client import Client
 
 from loominal.broker.credentials import Credential
+from tests.patience import SOON
 
-PATIENCE_SECONDS = 10.0
 NOBODY = "nobody.may.publish.this"
 
 
@@ -42,7 +42,7 @@ class Visitor:
             signature_cb=lambda nonce: base64.b64encode(credential.key.sign(nonce.encode())),
             inbox_prefix=f"_IB.{credential.name}".encode(),
             allow_reconnect=False,
-            connect_timeout=2,
+            connect_timeout=int(SOON),
             error_cb=complain,
             disconnected_cb=disconnect,
         )
@@ -55,7 +55,7 @@ class Visitor:
         for name in subscribe:
             await self.client.subscribe(name)
         await self.publish(NOBODY.encode(), b"{}")
-        async with asyncio.timeout(PATIENCE_SECONDS):
+        async with asyncio.timeout(SOON):
             while not self._told("publish", NOBODY):  # complaints come in order
                 self._complained.clear()
                 await self._complained.wait()

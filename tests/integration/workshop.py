@@ -30,9 +30,9 @@ from loominal.model.policy import Policy, Rule
 from loominal.model.work import ENDED
 from tests.checker import Checked, check, read_work
 from tests.integration.fabric import Fabric
+from tests.patience import SOON
 
 CAPABILITY = "python"
-SOON = 15.0  # seconds within which whatever a test waits for must have happened
 
 
 class Workshop:
@@ -53,7 +53,9 @@ class Workshop:
         """Return a connection with the hub's rights in the project."""
         credential = self.fabric.keyring.hub_credential(self.project, "test")
         inbox = subjects.reply_prefix(f"test-{uuid.uuid4().hex[:8]}")
-        entered = Broker.connect(self.fabric.url, name="test", inbox=inbox, credential=lambda: credential)
+        entered = Broker.connect(
+            self.fabric.url, name="test", inbox=inbox, credential=lambda: credential, wait_seconds=SOON
+        )
         return await self._stack.enter_async_context(entered)
 
     async def check(self) -> Checked:
