@@ -22,6 +22,10 @@ class Screen:
         self.wrapped = 0
         self.strange: list[str] = []
         self.hidden = False  # the cursor
+        self.alternate = False  # the other screen is shown, and the main one is kept in `_main`
+        self.wraps = True
+        self.styles: set[str] = set()  # that were ever used: "31" is red
+        self._main = (self.lines, 0, 0)
 
     def write(self, text: str) -> None:
         """Take what a program has written."""
@@ -38,6 +42,11 @@ class Screen:
         """The lines without what is empty at their ends and below."""
         return "\n".join(line.rstrip() for line in self.lines).rstrip().split("\n")
 
+    @property
+    def main(self) -> list[str]:
+        """The lines of the main screen, whichever is shown."""
+        return self._main[0] if self.alternate else self.lines
+
     def narrow(self, columns: int) -> None:
         """Become narrower, as terminals do: lines that are too long take several; the cursor stands below them all."""
         self.columns = columns
@@ -49,6 +58,8 @@ class Screen:
         places = cell_width(char)
         if self.column + places > self.columns:
             self.wrapped += 1
+            if not self.wraps:
+                return
             self.column = 0
             self._down()
         line = self.lines[self.row].ljust(self.column)
@@ -66,15 +77,38 @@ class Screen:
     def _deed(self, number: str, deed: str) -> None:
         if deed == "A":
             self.row = max(self.row - int(number or 1), max(len(self.lines) - self.height, 0))
+        elif deed == "H":
+            row, _, column = (number or "1;1").partition(";")
+            self.row, self.column = int(row) - 1, int(column or 1) - 1
+            self.lines += [""] * (self.row + 1 - len(self.lines))
         elif deed == "K":
             self.lines[self.row] = self.lines[self.row][: self.column]
         elif deed == "J":
+            if number == "2":
+                self.lines[:] = [""] * len(self.lines)
             self.lines[self.row] = self.lines[self.row][: self.column]
             del self.lines[self.row + 1 :]
-        elif number == "?25" and deed in "lh":
-            self.hidden = deed == "l"
-        elif deed != "m":
+        elif number.startswith("?") and deed in "lh":
+            self._mode(number, on=deed == "h")
+        elif deed == "m":
+            self.styles |= {*number.split(";")}
+        else:
             self.strange.append(f"{number}{deed}")
+
+    def _mode(self, number: str, *, on: bool) -> None:
+        match number:
+            case "?25":
+                self.hidden = not on
+            case "?7":
+                self.wraps = on
+            case "?1049" if on and not self.alternate:
+                self._main = (self.lines, self.row, self.column)
+                self.alternate, self.lines, self.row, self.column = True, [""], 0, 0
+            case "?1049" if not on and self.alternate:
+                self.alternate = False
+                self.lines, self.row, self.column = self._main
+            case _:
+                self.strange.append(f"{number}{'h' if on else 'l'}")
 
     def _down(self) -> None:
         self.row += 1

@@ -38,14 +38,15 @@ def status(title: str = "STATUS") -> Column:
 def lines(columns: Sequence[Column], rows: Sequence[Sequence[object]], width: int | None) -> list[str]:
     """Return the table's lines, its titles first, none wider than `width` if that can be; None: as wide as they are.
 
-    Where the last column would have little room, the `SPARE` ones are left out.
+    Where that cannot be, or the last column would have little room, the `SPARE` ones are left out.
     """
     now = datetime.now(UTC)
     cells = [[column.title for column in columns], *([plain(value, now) for value in row] for row in rows)]
     shown = list(range(len(columns)))
     widths = _widths(columns, cells, shown, width)
     while spare := [place for place in shown[:-1] if columns[place].gives_way >= SPARE]:
-        if widths[-1] >= min(ROOM, max(cell_width(row[-1]) for row in cells)):
+        fits = width is None or _width(widths) <= width
+        if fits and widths[-1] >= min(ROOM, max(cell_width(row[-1]) for row in cells)):
             break
         shown.remove(max(spare, key=lambda place: columns[place].gives_way))
         widths = _widths(columns, cells, shown, width)
@@ -108,12 +109,16 @@ def _widths(
     """Return the widths of the columns that are shown; those that give way do until no line is wider than `width`."""
     widths = [max(cell_width(row[place]) for row in cells) for place in shown]
     least = [max(cell_width(columns[place].title), LEAST) for place in shown]
-    for _ in range(sum(widths) + len(GAP) * (len(widths) - 1) - width if width is not None else 0):
+    for _ in range(_width(widths) - width if width is not None else 0):
         able = [at for at, place in enumerate(shown) if columns[place].gives_way and widths[at] > least[at]]
         if not able:
             break
         widths[max(able, key=lambda at: widths[at] * columns[shown[at]].gives_way)] -= 1
     return widths
+
+
+def _width(widths: Sequence[int]) -> int:
+    return sum(widths) + len(GAP) * (len(widths) - 1)
 
 
 def _line(cells: Sequence[str], widths: Sequence[int], styles: Sequence[str | None]) -> str:

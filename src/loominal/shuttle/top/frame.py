@@ -26,9 +26,9 @@ HELP = (
     "1 2 3 4, Tab     another list",
     "arrows, j k      one row; PgUp PgDn: one screen; Home End: to either end",
     "                 the chosen row is told in full at the bottom",
-    "/                filter: rows that hold every word; Enter keeps it, Esc drops it",
+    "/                filter: rows that hold the text; Enter keeps it, Esc drops it",
     "                 {terms}",
-    "                 ask for less, other words are sought in the first 1000 rows",
+    "                 ask for less, other text is sought in the first 1000 rows",
     "s                only one status, then the next; Esc: every one",
     "p                pause: what is shown stays; keys still work",
     "Ctrl-Z           suspend; fg comes back",
@@ -180,8 +180,8 @@ def _last_line(look: Look, known: Known, rows: int, width: int) -> str:
     place = f"{first + 1}-{last}" if last > first else "nothing"
     if found.looked_through is not None:
         place += f" in the first {found.looked_through}"
-    elif found.ended:
-        place += f" of {found.base + len(found.rows)}"
+    elif last > first:
+        place += f" of {_total(look, known)}"
     if look.only is not None:
         place += f", only {look.only}"
     if look.paused:
@@ -192,6 +192,15 @@ def _last_line(look: Look, known: Known, rows: int, width: int) -> str:
             sought = sought[1:]
         return f"/{sought}{'_' if look.types else ''}  {place}  {'Enter keeps' if look.types else 'Esc drops'} it"
     return f"{place}  {click.style(KEYS, dim=True)}"
+
+
+def _total(look: Look, known: Known) -> int | str:
+    """Return how many rows the whole list has: by the counts, unless it is filtered."""
+    read = known.found.base + len(known.found.rows)
+    if known.found.ended or look.words:
+        return read if known.found.ended else f"{read} or more"
+    counted = [look.pane.counts(each) for each in known.stats]
+    return sum(each.get(look.only, 0) if look.only is not None else sum(each.values()) for each in counted)
 
 
 def _counted(numbers: Sequence[Mapping[S, int]]) -> str:

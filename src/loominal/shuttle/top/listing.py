@@ -115,7 +115,7 @@ class Listing:
         if not self._sought:
             return True
         text = "\n".join(map(_text, row.cells)).casefold()
-        return all(word in text for word in self._sought)
+        return self._sought in text
 
 
 def _text(cell: object) -> str:

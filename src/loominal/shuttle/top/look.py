@@ -36,9 +36,10 @@ class Look:
         return {name: value for name, _, value in pairs if name in self.pane.terms and value}
 
     @property
-    def sought(self) -> tuple[str, ...]:
-        """What rows must hold, all of it, in lower case."""
-        return tuple(word.casefold() for word in self.words.split() if word.partition("=")[0] not in self.pane.terms)
+    def sought(self) -> str:
+        """The text that rows must hold, in lower case: the rest of the filter."""
+        words = self.words.casefold().split()
+        return " ".join(word for word in words if word.partition("=")[0] not in self.pane.terms)
 
     @property
     def chosen(self) -> tuple[object, ...]:

@@ -25,6 +25,7 @@ from loominal.shuttle.top.watched import Watched
 DRAW_SECONDS = 1.0  # between two pictures if nothing comes: the age of what is shown goes on
 LATE_SECONDS = 2.0  # beside the interval; what is older is said to be
 LEAST_SECONDS = 0.1  # between two rounds, however fast one types
+LIST_SECONDS = 10.0  # for all pages of a round
 ESCAPE_SECONDS = 0.1  # in which the rest of a key's sequence comes, over a slow line, too
 PROJECTS_SECONDS = 10.0  # between two looks whether there are new projects
 ENDS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
@@ -63,10 +64,11 @@ class Top:
             loop.add_reader(self._screen.fd, self._typed)
             async with TaskGroup() as self._group:
                 for each in self._watched:
-                    self._group.create_task(each.keep_connected(self._fleet), name=f"connection to {each.project}")
+                    self._watch(each)
                 self._group.create_task(self._keep_asking(), name="asking")
                 self._group.create_task(self._keep_drawing(), name="drawing")
                 await self._end
+                loop.remove_reader(self._screen.fd)  # what is typed from here on is the shell's
                 self._screen.leave()  # at once: the way out of a fabric that does not answer may be long
                 raise _Stop
         except* _Stop:
@@ -147,19 +149,19 @@ class Top:
             for each in self._watched
             if each.agent is not None and each.stats is not None and not each.problem
         ]
-        with suppress(BrokerUnavailable, HubUnavailable):  # the age of the counts tells of it
-            try:
-                if members:
-                    await self._list(members)
-                    await self._find_projects(members[0])
-            except LoominalError as error:
-                if isinstance(error, (BrokerUnavailable, HubUnavailable)):
-                    raise
-                self._problem, self._found = error.message, Found()
+        try:
+            if members:
+                await self._list(members)
+                await self._find_projects(members[0])
+        except (BrokerUnavailable, HubUnavailable, TimeoutError):
+            return  # the age of the counts tells of it
+        except LoominalError as error:
+            self._problem, self._found = error.message, Found()
 
     async def _list(self, members: Sequence[Member]) -> None:
         listing, top = self._listing, self._look.top
-        found = await listing.read(members, top, self._rows)
+        async with asyncio.timeout(LIST_SECONDS):
+            found = await listing.read(members, top, self._rows)
         if listing.chosen != self._look.chosen:
             return  # something else is wanted by now
         self._found, self._problem = found, ""
@@ -180,7 +182,11 @@ class Top:
         for project in (await member.agent.list_projects()).projects:
             if project.project_id not in known:
                 self._watched.append(Watched(project))
-                self._group.create_task(self._watched[-1].keep_connected(self._fleet))
+                self._watch(self._watched[-1])
+
+    def _watch(self, project: Watched) -> None:
+        watching = project.keep_connected(self._fleet, self._ask_now.set)
+        self._group.create_task(watching, name=f"connection to {project.project}")
 
     # what is drawn
 
@@ -214,6 +220,8 @@ class Top:
         if self._look.paused:
             return f"as it was {duration(seconds)} ago", ""
         if seconds < self._interval_seconds + LATE_SECONDS:
+            if any(each.stats is None for each in self._watched):
+                return "asking", ""
             return f"answers in {1000 * max(each.took_seconds for each in self._watched):.0f} ms", ""
         who = f" from {oldest.project}" if len(self._watched) > 1 else ""
         return f"no answer{who} for {duration(seconds)}; still trying", oldest.problem or "nobody says why"

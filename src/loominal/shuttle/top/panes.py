@@ -84,8 +84,8 @@ def _by_name(numbers: Mapping[S, int]) -> dict[str, int]:
 
 def _agent_cells(agent: AgentView) -> tuple[object, ...]:
     return (
-        agent.handle, agent.agent_type, agent.status.value, agent.last_seen, agent.current_work, agent.capabilities,
-        agent.hostname, agent.boundaries,
+        agent.handle, agent.agent_type, agent.status.value, agent.last_seen, agent.hostname, agent.boundaries,
+        agent.capabilities, agent.current_work,
     )  # fmt: skip
 
 
@@ -93,7 +93,7 @@ def _work_cells(item: WorkView) -> tuple[object, ...]:
     progress = item.progress
     waits = item.waits_for if progress is None else f"{progress.percent or 0:g} % {progress.message}"
     state = item.status.value if item.status else ""
-    return item.id, state, item.priority, item.capabilities, item.claimed_by, waits, item.description
+    return item.id, state, item.priority, item.claimed_by, item.capabilities, item.description, waits
 
 
 def _spin_up_cells(launch: SpinUpView) -> tuple[object, ...]:
@@ -114,8 +114,8 @@ AGENT_STATUSES = (AgentStatus.BUSY, AgentStatus.ONLINE, AgentStatus.OFFLINE)
 AGENTS = Pane(
     "Agents",
     (
-        Column("HANDLE", 1), Column("TYPE", 2), status(), Column("SEEN"), Column("WORK", 3), Column("CAPABILITIES", 4),
-        Column("HOST", 5), Column("BOUNDARIES", 6),
+        Column("HANDLE", 1), Column("TYPE", 2), status(), Column("SEEN"), Column("HOST", 4), Column("BOUNDARIES", 5),
+        Column("CAPABILITIES", 2), Column("WORK", 3),
     ),
     AGENT_STATUSES,
     AGENT_STATUSES,
@@ -130,8 +130,8 @@ WORK_STATUSES = (  # what goes on comes first, then what waits, with the reason,
 WORK = Pane(
     "Work",
     (
-        Column("ID"), status(), Column("PRI"), Column("CAPABILITIES", 2), Column("BY", 1),
-        Column("WAITS FOR / PROGRESS", 3), Column("DESCRIPTION", 4),
+        Column("ID"), status(), Column("PRI"), Column("BY", 1), Column("CAPABILITIES", 2), Column("DESCRIPTION", 4),
+        Column("WAITS FOR / PROGRESS", 3),
     ),
     WORK_STATUSES,
     WORK_STATUSES,

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from loominal.fabric.operations.stats import ProjectView, Stats
+from loominal.fabric.operations.stats import GetStats, ProjectView, Stats
 from loominal.model.errors import LoominalError
 from loominal.shuttle.fleet import Fleet
 
@@ -31,12 +32,12 @@ class Watched:
         self.problem = ""  # why the last question was not answered
         self._moved = asyncio.Event()
 
-    async def keep_connected(self, fleet: Fleet) -> None:
+    async def keep_connected(self, fleet: Fleet, on_connect: Callable[[], None]) -> None:
         """Be connected until cancelled; anew, by whatever way in there is then, after a long time without an answer."""
         while True:
             try:
-                way = fleet.connected(project=self.project_id, timeout_seconds=ANSWER_SECONDS)
-                async with way as self.agent:
+                async with fleet.connected(project=self.project_id) as self.agent:
+                    on_connect()
                     await self._moved.wait()
             except LoominalError as error:
                 self.problem = error.message
@@ -51,11 +52,13 @@ class Watched:
             return
         began = time.monotonic()
         try:
-            self.stats = await self.agent.get_stats()
+            stats = await self.agent.call("get_stats", GetStats(), timeout_seconds=ANSWER_SECONDS)
         except LoominalError as error:
             self.problem = error.message
             if time.monotonic() - self.answered_at > MOVED_SECONDS:
                 self._moved.set()
         else:
+            assert isinstance(stats, Stats)
+            self.stats = stats
             self.problem, self.answered_at = "", time.monotonic()
             self.took_seconds = self.answered_at - began
