@@ -6,8 +6,6 @@ plain letters is left out.
 
 from __future__ import annotations
 
-import asyncio
-import logging
 import re
 from collections.abc import Awaitable, Callable, Iterable
 from typing import TYPE_CHECKING, NamedTuple
@@ -95,6 +93,9 @@ def projects(ctx: click.Context, _: click.Parameter, incomplete: str) -> list[Co
 
 def _offered(ctx: click.Context, incomplete: str, ask: Ask, *, anywhere: bool = False) -> list[CompletionItem]:
     """Return what may be meant of what is answered; nothing, and silently, if the fabric does not answer at once."""
+    import asyncio  # this module is loaded with every command: only who completes loads what it needs
+    import logging
+
     from click.shell_completion import CompletionItem
 
     from loominal.model.errors import LoominalError
@@ -120,6 +121,8 @@ async def _asked(fleet: Fleet, ask: Ask, *, anywhere: bool) -> Iterable[Word]:
 
     A project that is not known would come to be by being asked.
     """
+    import asyncio
+
     from loominal.fabric.slots import known_projects
 
     settings = fleet.settings(timeout_seconds=SECONDS)
