@@ -12,6 +12,8 @@ DIFFERS = (
     (r"(?<=started on )\S+|(?<=<age>  )[\w.-]+$", "<host>"),
     (r"(<age>|m_#)( +)", r"\1  "),
     (r" {2,}", "  "),
+    (r"\b(online|busy)\b", "<there>"),  # for a moment an agent counts as it last said itself
+    (r"(?<=  )\d+(?=  <age>  <host>)", "<free>"),
 )
 
 
