@@ -81,8 +81,8 @@ class Screen:
             row, _, column = (number or "1;1").partition(";")
             self.row, self.column = int(row) - 1, int(column or 1) - 1
             self.lines += [""] * (self.row + 1 - len(self.lines))
-        elif deed == "K":
-            self.lines[self.row] = self.lines[self.row][: self.column]
+        elif deed == "K":  # behind the last column the cursor still stands on it
+            self.lines[self.row] = self.lines[self.row][: min(self.column, self.columns - 1)]
         elif deed == "J":
             if number == "2":
                 self.lines[:] = [""] * len(self.lines)

@@ -111,6 +111,7 @@ async def test_agents_and_work_are_shown_with_why_it_waits_narrowed_and_scrolled
         played.type("2")
         await played.shows("[2 Work 32]", mine.id, "40 % half a bobbin", "No agent can take", "1-12 of 32")
         assert (len(played.screen.lines), played.screen.wrapped) == (24, 0)
+        assert "─" * 80 in played.screen.lines  # to the last column
 
         played.type("\x1b[F")
         await played.shows("21-32 of 32", "registered", "'carding'", "[2J", "]0;evil")

@@ -67,7 +67,7 @@ def _facts(page: Page[Stats]) -> list[tuple[str, object]]:
         ("dead letters", stats.dead),
         ("targets", f"{targets.total}, of these {targets.enabled} enabled and {targets.healthy} of them healthy"),
         ("spin-ups", counts(stats.spin_ups)),
-        ("unmet", f"{unmet} kinds of work wait for agents that cannot be started" if unmet else ""),
+        ("unmet", f"{unmet} {'kinds' if unmet > 1 else 'kind'} of work in want of agents" if unmet else ""),
     ]
 
 

@@ -19,7 +19,12 @@ from loominal.shuttle.options import FleetCommand
     "With --json one document of what it would show first.\n\nExample: shuttle top --interval 5",
 )
 @click.option(
-    "--interval", type=click.FloatRange(0.2, 3600), default=1.0, show_default=True, help="Seconds between two looks."
+    "--interval",
+    type=click.FloatRange(0.2, 3600),
+    default=1.0,
+    show_default=True,
+    metavar="SECONDS",
+    help="Between two looks.",
 )
 @click.pass_obj
 def top(fleet: Fleet, *, interval: float) -> int:

@@ -91,7 +91,7 @@ class Screen:
             return
         shown = [line if self._colours else COLOUR.sub("", line) for line in lines]
         changed = [
-            f"\x1b[{row + 1};1H{line}\x1b[0m\x1b[K"
+            f"\x1b[{row + 1};1H\x1b[K{line}\x1b[0m"
             for row, line in enumerate(shown)
             if row >= len(self._shown) or self._shown[row] != line
         ]
