@@ -9,11 +9,8 @@ DIFFERS = (
     (r"\b([wlmt])_[0-9a-f]+(\b|(?=…))", r"\1_#"),
     (r"\bnow\b|\b(in )?\d+[smhd]( ago)?", "<age>"),
     (r"\d+(\.\d+)? ms\b", "<ms>"),
-    (r"(?<=started on )\S+|(?<=<age>  )[\w.-]+$", "<host>"),
-    (r"(<age>|m_#)( +)", r"\1  "),
     (r" {2,}", "  "),
-    (r"\b(online|busy)\b", "<there>"),  # for a moment an agent counts as it last said itself
-    (r"(?<=  )\d+(?=  <age>  <host>)", "<free>"),
+    (r"(?<=started on )\S+|(?<=<age>  )[\w.-]+$", "<host>"),
 )
 
 
