@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from loominal.shuttle.tables import Column, age, cell_width, cut, lines, plain
+from loominal.shuttle.tables import Column, age, cell_width, cut, last_line, lines, plain
 
 COLUMNS = (Column("ID"), Column("NEEDS", 3), Column("BY", 2), Column("DESCRIPTION", 1))
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
@@ -53,3 +53,8 @@ def test_as_wide_as_it_is_where_nobody_looks() -> None:
 )
 def test_a_time_is_told_in_the_unit_that_fits(seconds: float, said: str) -> None:
     assert age(NOW - timedelta(seconds=seconds), NOW) == said
+
+
+def test_of_a_traceback_the_last_line_is_told() -> None:
+    assert last_line("Traceback:\n  File x\nValueError: no wool\n\n") == "ValueError: no wool"
+    assert last_line("\n") == ""

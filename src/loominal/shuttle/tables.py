@@ -65,6 +65,11 @@ def plain(value: object, now: datetime | None = None) -> str:
     return "".join(" " if unicodedata.category(char).startswith(("C", "Z")) else char for char in text)
 
 
+def last_line(text: str) -> str:
+    """Return the last line that says something: of a traceback, what went wrong."""
+    return next((line for line in reversed(text.splitlines()) if line.strip()), "").strip()
+
+
 def age(at: datetime, now: datetime) -> str:
     """Return how long ago `at` was, or in how long it will be: "3m ago", "in 2h"."""
     seconds = (now - at).total_seconds()

@@ -13,7 +13,7 @@ from loominal.shuttle import completing
 from loominal.shuttle.fleet import Fleet
 from loominal.shuttle.options import FleetGroup
 from loominal.shuttle.several import Outcome, collect, each, say_rest, told
-from loominal.shuttle.tables import Column, status
+from loominal.shuttle.tables import Column, last_line, status
 
 if TYPE_CHECKING:
     from loominal.fabric.client.agent import Agent
@@ -160,7 +160,7 @@ def _rows(page: DeadLetters) -> list[tuple[object, ...]]:
     return [
         (
             item.id, item.failed_at, item.reason, item.attempts, item.capabilities, item.task_id,
-            item.errors[-1].message if item.errors else "",
+            last_line(item.errors[-1].message) if item.errors else "",
         )
         for item in page.items
     ]  # fmt: skip

@@ -15,7 +15,7 @@ from loominal.fabric.operations.work import WorkView
 from loominal.model.agent import AgentStatus
 from loominal.model.launch import LaunchStatus
 from loominal.model.work import Status
-from loominal.shuttle.tables import Column, status
+from loominal.shuttle.tables import Column, last_line, status
 
 if TYPE_CHECKING:
     from loominal.fabric.client.agent import Agent
@@ -104,7 +104,7 @@ def _spin_up_cells(launch: SpinUpView) -> tuple[object, ...]:
 
 
 def _dead_letter_cells(letter: DeadLetter) -> tuple[object, ...]:
-    error = letter.errors[-1].message if letter.errors else ""
+    error = last_line(letter.errors[-1].message) if letter.errors else ""
     return (
         letter.id, letter.task_id, letter.reason.value, letter.attempts, letter.failed_at, letter.capabilities, error,
     )  # fmt: skip

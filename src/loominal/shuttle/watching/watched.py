@@ -9,6 +9,7 @@ from typing import NamedTuple
 from loominal.fabric.operations.work import FollowedWork, WorkDetail
 from loominal.model.work import ENDED, Status
 from loominal.model.work_events import ARRIVALS, PROGRESS
+from loominal.shuttle.tables import last_line
 
 SUBMITTED, FAILED, CLAIMED = "work:submitted", "work:failed", "work:claimed"
 
@@ -75,7 +76,7 @@ def outcome(detail: WorkDetail) -> str:
     """Return what came of an item: its summary, or why it is dead and the last error; else what it waits for."""
     if detail.status not in ENDED:
         return detail.waits_for or detail.claimed_by or ""
-    error = detail.errors[-1].message if detail.errors and detail.status is not Status.DONE else ""
+    error = last_line(detail.errors[-1].message) if detail.errors and detail.status is not Status.DONE else ""
     return ": ".join(each for each in (detail.dead_reason, error or detail.summary) if each)
 
 
