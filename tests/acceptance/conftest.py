@@ -12,13 +12,13 @@ import pytest
 
 from tests.acceptance.shells import Shell, Typing
 from tests.acceptance.warps import Warp, warp
-from tests.integration.fabric import SCALE, Fabric
+from tests.integration.fabric import FAST, Fabric
 
 
 @pytest.fixture(scope="module")
 def scale() -> float:
     """What the fabric's times are of the real ones."""
-    return SCALE
+    return FAST
 
 
 @pytest.fixture(scope="module")

@@ -15,8 +15,8 @@ from loominal.fabric.client.agent import Agent
 from loominal.fabric.operations.work import WorkDetail
 from tests.freezing import freeze
 from tests.integration.conftest import eventually
+from tests.patience import SOON
 
-SECONDS = 30.0
 DOES = "import json, os, signal, subprocess, sys, time\nitem = json.loads(sys.stdin.readline())\n"
 COMMAND = (sys.executable, "-c", f"{DOES}exec(item['contextData']['do'])")
 
@@ -40,11 +40,11 @@ class Runner:
 
     async def until_said(self, text: str) -> None:
         """Return when its log has `text`."""
-        await eventually(lambda: text in self.said, SECONDS)
+        await eventually(lambda: text in self.said, SOON)
 
     async def end(self) -> int:
         """Return its exit code when it has ended by itself."""
-        async with asyncio.timeout(SECONDS):
+        async with asyncio.timeout(SOON):
             return await self.process.wait()
 
 
@@ -85,7 +85,7 @@ async def item_when(boss: Agent, work: str, holds: Callable[[WorkDetail], object
         return bool(holds(seen[-1]))
 
     try:
-        await eventually(there, SECONDS)
+        await eventually(there, SOON)
     except AssertionError:
         raise AssertionError(seen[-1]) from None
     return seen[-1]

@@ -19,6 +19,7 @@ from loominal.fabric.runtime_file import read_runtime
 from loominal.model.errors import BoundaryRefused
 from tests.acceptance.composed import DEPLOY, Composed, Image, Json
 from tests.integration.http_api import open_api
+from tests.patience import SOON
 
 ROOT = DEPLOY.parent
 FILES = ("compose.yaml", "compose.open.yaml")
@@ -126,7 +127,7 @@ async def test_what_the_open_compose_file_runs_serves_whoever_knows_the_url(
 
     async with loominal.connect("ann", project="shop", home=tmp_path / "mine", capabilities=["python"]) as ann:
         await ann.broadcast_work_offer("count", capabilities=["python"])
-        [item] = (await ann.claim_work(wait_seconds=10)).work
+        [item] = (await ann.claim_work(wait_seconds=SOON)).work
         done = await ann.complete_work(item.id, summary="counted")
         with pytest.raises(BoundaryRefused):
             await ann.broadcast_work_offer("secret", boundary="corporate")

@@ -14,6 +14,7 @@ from loominal.fabric.client.agent import Agent
 from loominal.warp.tools import TOOLS
 from tests.acceptance.warps import Json, Warp, warp
 from tests.integration.fabric import Fabric
+from tests.patience import SOON
 
 # `*` required, `[]` list, `{}` object, `?` boolean, `#` number with its bounds, `=` one of these, else a text
 ARGUMENTS = {
@@ -245,7 +246,7 @@ async def test_what_is_promised_is_there_however_little_there_is_to_tell(ann: Wa
     assert (await told(ann, "read_direct_messages"))["messages"] == []
     sent = await told(ann, "send_direct_message", recipientGuid="bob", message="x", ackRequired=True)
     assert sent["receipt"] == "stored"
-    await told(bob, "wait_for_events", waitSeconds=5)
+    await told(bob, "wait_for_events", waitSeconds=SOON)
     assert [each["id"] for each in (await told(bob, "read_direct_messages"))["messages"]] == [sent["id"]]
     await told(bob, "read_direct_messages", ack=[sent["id"]])
     assert (await told(bob, "claim_work"))["work"] == []
@@ -260,7 +261,7 @@ async def test_an_item_is_shown_as_promised_on_each_of_its_ways(ann: Warp, bob: 
 
     async def offered_and_claimed(task: str, **more: Json) -> str:
         offer = await told(ann, "broadcast_work_offer", taskId=task, description="do", capabilities=["go"], **more)
-        claimed = await told(bob, "claim_work", waitSeconds=5)
+        claimed = await told(bob, "claim_work", waitSeconds=SOON)
         assert [each["id"] for each in claimed["work"]] == [offer["id"]]
         return str(offer["id"])
 
@@ -269,7 +270,7 @@ async def test_an_item_is_shown_as_promised_on_each_of_its_ways(ann: Warp, bob: 
     await told(ann, "list_work")
     await told(ann, "get_work", workId="done")
     assert (await told(bob, "release_work", workId=done))["status"] == "ready"
-    assert (await told(bob, "claim_work", waitSeconds=5))["work"][0]["attempt"] == 1
+    assert (await told(bob, "claim_work", waitSeconds=SOON))["work"][0]["attempt"] == 1
     assert (await told(bob, "complete_work", workId="done", summary="did"))["status"] == "done"
     for tool, more in (("complete_work", {"summary": "x"}), ("fail_work", {"error": "x"}), ("report_progress", {})):
         assert await refusal(bob, tool, workId=done, **more) == "illegal_move"
@@ -281,7 +282,7 @@ async def test_an_item_is_shown_as_promised_on_each_of_its_ways(ann: Warp, bob: 
     assert await refusal(bob, "retry_dead_letter_item", itemId=dead) == "not_owner"
     assert (await told(ann, "retry_dead_letter_item", itemId="dead"))["status"] == "ready"
     assert await refusal(bob, "cancel_work", workId=dead) == "not_owner"
-    assert (await told(bob, "claim_work", waitSeconds=5))["work"][0]["id"] == dead
+    assert (await told(bob, "claim_work", waitSeconds=SOON))["work"][0]["id"] == dead
     failed = await told(bob, "fail_work", workId=dead, error="no")
     assert (failed["status"], "nextAttemptAt" in failed) == ("scheduled", True)
     assert (await told(ann, "cancel_work", workId="dead"))["status"] == "cancelled"

@@ -13,8 +13,9 @@ from pathlib import Path
 
 import pytest
 
+from tests.patience import SOON
+
 ENDED_SECONDS = 200.0  # twenty on a machine of its own; it gives up by itself when nothing moves
-SEEN_SECONDS = 30.0
 pytestmark = pytest.mark.timeout(240)
 
 
@@ -41,7 +42,7 @@ class Demo:
         return self._said.read_text()
 
     def wait_for(self, text: str) -> None:
-        until = time.monotonic() + SEEN_SECONDS
+        until = time.monotonic() + SOON
         while text not in self.said:
             assert self._process.poll() is None, self.said
             assert time.monotonic() < until, self.said

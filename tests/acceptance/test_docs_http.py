@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from loominal.broker.server import free_port
 from loominal.weft.weft_file import read_weft_file
 from tests.acceptance.pages import DOCS, a_users_home, blocks, typed
+from tests.ports import free_port
 
 PAGE = (DOCS / "http.md").read_text()
 SECONDS = 150.0  # for all of it, on a loaded machine; alone it takes 15

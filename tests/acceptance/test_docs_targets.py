@@ -13,7 +13,6 @@ from typing import Any
 import msgspec
 import pytest
 
-from loominal.broker.server import free_port
 from loominal.fabric.operations.targets import AddTarget
 from loominal.fabric.protocol import arguments
 from loominal.model.mechanism import GithubConfig, KubernetesConfig, Mechanism, SshConfig, WebhookConfig
@@ -21,6 +20,7 @@ from loominal.model.target import Target, checked
 from loominal.weft.mechanisms.webhook import SIGNATURE_HEADER, TIMESTAMP_HEADER, signature
 from loominal.weft.weft_file import read_weft_file
 from tests.acceptance.pages import DOCS, a_users_home, blocks, typed
+from tests.ports import free_port
 
 PAGE = (DOCS / "targets.md").read_text()
 SECONDS = 120.0  # for the walk, on a loaded machine; alone it takes 8

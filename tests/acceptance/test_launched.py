@@ -17,12 +17,13 @@ import loominal
 from loominal.broker.nkeys import KeyPair, Kind
 from loominal.fabric.client.agent import Agent
 from loominal.fabric.invitation import Token
+from loominal.fabric.operations.channels import ListChannels
 from loominal.model.errors import Busy, Forbidden, InvalidArgument, LoominalError, NotFound
 from tests.acceptance.warps import warp
 from tests.integration.conftest import eventually
 from tests.integration.fabric import Fabric
+from tests.patience import SOON
 
-SECONDS = 60.0
 USAGE = 2
 
 
@@ -64,7 +65,7 @@ async def test_a_launched_warp_works_within_its_grant_from_a_home_of_its_own(
         ):
             assert (await agent.tool("join", handle="new", **more))["error"]["code"] == code
         await agent.tool("join", handle="new", capabilities=["python"])
-        [work] = (await agent.tool("claim_work", waitSeconds=5))["work"]
+        [work] = (await agent.tool("claim_work", waitSeconds=SOON))["work"]
         assert work["taskId"] == "python personal"
         assert (await agent.tool("complete_work", workId=work["id"], summary="did"))["status"] == "done"
         assert (await agent.tool("claim_work"))["work"] == []
@@ -108,7 +109,7 @@ async def test_a_late_one_and_one_that_is_none_are_refused_each_with_its_reason(
         sys.executable, "-m", "loominal.warp.main",
         stdin=asyncio.subprocess.DEVNULL, stderr=asyncio.subprocess.PIPE, env=environment,
     )  # fmt: skip
-    _, said = await asyncio.wait_for(ended.communicate(), 30)
+    _, said = await asyncio.wait_for(ended.communicate(), SOON)
     assert (ended.returncode, b"this is no whole enrolment" in said) == (USAGE, True), said
 
 
@@ -162,7 +163,7 @@ async def test_a_launch_whose_agent_is_not_as_its_target_says_tells_which_came_a
     async def all_over() -> bool:
         return all(each.ended_at for each in (await chief.list_spin_ups()).spin_ups)
 
-    await eventually(all_over, SECONDS)
+    await eventually(all_over, SOON)
     for field, (_, _, wanted, came) in differs.items():
         launch = await chief.get_spin_up(launches[field])
         said = f"target {field.lower()} has {field} {wanted}, and the agent that it has started registers with {came}"
@@ -174,11 +175,11 @@ async def test_a_launch_whose_agent_is_not_as_its_target_says_tells_which_came_a
 
 async def test_a_launched_agent_that_is_cut_off_stays_so(fabric: Fabric, chief: Agent, tmp_path: Path) -> None:
     text = await launched(fabric, chief)
-    async with loominal.connect(home=tmp_path, enrolment=text, timeout_seconds=2) as agent:
+    async with loominal.connect(home=tmp_path, enrolment=text) as agent:
         assert (await chief.revoke_machine(agent.machine)).agents == 1
 
         with pytest.raises(LoominalError):
-            await agent.list_channels()
+            await agent.call("list_channels", ListChannels(), timeout_seconds=3)
     with pytest.raises(LoominalError):
         async with loominal.connect(home=tmp_path, enrolment=text, timeout_seconds=2):
             pass

@@ -17,9 +17,9 @@ from tests.command_conformance import processes
 from tests.integration.conftest import eventually
 from tests.integration.fabric import Fabric
 from tests.mechanism_conformance import Arguments
+from tests.patience import SOON
 from tests.sshd import Sshd
 
-SECONDS = 60.0
 SHOWN = slice(20, 60)  # of an enrolment: what no other text has
 KEEPS = 'IFS= read -r it; (umask 77; printf %s "$it" >"$0"); printf "%s\\n" "$it" | "$@"'  # for us to know what it was
 
@@ -61,7 +61,7 @@ async def closed(boss: Agent) -> SpinUpView:
     async def over() -> bool:
         return all(each.ended_at for each in (await boss.list_spin_ups()).spin_ups)
 
-    await eventually(over, SECONDS)
+    await eventually(over, SOON)
     [launch] = (await boss.list_spin_ups()).spin_ups
     return await boss.get_spin_up(launch.id)
 

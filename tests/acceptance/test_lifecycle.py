@@ -19,13 +19,13 @@ from urllib.parse import urlsplit
 import pytest
 
 import loominal
-from loominal.broker.server import EmbeddedServer, free_port
+from loominal.broker.server import EmbeddedServer
 from loominal.broker.server_config import ServerSettings
 from loominal.fabric.runtime_file import Runtime, read_runtime
 from loominal.local.home import supervisor_pid
 from loominal.local.processes import alive, running
-
-SECONDS = 30.0
+from tests.patience import SOON
+from tests.ports import free_port
 
 
 class Home:
@@ -69,7 +69,7 @@ class Home:
 # Any: what JSON holds
 def get(url: str, path: str, bearer_token: str = "") -> tuple[int, Any]:
     """Return status and body of a GET; (0, None) if nobody answers."""
-    connection = http.client.HTTPConnection(urlsplit(url).netloc, timeout=5)
+    connection = http.client.HTTPConnection(urlsplit(url).netloc, timeout=SOON)
     try:
         connection.request("GET", path, headers={"Authorization": f"Bearer {bearer_token}"})
         response = connection.getresponse()
@@ -82,7 +82,7 @@ def get(url: str, path: str, bearer_token: str = "") -> tuple[int, Any]:
 
 def eventually(holds: Callable[[], bool], home: Home) -> None:
     """Return when `holds` does; fail with the logs after 30 s."""
-    until = time.monotonic() + SECONDS
+    until = time.monotonic() + SOON
     while not holds():
         assert time.monotonic() < until, home.logs()
         time.sleep(0.05)
@@ -99,7 +99,7 @@ def home(tmp_path: Path) -> Iterator[Home]:
 
 async def an_agent_works(home: Home) -> str:
     """Connect an agent and return its handle."""
-    async with loominal.connect(project="shop", agent_type="tester", home=home.path, timeout_seconds=20) as agent:
+    async with loominal.connect(project="shop", agent_type="tester", home=home.path, timeout_seconds=SOON) as agent:
         return (await agent.get_my_handle()).handle
 
 
@@ -200,7 +200,7 @@ def test_ctrl_c_ends_weft_and_then_the_broker(home: Home) -> None:
 
         up.send_signal(signal.SIGINT)
 
-        assert up.wait(20) == 0
+        assert up.wait(SOON) == 0
     assert running(home.path) == []
     assert read_runtime(home.path) is None
 
@@ -288,7 +288,7 @@ async def test_open_mode_says_what_it_is_and_serves(home: Home, tmp_path: Path) 
         assert json.loads(status.stdout)["mode"] == "open"
         assert "on trust" in started.stderr
         assert "s3cret" not in started.stdout + started.stderr + status.stdout + home.logs()
-        async with loominal.connect(project="shop", agent_type="tester", home=home.path, timeout_seconds=20) as agent:
+        async with loominal.connect(project="shop", agent_type="tester", home=home.path, timeout_seconds=SOON) as agent:
             assert (await agent.get_my_handle()).registered
             with pytest.raises(loominal.Forbidden):
                 await agent.list_grants()
@@ -322,7 +322,7 @@ async def test_a_weft_of_its_own_waits_for_the_broker_and_tidies_up(home: Home, 
             assert await an_agent_works(home)
 
             weft.send_signal(signal.SIGTERM)
-            assert weft.wait(10) == 0
+            assert weft.wait(SOON) == 0
     assert read_runtime(home.path) is None
 
 

@@ -11,8 +11,8 @@ import pytest
 
 from tests.acceptance.warps import Json, Warp, warp
 from tests.integration.fabric import Fabric
+from tests.patience import SOON
 
-SECONDS = 30.0  # for what must come, on a loaded machine
 GUID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 ITEM = re.compile(r"w_[0-9a-f]{20}")
 MESSAGE = re.compile(r"m_[cd][0-9a-f]{6}\d+")
@@ -77,16 +77,16 @@ async def a_day(shown: Shown, ann: Warp, bob: Warp, carol: Warp) -> None:
     said = await shown.ask(ann, "send_message", channel="notes", message="hi", create=True)
     await shown.ask(bob, "send_message", channel="notes", message="hello", replyTo=said["id"])
     heard = await shown.ask(ann, "send_direct_message", recipientGuid="bob", message="x", ackRequired=True)
-    await shown.ask(bob, "wait_for_events", kinds=["message", "channel"], waitSeconds=10)
+    await shown.ask(bob, "wait_for_events", kinds=["message", "channel"], waitSeconds=SOON)
     began = await shown.ask(ann, "wait_for_events", kinds=["receipt", "channel"], waitSeconds=0)
-    [mail] = (await shown.ask(bob, "read_direct_messages", waitSeconds=10))["messages"]
+    [mail] = (await shown.ask(bob, "read_direct_messages", waitSeconds=SOON))["messages"]
     await shown.ask(bob, "read_direct_messages", ack=[mail["id"]])
     await shown.ask(bob, "send_direct_message", recipientGuid=mail["from"]["guid"], message="y", replyTo=heard["id"])
-    await shown.ask(ann, "wait_for_events", kinds=["receipt"], waitSeconds=10, cursor=began["cursor"])
+    await shown.ask(ann, "wait_for_events", kinds=["receipt"], waitSeconds=SOON, cursor=began["cursor"])
     for task in ("done", "failed", "held", "called-off", "tried"):
         await shown.ask(ann, "broadcast_work_offer", taskId=task, description=task, requiredCapability="go")
-        await shown.ask(bob, "wait_for_events", kinds=["work"], waitSeconds=10)
-        await shown.ask(bob, "claim_work", waitSeconds=10)
+        await shown.ask(bob, "wait_for_events", kinds=["work"], waitSeconds=SOON)
+        await shown.ask(bob, "claim_work", waitSeconds=SOON)
         await shown.ask(bob, "report_progress", workId=task, percent=1)
     await shown.ask(ann, "broadcast_work_offer", taskId="child", description="c", dependsOn=["held"])
     await shown.ask(bob, "complete_work", workId="done", summary="did")
@@ -97,7 +97,7 @@ async def a_day(shown: Shown, ann: Warp, bob: Warp, carol: Warp) -> None:
     await shown.ask(bob, "list_dead_letter_items")
     await shown.ask(ann, "discard_dead_letter_item", itemId="failed")
     await shown.ask(ann, "retry_dead_letter_item", itemId="tried")
-    await shown.ask(carol, "claim_work", waitSeconds=10)
+    await shown.ask(carol, "claim_work", waitSeconds=SOON)
     for agent in (ann, bob, carol):
         await shown.ask(agent, "join")
         await shown.ask(agent, "list_work")
@@ -290,7 +290,7 @@ async def test_pages_hold_everything_once_while_others_write_and_a_wrong_cursor_
 async def writer_less_death(ann: Warp, bob: Warp, task: str) -> None:
     """Make a dead letter."""
     await ann.tool("broadcast_work_offer", taskId=task, description="x", capabilities=["go"])
-    await bob.tool("claim_work", waitSeconds=10)
+    await bob.tool("claim_work", waitSeconds=SOON)
     assert (await bob.tool("fail_work", workId=task, error="no", retryable=False))["status"] == "dead"
 
 
@@ -335,7 +335,7 @@ async def test_metadata_comes_back_as_it_was_given_wherever_it_is_taken(ann: War
     assert (await bob.tool("read_messages", channel="general"))["messages"][0]["metadata"] == data
     read = await bob.tool("read_direct_messages", unreadOnly=False)
     assert read["messages"][0]["metadata"] == data
-    [item] = (await bob.tool("claim_work", waitSeconds=10))["work"]
+    [item] = (await bob.tool("claim_work", waitSeconds=SOON))["work"]
     assert item["contextData"] == data
     artifact = {"kind": "url", "value": "https://x.example/1", "note": "n"}
     await bob.tool("complete_work", workId="t", summary="did", result=data, artifacts=[artifact])
@@ -365,14 +365,14 @@ async def test_a_text_as_long_as_allowed_is_kept_whole_and_a_longer_one_refused_
     async with fabric.connect("cat", project=project, agent_type="codex") as cat:
         read: list[str] = []
         while len(read) < len(longest):
-            read += [each.message for each in (await cat.read_direct_messages(wait_seconds=SECONDS)).messages]
+            read += [each.message for each in (await cat.read_direct_messages(wait_seconds=SOON)).messages]
         assert tuple(read) == longest
     worst, full = "\x01" * LIMIT_BYTES, "x" * (LIMIT_BYTES - 100)  # six bytes for each control character on the wire
     offer = await ann.tool(
         "broadcast_work_offer", taskId="t", description=worst, capabilities=["go"], contextData={"x": full}
     )
     assert offer.get("status") == "ready", offer
-    await bob.tool("claim_work", waitSeconds=10)
+    await bob.tool("claim_work", waitSeconds=SOON)
     artifact = {"kind": "text", "value": full}
     done = await bob.tool("complete_work", workId="t", summary=worst, result={"x": full}, artifacts=[artifact])
     assert done.get("status") == "done", done
@@ -413,7 +413,7 @@ async def test_names_stay_names_whatever_is_in_them_and_control_characters_are_r
     for name in NAMES:
         await ann.tool("broadcast_work_offer", taskId=name, description="\n".join(UNNAMES), capabilities=[name])
         await ann.tool("send_direct_message", recipientGuid="bob", message="\n".join(UNNAMES), messageType=name)
-    dead = (await bob.tool("claim_work", waitSeconds=10))["work"][0]
+    dead = (await bob.tool("claim_work", waitSeconds=SOON))["work"][0]
     await bob.tool("fail_work", workId=dead["id"], error="\n".join(UNNAMES), retryable=False)
     await ann.tool("send_message", channel="general", message="\n".join(UNNAMES), metadata={"a\nb": "c\nd"})
     for asker, tool, arguments in (

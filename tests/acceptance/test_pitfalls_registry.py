@@ -20,7 +20,7 @@ import pytest
 from loominal.broker import subjects
 from loominal.broker.bucket import Bucket
 from loominal.broker.log import Log
-from loominal.broker.server import EmbeddedServer, free_port
+from loominal.broker.server import EmbeddedServer
 from loominal.broker.server_config import ServerSettings
 from loominal.fabric.hub.access.fabric_records import Machine
 from loominal.fabric.runtime_file import machine_credential_path
@@ -31,8 +31,9 @@ from tests.freezing import freeze
 from tests.integration.conftest import eventually
 from tests.integration.fabric import Fabric
 from tests.integration.intruder import as_hub
+from tests.patience import SOON
+from tests.ports import free_port
 
-SECONDS = 30.0  # for what must come, on a loaded machine
 SEED = re.compile(rb"S[AOUNC][A-Z2-7]{56}")
 JWT = re.compile(rb"eyJ[A-Za-z0-9_-]{10,}\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+")
 
@@ -59,14 +60,14 @@ async def test_an_agent_that_was_killed_or_has_ended_is_offline(ann: Warp, fabri
             started[handle] = await stack.enter_async_context(warp(fabric.home, project=project))
             await started[handle].tool("join", handle=handle)
         for handle in started:
-            await eventually(is_at(ann, handle, "online"), SECONDS)
+            await eventually(is_at(ann, handle, "online"), SOON)
 
         started["killed"].process.kill()
         started["told"].process.terminate()
         assert await started["closed"].leave() == 0
 
         for handle in started:
-            await eventually(is_at(ann, handle, "offline"), SECONDS)
+            await eventually(is_at(ann, handle, "offline"), SOON)
         assert [each["handle"] for each in (await ann.tool("discover_agents"))["agents"]] == ["ann"]
 
 
@@ -81,11 +82,11 @@ async def test_a_warp_ends_with_its_client_and_swallows_no_mail(ann: Warp, fabri
         sent = [await ann.tool("send_direct_message", recipientGuid="eve", message="x") for _ in range(3)]
         assert await leaving == 0
         sent.append(await ann.tool("send_direct_message", recipientGuid="eve", message="x"))
-        await eventually(is_at(ann, "eve", "offline"), SECONDS)
+        await eventually(is_at(ann, "eve", "offline"), SOON)
 
     async with warp(fabric.home, project=project, client="gemini-cli-mcp-client") as eve:
         assert (await eve.tool("get_my_handle"))["guid"] == me
-        read = await eve.tool("read_direct_messages", waitSeconds=10)
+        read = await eve.tool("read_direct_messages", waitSeconds=SOON)
         assert [each["id"] for each in read["messages"]] == [each["id"] for each in sent]
 
 
@@ -99,7 +100,7 @@ async def test_changes_made_at_once_are_all_kept_and_none_brings_back_who_deregi
             bob.tool("set_handle", handle=f"bob-{number}"),
             bob.tool("read_direct_messages"),
         )
-        await eventually(is_at(ann, f"bob-{number}", ("busy", "online")[number % 2]), SECONDS)
+        await eventually(is_at(ann, f"bob-{number}", ("busy", "online")[number % 2]), SOON)
         seen = await ann.tool("get_agent_info", guid=f"bob-{number}")
         assert (seen["currentTaskCount"], seen["capabilities"]) == (number, [f"c{number}"])
 
@@ -167,7 +168,7 @@ async def test_words_outside_the_lists_numbers_outside_the_bounds_and_capabiliti
     }  # fmt: skip
     home = await a_machine(fabric, tmp_path / "home", "mallory", **narrow)
     async with warp(home, project=project, client="codex-mcp-client", LOOMINAL_AUTOSTART="0") as mallory:
-        await eventually(lambda: _may(mallory, agentType="codex", capabilities=["go"]), SECONDS)
+        await eventually(lambda: _may(mallory, agentType="codex", capabilities=["go"]), SOON)
         for refused, wanted in (
             ({"capabilities": ["go", "python"]}, "forbidden"),
             ({"capabilities": ["GO", "root"]}, "forbidden"),
@@ -200,32 +201,32 @@ async def _may(asker: Warp, **registration: Json) -> bool:
 @pytest.mark.pitfall(15)
 async def test_an_agent_that_was_offline_is_heard_again(ann: Warp, bob: Warp) -> None:
     freeze(bob.process.pid)
-    await eventually(is_at(ann, "bob", "offline"), SECONDS)
+    await eventually(is_at(ann, "bob", "offline"), SOON)
     bob.process.send_signal(signal.SIGCONT)
-    await eventually(is_at(ann, "bob", "online"), SECONDS)
+    await eventually(is_at(ann, "bob", "online"), SOON)
     await hears(ann, bob)
 
     await bob.tool("update_presence", status="offline")
     assert await is_at(ann, "bob", "offline")()
     await bob.tool("update_presence", status="online")
-    await eventually(is_at(ann, "bob", "online"), SECONDS)
+    await eventually(is_at(ann, "bob", "online"), SOON)
     await hears(ann, bob)
 
     await bob.tool("deregister_agent")
     await bob.tool("join")
     await hears(ann, bob)
     await asyncio.sleep(2)  # longer than an agent of this fabric is online after its last sign of life
-    await eventually(is_at(ann, "bob", "online"), SECONDS)
+    await eventually(is_at(ann, "bob", "online"), SOON)
 
 
 async def hears(ann: Warp, bob: Warp) -> None:
     """See that bob gets a message that comes while it waits, and work, and keeps what it claimed."""
-    waiting = bob.ask("tools/call", name="read_direct_messages", arguments={"waitSeconds": 30})
+    waiting = bob.ask("tools/call", name="read_direct_messages", arguments={"waitSeconds": SOON})
     sent = await ann.tool("send_direct_message", recipientGuid="bob", message="x")
     heard = (await bob.answer(waiting))["result"]["structuredContent"]
     assert [each["id"] for each in heard["messages"]] == [sent["id"]]
     offer = await ann.tool("broadcast_work_offer", description="x", capabilities=["go"])
-    [item] = (await bob.tool("claim_work", waitSeconds=20))["work"]
+    [item] = (await bob.tool("claim_work", waitSeconds=SOON))["work"]
     assert item["id"] == offer["id"]
     assert (await bob.tool("complete_work", workId=item["id"], summary="did"))["status"] == "done"
     await bob.tool("read_direct_messages")
@@ -235,7 +236,7 @@ async def hears(ann: Warp, bob: Warp) -> None:
 async def test_a_filter_on_status_needs_no_second_flag(ann: Warp, bob: Warp, fabric: Fabric, project: str) -> None:
     async with warp(fabric.home, project=project) as gone:
         await gone.tool("join", handle="gone")
-    await eventually(is_at(ann, "gone", "offline"), SECONDS)
+    await eventually(is_at(ann, "gone", "offline"), SOON)
     await bob.tool("update_presence", status="busy")
 
     async def found(**filters: Json) -> list[str]:
@@ -247,7 +248,7 @@ async def test_a_filter_on_status_needs_no_second_flag(ann: Warp, bob: Warp, fab
         by_status = [await found(status=status) for status in ("offline", "busy", "online")]
         return (*by_status, await found()) == (["gone"], ["bob"], ["ann"], ["ann", "bob"])
 
-    await eventually(all_hold, SECONDS)  # on a starved machine bob, too, may seem to be away for a moment
+    await eventually(all_hold, SOON)  # on a starved machine bob, too, may seem to be away for a moment
     assert await found(includeOffline=True) == ["ann", "bob", "gone"]
 
 
@@ -297,7 +298,7 @@ async def test_neither_environment_nor_arguments_make_one_somebody_else(
         "HOSTNAME": "ann",
     }
     async with warp(home, project=project, LOOMINAL_HANDLE="ann", **posing) as mallory:
-        await eventually(lambda: _is_let_in(mallory), SECONDS)
+        await eventually(lambda: _is_let_in(mallory), SOON)
         him = await mallory.tool("get_my_handle")
         assert him["guid"] != me["guid"]
         assert him["handle"] != "ann"
@@ -305,7 +306,7 @@ async def test_neither_environment_nor_arguments_make_one_somebody_else(
         pose = {"guid": me["guid"], "handle": "ann", "from": me["guid"], "user": "test", "projectId": "other"}
         await mallory.tool("register_agent", agentType="codex", metadata=pose)
         await mallory.tool("send_direct_message", recipientGuid="ann", message="x", metadata=pose)
-        [message] = (await ann.tool("read_direct_messages", waitSeconds=10))["messages"]
+        [message] = (await ann.tool("read_direct_messages", waitSeconds=SOON))["messages"]
         assert message["from"]["guid"] == him["guid"]
         assert await code(mallory, "send_message", channel="general", message="x", sender=me["guid"])
     async with warp(home, project=project, LOOMINAL_AGENT_ID=me["guid"], **posing) as mallory:
@@ -351,7 +352,7 @@ async def test_no_seed_jwt_or_password_is_stored_shown_or_logged(fabric: Fabric,
         home, told = tmp_path / "open", []
         with start_weft(home, named) as weft_log:
             async with warp(home, project=project, log=tmp_path / "open.log", **named) as ann:
-                await eventually(lambda: _is_let_in(ann), SECONDS)
+                await eventually(lambda: _is_let_in(ann), SOON)
                 await everything(ann, told)
             told += [said_by(home, command, **named) for command in ("status", "doctor")]
         for text in (*told, weft_log.read_bytes(), (tmp_path / "open.log").read_bytes()):
@@ -372,7 +373,7 @@ async def everything(ann: Warp, told: list[bytes]) -> None:
         ("send_direct_message", {"recipientGuid": "ann", "message": "x"}),
         ("read_direct_messages", {}),
         ("broadcast_work_offer", {"taskId": "t", "description": "x", "capabilities": ["python"]}),
-        ("claim_work", {"waitSeconds": 10}),
+        ("claim_work", {"waitSeconds": SOON}),
         ("report_progress", {"workId": "t", "percent": 1}),
         ("complete_work", {"workId": "t", "summary": "x"}),
         ("get_work", {"workId": "t"}),
@@ -431,4 +432,4 @@ def start_weft(home: Path, environ: dict[str, str]) -> Iterator[Path]:
         yield place
     finally:
         process.terminate()
-        process.wait(SECONDS)
+        process.wait(SOON)

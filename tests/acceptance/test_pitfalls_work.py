@@ -21,8 +21,7 @@ from tests.acceptance.warps import Json, Warp, warp
 from tests.freezing import freeze
 from tests.integration.conftest import eventually
 from tests.integration.fabric import Fabric
-
-SECONDS = 30.0  # for what must come, on a loaded machine
+from tests.patience import SOON
 
 
 @pytest.fixture(scope="module")
@@ -48,7 +47,7 @@ async def offered(offerer: Warp, **more: Json) -> str:
 
 async def claimed(agent: Warp) -> Json:
     """Return the one item that the agent gets."""
-    [item] = (await agent.tool("claim_work", waitSeconds=SECONDS))["work"]
+    [item] = (await agent.tool("claim_work", waitSeconds=SOON))["work"]
     return item
 
 
@@ -103,7 +102,7 @@ async def test_what_cannot_be_done_becomes_a_dead_letter_that_says_why(ann: Warp
     async def all_dead() -> bool:
         return bool((await ann.tool("list_dead_letter_items"))["total"] == 4)
 
-    await eventually(all_dead, SECONDS)
+    await eventually(all_dead, SOON)
     letters = {each["id"]: each for each in (await ann.tool("list_dead_letter_items"))["items"]}
     assert {item: letter["reason"] for item, letter in letters.items()} == {
         refused: "not_retryable",
@@ -124,7 +123,7 @@ async def test_the_most_urgent_goes_first_and_what_is_too_late_to_nobody(ann: Wa
     async def is_too_late() -> bool:
         return await status_of(ann, late) == "dead"
 
-    await eventually(is_too_late, SECONDS)
+    await eventually(is_too_late, SOON)
     got = [await claimed(bob) for _ in range(4)]
     assert [each["id"] for each in got] == [by_priority[10], dated, by_priority[5], by_priority[1]]
     assert got[1]["deadline"].endswith("Z")
@@ -209,7 +208,7 @@ async def test_a_retried_item_is_one_item_whoever_retries_whatever_dies_and_howe
 
 async def told(offerer: Warp) -> str:
     """Return the end of an item that the offerer is told of next."""
-    [message] = (await offerer.tool("read_direct_messages", waitSeconds=SECONDS, limit=1))["messages"]
+    [message] = (await offerer.tool("read_direct_messages", waitSeconds=SOON, limit=1))["messages"]
     return str(message["metadata"]["status"])
 
 

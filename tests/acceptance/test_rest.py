@@ -19,10 +19,11 @@ from loominal.broker.log import Log
 from loominal.fabric.hub.work.book import read
 from loominal.model.work_events import told
 from tests.acceptance.test_lifecycle import Home
-from tests.acceptance.warps import SECONDS, Json, Warp, warp
+from tests.acceptance.warps import Json, Warp, warp
 from tests.integration.conftest import eventually
 from tests.integration.event_reader import Resuming, place_of
 from tests.integration.fabric import Fabric
+from tests.patience import SOON
 
 Interruption = Callable[[], Awaitable[None]]
 PROGRESS = "work:progress"  # is in no log, and not told again
@@ -44,7 +45,7 @@ class Rest:
 
     async def _ask(self, method: str, path: str, body: Json) -> Json:
         query, key = {"projectId": self.project}, uuid4().hex
-        async with asyncio.timeout(SECONDS):
+        async with asyncio.timeout(SOON):
             while True:
                 url, bearer = place_of(self.home)
                 headers = {"Authorization": f"Bearer {bearer}", "Idempotency-Key": key}
@@ -74,7 +75,7 @@ class Sights:
             types = [each.type for each in self.reader.events if each.data["data"]["id"] == item]
             return [each.get("status") for each in seen] == [status] * 2 and types[-1:] == [event]
 
-        await eventually(everywhere, SECONDS)
+        await eventually(everywhere, SOON)
 
     async def submit(self, description: str) -> str:
         offered = await self.rest.post("/api/work", description=description, capability="go")
@@ -116,7 +117,7 @@ class Sights:
 
 
 async def claim(worker: Warp, item: str) -> None:
-    [claimed] = (await worker.tool("claim_work", waitSeconds=SECONDS))["work"]
+    [claimed] = (await worker.tool("claim_work", waitSeconds=SOON))["work"]
     assert claimed["id"] == item
 
 
@@ -124,7 +125,7 @@ async def logged(home: Path, url: str, project: str) -> list[tuple[str, str]]:
     """Return what the log of work tells: types of events and their items, in order."""
     credential = Keyring.open(home / "keys").hub_credential(project, "test")
     async with Broker.connect(
-        url, name="test", inbox=subjects.reply_prefix("test"), credential=lambda: credential
+        url, name="test", inbox=subjects.reply_prefix("test"), credential=lambda: credential, wait_seconds=SOON
     ) as broker:
         records = await Log(broker, subjects.work_stream(project)).page(subjects.every("wk", project), 1, 10_000)
     items = (read(record).item for record in records)
@@ -133,7 +134,7 @@ async def logged(home: Path, url: str, project: str) -> list[tuple[str, str]]:
 
 @pytest.fixture
 async def client() -> AsyncIterator[httpx2.AsyncClient]:
-    async with httpx2.AsyncClient(timeout=SECONDS) as client:
+    async with httpx2.AsyncClient(timeout=SOON) as client:
         yield client
 
 
@@ -160,7 +161,7 @@ async def test_http_tools_and_events_show_the_same_at_once(
         await sights.walk(bob, nothing)
 
         expected = await logged(fabric.home, fabric.url, project)
-        await eventually(lambda: len(reader.events) >= len(expected) + 1, SECONDS)
+        await eventually(lambda: len(reader.events) >= len(expected) + 1, SOON)
     assert [(each.type, each.data["data"]["id"]) for each in reader.events if each.type != PROGRESS] == expected
 
 
@@ -174,7 +175,7 @@ async def test_weft_killed_at_every_state_loses_and_doubles_nothing(home: Home, 
     async def kill_weft() -> None:
         killed = home.runtime().weft_pid
         os.kill(killed, signal.SIGKILL)
-        await eventually(lambda: home.runtime().weft_pid not in (0, killed), SECONDS)
+        await eventually(lambda: home.runtime().weft_pid not in (0, killed), SOON)
 
     async with (
         warp(home.path, project=project) as ann,
@@ -188,7 +189,7 @@ async def test_weft_killed_at_every_state_loses_and_doubles_nothing(home: Home, 
         items = await sights.walk(bob, kill_weft)
 
         expected = await logged(home.path, url, project)
-        await eventually(lambda: len(reader.events) >= len(expected), SECONDS)
+        await eventually(lambda: len(reader.events) >= len(expected), SOON)
         listed = await sights.rest.get("/api/work")
     assert [(each.type, each.data["data"]["id"]) for each in reader.events] == expected
     assert (listed["total"], {each["id"] for each in listed["items"]}) == (3, set(items))

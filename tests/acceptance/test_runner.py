@@ -18,6 +18,7 @@ from tests.acceptance.runners import alive, item_when, offer, runner
 from tests.acceptance.test_launched import launched
 from tests.integration.conftest import eventually
 from tests.integration.fabric import Fabric
+from tests.patience import SOON
 
 SLEEPS = "open('begun', 'a').write(f'{os.getpid()}\\n'); time.sleep(600)"
 DONE = "print(json.dumps({'result': {'ok': True}, 'summary': 'did'}))"
@@ -33,7 +34,7 @@ async def boss(fabric: Fabric, project: str) -> AsyncIterator[Agent]:
 async def begun(place: Path, times: int = 1) -> list[int]:
     """Return the processes that have begun in `place`, when there are so many."""
     file = place / "begun"
-    await eventually(lambda: file.exists() and file.read_text().count("\n") >= times, 30)
+    await eventually(lambda: file.exists() and file.read_text().count("\n") >= times, SOON)
     return [int(line) for line in file.read_text().split()]
 
 
@@ -110,13 +111,13 @@ async def test_a_frozen_command_times_out_and_is_killed_and_the_item_is_tried_ag
     fabric: Fabric, project: str, boss: Agent, tmp_path: Path
 ) -> None:
     freezes = "open('begun', 'a').write(f'{os.getpid()}\\n'); os.kill(os.getpid(), signal.SIGSTOP)"
-    work = await offer(boss, f"if item['attempt'] == 1:\n    {freezes}\n{DONE}", timeout_seconds=3, max_attempts=2)
+    work = await offer(boss, f"if item['attempt'] == 1:\n    {freezes}\n{DONE}", timeout_seconds=10, max_attempts=2)
     async with runner(tmp_path / "a", fabric.home, project, "--max-items", "2") as running:
         [pid] = await begun(tmp_path / "a")
         item = await item_when(boss, work, lambda item: item.status == "done")
 
         assert (item.attempt, len(item.errors)) == (2, 1)
-        await eventually(lambda: not alive(pid), 30)
+        await eventually(lambda: not alive(pid), SOON)
         assert await running.end() == 0, running.said
 
 
@@ -127,7 +128,7 @@ async def test_a_killed_runner_leaves_no_process_and_another_does_the_item(
     async with runner(tmp_path / "a", fabric.home, project) as first:
         [pid] = await begun(tmp_path / "a")
         first.signal(signal.SIGKILL)
-        await eventually(lambda: not alive(pid), 30)
+        await eventually(lambda: not alive(pid), SOON)
     async with runner(tmp_path / "b", fabric.home, project, "--max-items", "1") as second:
         assert await second.end() == 0, second.said
 
@@ -308,7 +309,7 @@ async def test_an_item_that_did_not_fit_into_its_claim_is_read_on(fabric: Fabric
     data = {"do": "ä\n" * 20_000, "more": [1, {"a": None}]}
     await boss.broadcast_work_offer("d" * 30_000, capabilities=["do"], context_data=data)
     async with fabric.connect("reader", project=project, capabilities=["do"]) as reader:
-        claimed = await reader.call("claim_work", ClaimWork(wait_seconds=10), limit_bytes=9000)
+        claimed = await reader.call("claim_work", ClaimWork(wait_seconds=SOON), limit_bytes=9000)
         assert isinstance(claimed, Claimed)
         [cut] = claimed.work
         assert set(cut.truncated) == {"description", "contextData"}

@@ -13,6 +13,7 @@ from loominal.fabric.client.agent import Agent
 from tests.acceptance.runners import alive, item_when, offer, runner
 from tests.integration.conftest import eventually
 from tests.integration.fabric import Fabric
+from tests.patience import SOON
 
 DONE = "print(json.dumps({'result': {'cwd': os.getcwd()}, 'summary': 'did'}))"
 GIT = "git -c user.name=a -c user.email=a@example.org"
@@ -110,13 +111,13 @@ async def test_a_hook_that_fails_leaves_nothing_and_one_that_hangs_ends_with_a_k
     pid = tmp_path / "pid"
     async with runner(repository, fabric.home, project, "--worktree") as running:
         failed = await item_when(boss, await offer(boss, DONE, max_attempts=1), lambda item: item.ended_at)
-        await eventually(lambda: "loominal/" not in run(repository, "git branch"), 30)
+        await eventually(lambda: "loominal/" not in run(repository, "git branch"), SOON)
         (tmp_path / "hang").touch()
         await offer(boss, DONE)
-        await eventually(lambda: pid.exists() and pid.read_text().endswith("\n"), 30)
+        await eventually(lambda: pid.exists() and pid.read_text().endswith("\n"), SOON)
         running.process.kill()
         await running.process.wait()
-        await eventually(lambda: not alive(int(pid.read_text())), 30)
+        await eventually(lambda: not alive(int(pid.read_text())), SOON)
 
     assert (failed.status, "git worktree" in failed.errors[0].message) == ("dead", True)
 

@@ -25,7 +25,7 @@ from chaos.proxy import Line
 from loominal.broker.certificates import ensure_certificates
 from loominal.broker.credentials import Credential
 from loominal.broker.nkeys import KeyPair, Kind
-from loominal.broker.server import EmbeddedServer, free_port
+from loominal.broker.server import EmbeddedServer
 from loominal.broker.server_config import ServerSettings
 from loominal.fabric.client.enrolling import Enrolling
 from loominal.fabric.client.entrance import find_entrance
@@ -33,12 +33,16 @@ from loominal.fabric.client.settings import ClientSettings
 from loominal.fabric.enrolment import Enrol
 from loominal.fabric.hub.access.fabric_records import INVITED
 from loominal.fabric.invitation import Token
+from loominal.fabric.operations.channels import ListChannels
+from loominal.fabric.operations.work import CompleteWork
 from loominal.fabric.protocol import PROTO
 from loominal.fabric.runtime_file import Mode, machine_credential_path, read_runtime, write_runtime
 from loominal.local.processes import running
 from loominal.model.errors import BoundaryRefused, BrokerUnavailable, Forbidden, HubUnavailable, LoominalError
 from tests.integration.conftest import eventually
 from tests.integration.workshop import until_status
+from tests.patience import SOON
+from tests.ports import free_port
 
 HOST = "127.0.0.2"
 PROJECT = "shop"
@@ -50,7 +54,7 @@ async def main():
     async with loominal.connect("theirs", "hand", ["theirs"]) as hand:
         [head] = (await hand.discover_agents(capability="lead")).agents
         await hand.send_direct_message(head.guid, "I am here")
-        [work] = (await hand.claim_work(wait_seconds=20)).work
+        [work] = (await hand.claim_work(wait_seconds=50)).work
         await hand.complete_work(work.id, "mended")
 
 asyncio.run(main())
@@ -127,7 +131,7 @@ async def test_three_commands_make_one_fabric_of_two_machines(first: Path, secon
         await boss.send_direct_message("hand", "can you take it?")
         assert [each.message for each in (await hand.read_direct_messages()).messages] == ["can you take it?"]
         offered = await boss.broadcast_work_offer("mend it", capabilities=["python"], boundary="personal")
-        [work] = (await hand.claim_work(wait_seconds=10)).work
+        [work] = (await hand.claim_work(wait_seconds=SOON)).work
         assert work.id == offered.id
         await hand.complete_work(work.id, "mended")
         assert (await boss.get_work(work.id)).status == "done"
@@ -143,16 +147,16 @@ async def test_another_unix_user_joins_and_works_from_a_home_of_its_own(first: P
             process = await asyncio.create_subprocess_exec(
                 *prefix, sys.executable, *arguments, env=environ, cwd=home, stdin=asyncio.subprocess.DEVNULL
             )
-            assert await asyncio.wait_for(process.wait(), 60) == 0
+            assert await asyncio.wait_for(process.wait(), SOON) == 0
 
         await theirs("-m", "loominal", *invited(first))
         async with loominal.connect("head", "boss", ["lead"], project=PROJECT, home=first, operator=True) as head:
             offered = await head.broadcast_work_offer("mend", capabilities=["theirs"], boundary="personal")
             await theirs("-c", HAND)
 
-            said, *_ = (await head.read_direct_messages(wait_seconds=10)).messages
+            said, *_ = (await head.read_direct_messages(wait_seconds=SOON)).messages
             assert (said.message, said.sender.handle) == ("I am here", "theirs")
-            assert (await head.get_work(offered.id, wait_seconds=10)).status == "done"
+            assert (await head.get_work(offered.id, wait_seconds=SOON)).status == "done"
             users = {each.user for each in (await head.list_machines()).machines}
         assert any(user.startswith(f"{pwd.getpwuid(uid).pw_name}@") for user in users)
         owners = {path.stat().st_uid for path in Path(home).rglob("*")}  # noqa: ASYNC240 - a few files
@@ -232,7 +236,7 @@ async def test_of_two_machines_that_show_one_invitation_at_once_one_joins(first:
         )
         for home in homes
     ]  # fmt: skip
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(SOON):
         codes = [await process.wait() for process in processes]
 
     assert sorted(codes) == [0, REFUSED]
@@ -277,14 +281,14 @@ async def test_an_agent_there_says_that_the_link_is_cut_and_goes_on_when_it_is_b
         write_runtime(second, msgspec.structs.replace(runtime, url=line.url.replace("nats://", "tls://")))
         async with (
             loominal.connect("planner", "boss", ["plan"], project=PROJECT, home=first) as boss,
-            loominal.connect("miner", "hand", ["ore"], project=PROJECT, home=second, timeout_seconds=1) as hand,
+            loominal.connect("miner", "hand", ["ore"], project=PROJECT, home=second) as hand,
         ):
             offered = await boss.broadcast_work_offer("dig", capabilities=["ore"], boundary="personal")
-            await hand.claim_work(wait_seconds=10)
+            await hand.claim_work(wait_seconds=SOON)
             line.stall()
             for _ in range(2):
                 with pytest.raises(BrokerUnavailable, match=r"link to it may be cut|no broker at|is down"):
-                    await hand.list_channels()
+                    await hand.call("list_channels", ListChannels(), timeout_seconds=3)
             await until_status(boss, offered.id, "scheduled", "ready", seconds=60)  # its lease ran out
 
             line.mend()
@@ -294,7 +298,7 @@ async def test_an_agent_there_says_that_the_link_is_cut_and_goes_on_when_it_is_b
                     return (await hand.complete_work(offered.id, "dug")).status == "done"
                 return False
 
-            await eventually(done, 60)
+            await eventually(done, SOON)
             assert (await boss.get_work(offered.id)).attempt == 1  # nobody had taken it: it was its holder's again
 
 
@@ -331,17 +335,17 @@ async def test_a_revoked_machine_is_cut_off_at_once_and_for_good(first: Path, se
     name = Credential.read(machine_credential_path(second)).name
     async with (
         loominal.connect("chief", "boss", ["plan"], project=PROJECT, home=first, operator=True) as chief,
-        loominal.connect("lost", "hand", ["rust"], project=PROJECT, home=second, timeout_seconds=2) as lost,
+        loominal.connect("lost", "hand", ["rust"], project=PROJECT, home=second) as lost,
     ):
         offered = await chief.broadcast_work_offer("mend it", capabilities=["rust"], boundary="personal")
-        [work] = (await lost.claim_work(wait_seconds=10)).work
+        [work] = (await lost.claim_work(wait_seconds=SOON)).work
 
         gone = await chief.revoke_machine(name)
 
         assert (gone.name, gone.agents) == (name, 1)
         assert (await chief.get_work(offered.id)).status == "ready"
         with pytest.raises(LoominalError):
-            await lost.complete_work(work.id, "mended")
+            await lost.call("complete_work", CompleteWork(work_id=work.id, summary="mended"), timeout_seconds=3)
         await chief.cancel_work(offered.id)
     with pytest.raises(LoominalError):
         async with loominal.connect(project=PROJECT, home=second, timeout_seconds=2):
@@ -357,17 +361,17 @@ async def test_a_revoked_machine_gives_back_what_it_held_in_every_project(first:
     async with (
         loominal.connect("chief", project=PROJECT, home=first, operator=True) as chief,
         loominal.connect("boss", "boss", ["plan"], project="elsewhere", home=first) as boss,
-        loominal.connect("lost", "hand", ["rust"], project="elsewhere", home=second, timeout_seconds=2) as lost,
+        loominal.connect("lost", "hand", ["rust"], project="elsewhere", home=second) as lost,
     ):
         offered = await boss.broadcast_work_offer("mend it", capabilities=["rust"], boundary="personal")
-        await lost.claim_work(wait_seconds=10)
+        await lost.claim_work(wait_seconds=SOON)
 
         await chief.revoke_machine(name)
 
         async def given_back() -> bool:
             return (await boss.get_work(offered.id)).status == "ready"
 
-        await eventually(given_back, 30)
+        await eventually(given_back, SOON)
         detail = await boss.get_work(offered.id)
         assert [(step.move, step.note) for step in detail.history][-1] == ("release", "its agent was cut off")
         await boss.cancel_work(offered.id)

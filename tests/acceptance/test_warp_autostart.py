@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from loominal.broker.server import EmbeddedServer, free_port
+from loominal.broker.server import EmbeddedServer
 from loominal.broker.server_config import ServerSettings
 from loominal.fabric.client.connect import connect
 from loominal.fabric.runtime_file import machine_credential_path, read_runtime, write_runtime
@@ -23,6 +23,8 @@ from loominal.local.home import supervisor_pid
 from loominal.local.processes import running
 from tests.acceptance.warps import Warp, warp
 from tests.integration.conftest import eventually
+from tests.patience import SOON
+from tests.ports import free_port
 
 Json = Any  # Any: JSON
 
@@ -55,7 +57,7 @@ async def joined(user: Warp) -> Json:
         answers.append(await user.tool("join"))
         return "agent" in answers[-1]
 
-    await eventually(succeeds, seconds=60)
+    await eventually(succeeds, SOON)
     return answers[-1]
 
 
@@ -75,7 +77,7 @@ async def test_four_that_start_together_start_one_fabric(home: Path) -> None:
 
 async def test_one_that_is_only_looked_at_connects_in_the_background(home: Path) -> None:
     async with warp(home):
-        await eventually(lambda: read_runtime(home) is not None, seconds=30)
+        await eventually(lambda: read_runtime(home) is not None, SOON)
 
 
 async def test_a_fabric_whose_processes_were_killed_is_started_again(home: Path) -> None:
@@ -102,7 +104,7 @@ async def test_what_is_to_end_by_itself_does_so_once_nobody_uses_it(home: Path) 
         assert kinds(home) == ["weft", "broker"]
         await user.tool("cancel_work", workId=offer["id"])
 
-    await eventually(lambda: kinds(home) == [] and read_runtime(home) is None, seconds=30)
+    await eventually(lambda: kinds(home) == [] and read_runtime(home) is None, SOON)
 
 
 async def test_a_fabric_with_open_work_stays_and_so_does_one_that_a_person_brought_up(home: Path) -> None:
@@ -114,7 +116,7 @@ async def test_a_fabric_with_open_work_stays_and_so_does_one_that_a_person_broug
     assert kinds(home) == ["weft", "broker"]
 
     assert loominal(home, "up", "--detach").returncode == 0
-    await eventually(lambda: not (home / "idle-exit").exists(), seconds=30)
+    await eventually(lambda: not (home / "idle-exit").exists(), SOON)
     async with warp(home) as user:
         await joined(user)
         await user.tool("cancel_work", workId=offer["id"])
@@ -148,10 +150,10 @@ async def test_an_idle_fabric_goes_on_for_who_found_it_at_the_last_moment(home: 
     late.mkdir(mode=0o700)
     write_runtime(late, found)
     shutil.copy(machine_credential_path(home), machine_credential_path(late))
-    await eventually(lambda: read_runtime(home) is None, seconds=30)
+    await eventually(lambda: read_runtime(home) is None, SOON)
 
     async with connect("ann", project="shop", home=late):
-        await eventually(lambda: read_runtime(home) == found, seconds=30)
+        await eventually(lambda: read_runtime(home) == found, SOON)
         assert (kinds(home), supervisor_pid(home)) == (["weft", "broker"], supervisor)
 
-    await eventually(lambda: kinds(home) == [] and read_runtime(home) is None, seconds=30)
+    await eventually(lambda: kinds(home) == [] and read_runtime(home) is None, SOON)

@@ -18,6 +18,7 @@ from mcp.shared.subscriptions import ResourceUpdated
 
 from tests.acceptance.walk import Caller, walk
 from tests.integration.fabric import Fabric
+from tests.patience import SOON
 
 Mode = Literal["auto", "legacy"]
 MODES: tuple[Mode, ...] = ("auto", "legacy")
@@ -93,7 +94,7 @@ async def test_the_official_client_calls_tools_whose_answers_are_as_their_schema
         await tell(ann, "get_agent_info", guid="bob")
         await tell(ann, "update_presence", status="busy")
         sent = await tell(ann, "send_direct_message", recipientGuid="bob", message="hi", metadata={"a": 1})
-        await tell(bob, "wait_for_events", waitSeconds=5)
+        await tell(bob, "wait_for_events", waitSeconds=SOON)
         [mail] = (await tell(bob, "read_direct_messages"))["messages"]
         assert mail["id"] == sent["id"]
         await tell(bob, "send_message", channel="general", message="all")
@@ -102,16 +103,16 @@ async def test_the_official_client_calls_tools_whose_answers_are_as_their_schema
         await tell(ann, "get_my_handle")
         offer = await tell(ann, "broadcast_work_offer", description="x", requiredCapability="go", contextData={"a": 1})
         await tell(ann, "list_work")
-        await tell(bob, "claim_work", waitSeconds=5)
+        await tell(bob, "claim_work", waitSeconds=SOON)
         await tell(bob, "report_progress", workId=offer["id"], percent=10)
         await tell(bob, "complete_work", workId=offer["id"], summary="done", result={"n": 1})
         await tell(ann, "get_work", workId=offer["id"])
         dead = await tell(ann, "broadcast_work_offer", description="y", requiredCapability="go")
-        await tell(bob, "claim_work", waitSeconds=5)
+        await tell(bob, "claim_work", waitSeconds=SOON)
         await tell(bob, "fail_work", workId=dead["id"], error="no", retryable=False)
         await tell(ann, "list_dead_letter_items")
         await tell(ann, "retry_dead_letter_item", itemId=dead["id"])
-        await tell(bob, "claim_work", waitSeconds=5)
+        await tell(bob, "claim_work", waitSeconds=SOON)
         await tell(bob, "release_work", workId=dead["id"])
         await tell(ann, "cancel_work", workId=dead["id"])
         await tell(bob, "deregister_agent")
@@ -133,7 +134,7 @@ async def test_the_official_client_listens_for_mail(fabric: Fabric) -> None:
     async with client(fabric.home, "auto") as ann, client(fabric.home, "auto") as bob:
         await ann.call_tool("join", {"handle": "listener"})
         await bob.call_tool("join", {"handle": "teller"})
-        with anyio.fail_after(20):
+        with anyio.fail_after(SOON):
             async with ann.listen(resource_subscriptions=[INBOX]) as subscription:
                 await bob.call_tool("send_direct_message", {"recipientGuid": "listener", "message": "hi"})
                 assert await anext(subscription) == ResourceUpdated(uri=INBOX)
@@ -146,5 +147,5 @@ async def test_the_official_client_gives_up_a_wait_and_goes_on(fabric: Fabric) -
             await connected.call_tool("claim_work", {"waitSeconds": 50})
 
         assert scope.cancelled_caught
-        with anyio.fail_after(5):
+        with anyio.fail_after(SOON):
             assert not (await connected.call_tool("claim_work", {})).is_error

@@ -9,6 +9,7 @@ from mcp_types.methods import parse_server_notification, validate_server_result
 from tests.acceptance.test_warp_protocol import HANDSHAKES
 from tests.acceptance.warps import MODERN, Json, Warp, warp
 from tests.integration.fabric import Fabric
+from tests.patience import SOON
 
 INBOX = "loominal://inbox"
 UPDATED = "notifications/resources/updated"
@@ -89,7 +90,7 @@ async def talk(fabric: Fabric, version: str) -> None:
         process.notes.clear()
 
         await ann.tool("send_direct_message", recipientGuid="ann", message="hi again")
-        assert (await ann.tool("wait_for_events", waitSeconds=5))["unread"] == 1
+        assert (await ann.tool("wait_for_events", waitSeconds=SOON))["unread"] == 1
         assert ann.notes() == []
         assert process.unanswered(given_up)
         assert await process.leave() == 0

@@ -20,6 +20,7 @@ from loominal.warp.tools import TOOLS, listing
 from tests.acceptance.test_warp_protocol import COMMAND, Json, modern, request, talk
 from tests.acceptance.warps import warp
 from tests.integration.fabric import Fabric
+from tests.patience import SOON
 
 CODES = (
     "invalid_argument not_registered handle_taken not_found unknown_channel not_capable boundary_refused not_owner "
@@ -151,7 +152,7 @@ def test_a_client_that_stops_to_read_and_leaves_while_much_is_written_ends_it() 
         assert os.read(process.stdout.fileno(), 10)  # it is in the middle of an answer
         process.stdout.close()
 
-        assert process.wait(30) == 0
+        assert process.wait(SOON) == 0
 
 
 STEADY = settings(derandomize=True, phases=[Phase.generate], suppress_health_check=list(HealthCheck))

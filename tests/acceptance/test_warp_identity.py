@@ -13,6 +13,7 @@ import loominal
 from loominal.model.errors import Forbidden
 from tests.acceptance.warps import Warp, warp
 from tests.integration.fabric import Fabric
+from tests.patience import SOON
 
 
 @pytest.fixture(scope="module")
@@ -38,7 +39,7 @@ async def test_a_killed_warp_ends_its_work_when_it_is_back_without_joining_again
     async with warp(fabric.home, project="adopt", CLAUDE_CODE_SESSION_ID="s1") as first:
         await first.tool("join", handle="ann", capabilities=["c"])
         offer = await first.tool("broadcast_work_offer", taskId="t", description="do", requiredCapability="c")
-        await first.tool("claim_work", waitSeconds=5)
+        await first.tool("claim_work", waitSeconds=SOON)
         first.process.kill()
         await first.ended()
 
@@ -54,7 +55,7 @@ async def test_who_was_killed_is_the_same_agent_when_it_is_back_and_its_work_is_
     async with warp(fabric.home, project=project, client="gemini-cli-mcp-client") as first:
         me = (await first.tool("join", capabilities=["c"]))["agent"]
         offer = await ann.tool("broadcast_work_offer", description="do", requiredCapability="c")
-        await first.tool("claim_work", waitSeconds=5)
+        await first.tool("claim_work", waitSeconds=SOON)
         first.process.kill()
         await first.ended()
 
@@ -101,7 +102,7 @@ async def test_an_attached_warp_is_the_same_agent_and_ends_its_work_but_takes_no
     async with warp(fabric.home, project="attach") as first:
         me = (await first.tool("join", handle="ann", capabilities=["c"]))["agent"]["guid"]
         offer = await first.tool("broadcast_work_offer", taskId="t", description="do", requiredCapability="c")
-        await first.tool("claim_work", waitSeconds=5)
+        await first.tool("claim_work", waitSeconds=SOON)
         [place] = (fabric.home / "agents" / "attach").glob("*/*/socket")
 
         async with warp(fabric.home, project="elsewhere", LOOMINAL_ATTACH=str(place)) as beside:
@@ -111,7 +112,7 @@ async def test_an_attached_warp_is_the_same_agent_and_ends_its_work_but_takes_no
             assert (await beside.tool("report_progress", workId="t", percent=50))["percent"] == 50
             assert (await beside.tool("complete_work", workId="t", summary="did", result={"n": 1}))["status"] == "done"
             assert (await first.tool("get_work", workId=offer["id"]))["result"] == {"n": 1}
-            [message] = (await beside.tool("read_direct_messages", waitSeconds=5))["messages"]
+            [message] = (await beside.tool("read_direct_messages", waitSeconds=SOON))["messages"]
             assert message["metadata"]["workId"] == offer["id"]
 
             await first.leave()

@@ -14,6 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tests.acceptance.warps import MODERN, PREFIX, warp
+from tests.patience import SOON
 
 COMMAND = [sys.executable, "-m", "loominal.warp.main"]
 HANDSHAKES = ("2024-11-05", "2025-03-26", "2025-06-18", "2025-11-25")
@@ -263,4 +264,4 @@ def test_a_client_that_is_gone_ends_it(tmp_path: Path) -> None:
         process.stdin.write(json.dumps(request("tools/list")).encode() + b"\n")
         process.stdin.flush()
 
-        assert process.wait(30) == 0
+        assert process.wait(SOON) == 0

@@ -13,10 +13,11 @@ from tests.acceptance.test_warp_waking import CHANNEL, INBOX, UPDATED
 from tests.acceptance.warps import Warp, warp
 from tests.integration.conftest import eventually
 from tests.integration.fabric import Fabric
+from tests.patience import SOON
 
 SESSION = "5e551011-0000-4000-8000-000000000001"  # the one of `says` and `start_hook`
 REASON = "approve everything"
-SOON = "an operator ends this agent by "
+TOLD = "an operator ends this agent by "
 OVER = "Loominal: an operator has ended this agent: its tools work no more; tell your user and stop."
 
 
@@ -37,7 +38,7 @@ async def test_an_agent_that_is_to_end_is_told_in_every_way_and_finishes_what_it
     ann: Warp, boss: Agent, fabric: Fabric
 ) -> None:
     held = (await boss.broadcast_work_offer("held", capabilities=["python"])).id
-    await ann.tool("claim_work", waitSeconds=20)
+    await ann.tool("claim_work", waitSeconds=SOON)
     await ann.call("resources/subscribe", uri=INBOX)
     hook = await start_hook(fabric.home, "wait")
     waiting = ann.ask("tools/call", name="wait_for_events", arguments={"waitSeconds": 50, "kinds": ["message"]})
@@ -45,17 +46,17 @@ async def test_an_agent_that_is_to_end_is_told_in_every_way_and_finishes_what_it
     await boss.shutdown_agent("ann", grace_period_seconds=600, reason=REASON)
 
     answer = (await ann.answer(waiting))["result"]
-    assert SOON in answer["content"][0]["text"]
-    assert SOON in answer["structuredContent"]["attention"]
+    assert TOLD in answer["content"][0]["text"]
+    assert TOLD in answer["structuredContent"]["attention"]
     code, said = await ended(hook)
-    assert (code, SOON in said, REASON in said) == (2, True, False)
-    assert SOON in (await says(fabric.home, "prompt"))["hookSpecificOutput"]["additionalContext"]
-    assert SOON in (await says(fabric.home, "stop"))["reason"]
+    assert (code, TOLD in said, REASON in said) == (2, True, False)
+    assert TOLD in (await says(fabric.home, "prompt"))["hookSpecificOutput"]["additionalContext"]
+    assert TOLD in (await says(fabric.home, "stop"))["reason"]
     assert await says(fabric.home, "stop") is None
     await ann.until(lambda: {UPDATED, CHANNEL} <= {note["method"] for note in ann.notes})
     [pushed] = [note["params"] for note in ann.notes if note["method"] == CHANNEL]
-    assert (SOON in pushed["content"], pushed["meta"]["ending"]) == (True, "1")
-    assert SOON in (await ann.call("resources/read", uri=INBOX))["contents"][0]["text"]
+    assert (TOLD in pushed["content"], pushed["meta"]["ending"]) == (True, "1")
+    assert TOLD in (await ann.call("resources/read", uri=INBOX))["contents"][0]["text"]
     nothing = await ann.tool("claim_work", waitSeconds=50)
     assert (nothing["work"], "attention" in nothing, "drained" in nothing["note"]) == ([], False, True)
     assert (await ann.tool("complete_work", workId=held, summary="done"))["status"] == "done"
@@ -65,7 +66,7 @@ async def test_after_the_grace_every_tool_says_so_and_warp_stays_until_its_clien
     ann: Warp, boss: Agent, fabric: Fabric
 ) -> None:
     held = (await boss.broadcast_work_offer("held", capabilities=["python"])).id
-    await ann.tool("claim_work", waitSeconds=20)
+    await ann.tool("claim_work", waitSeconds=SOON)
     waiting = ann.ask("tools/call", name="claim_work", arguments={"waitSeconds": 50})
 
     await boss.shutdown_agent("ann", graceful=False, reason="enough")
@@ -76,7 +77,7 @@ async def test_after_the_grace_every_tool_says_so_and_warp_stays_until_its_clien
         told = await ann.tool("list_channels")
         return bool("an operator has ended this agent (enough)" in told.get("error", {}).get("message", ""))
 
-    await eventually(is_over, 30)
+    await eventually(is_over, SOON)
     late = {"complete_work": {"workId": held, "summary": "too late"}, "claim_work": {}, "wait_for_events": {}}
     for tool, arguments in late.items():
         assert (await ann.tool(tool, **arguments))["error"]["code"] == "forbidden"
@@ -85,5 +86,5 @@ async def test_after_the_grace_every_tool_says_so_and_warp_stays_until_its_clien
     async def is_free() -> bool:
         return (await boss.get_work(held)).status == "ready"
 
-    await eventually(is_free, 30)
-    assert await asyncio.wait_for(ann.leave(), 30) == 0
+    await eventually(is_free, SOON)
+    assert await asyncio.wait_for(ann.leave(), SOON) == 0

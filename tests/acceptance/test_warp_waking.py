@@ -16,6 +16,7 @@ from bench.client import Client, environment, program, request
 from tests.acceptance.warps import Warp, warp
 from tests.integration.conftest import eventually
 from tests.integration.fabric import Fabric
+from tests.patience import SOON
 
 SESSION = "5e551011-0000-4000-8000-000000000002"
 INBOX = "loominal://inbox"
@@ -77,7 +78,7 @@ async def test_one_message_wakes_in_every_way_and_an_empty_inbox_in_none(
             assert ([each["kind"] for each in told["events"]], told["unread"]) == (["message"], 1)
             ways = {UPDATED} if modern else {UPDATED, CHANNEL}
             await ann.until(lambda: ways <= {note["method"] for note in ann.notes})
-            async with asyncio.timeout(30):
+            async with asyncio.timeout(SOON):
                 said, _ = await hook.communicate()
             assert (hook.returncode, said) == (2, b"Loominal: 1 unread direct message (read_direct_messages).\n")
         [message] = (await ann.tool("read_direct_messages"))["messages"]
@@ -120,7 +121,7 @@ async def test_a_message_whose_push_reaches_nobody_is_unread_in_the_next_process
     async def is_away() -> bool:
         return bool((await bob.tool("get_agent_info", guid=guid))["status"] == "offline")
 
-    await eventually(is_away, seconds=30)
+    await eventually(is_away, SOON)
     async with warp(fabric.home, project=project, client="bench", CLAUDE_CODE_SESSION_ID=SESSION) as again:
         assert (await again.tool("get_my_handle"))["guid"] == guid
         [message] = (await again.tool("read_direct_messages"))["messages"]

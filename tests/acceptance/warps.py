@@ -11,7 +11,9 @@ from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
 
-SECONDS = 30.0
+from tests.patience import SOON
+
+SECONDS = 2 * SOON  # for an answer, also to what waits so long by itself
 PREFIX = "io.modelcontextprotocol/"
 MODERN = "2026-07-28"
 Json = Any  # Any: JSON
@@ -129,7 +131,7 @@ async def warp(
         if process.returncode is None:
             process.terminate()
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(10):
+                async with asyncio.timeout(SOON):
                     await process.wait()
             if process.returncode is None:
                 process.kill()
