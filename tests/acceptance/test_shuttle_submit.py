@@ -265,9 +265,10 @@ def test_who_interrupts_a_file_hears_how_far_it_came(typed: Typing) -> None:
         text=True,
     ) as sending:
         assert sending.stdout
+        assert sending.stderr
         first = sending.stdout.readline()
         sending.send_signal(signal.SIGINT)
-        rest, told = sending.communicate(timeout=SECONDS)
+        rest, told = sending.stdout.read(), sending.stderr.read()  # `communicate` loses what came with the first line
 
     assert (sending.returncode, first[:2]) == (130, "w_")
     assert f"{1 + len(rest.split())} of 2000 items are offered" in told

@@ -159,7 +159,7 @@ async def test_a_hook_that_waits_wakes_for_mail_with_one_line_and_not_again_for_
 
     again = await start_hook(fabric.home, "wait")
     with pytest.raises(TimeoutError):
-        async with asyncio.timeout(SOON):  # it is the passing of time that must bring nothing
+        async with asyncio.timeout(2):  # it is the passing of time that must bring nothing
             await again.wait()
     await bob.tool("send_direct_message", recipientGuid="ann", message="hi again")
     assert (await ended(again))[0] == 2
