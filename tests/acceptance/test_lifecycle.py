@@ -357,7 +357,7 @@ def test_a_boundary_that_the_project_does_not_have_is_not_granted(home: Home) ->
 def test_a_directory_can_be_named(home: Home) -> None:
     named = home.run("project", "use", "shop")
     assert named.returncode == 0, named.stderr
-    assert home.run("project").stdout.startswith("shop\n")
+    assert home.run("project").stdout.startswith("shop\n  because ")
     assert home.run("project", "use", "No Name").returncode == 2
 
 

@@ -93,7 +93,7 @@ async def test_who_is_shut_down_is_told_why_and_until_when(typed: Typing, ada: A
     asked_at = datetime.now(UTC)
     done = await typed("agents", "shutdown", "ada", "--grace", "2m", "--reason", "spring cleaning")
 
-    assert (done.returncode, ada.guid in done.stdout, "draining" in done.stdout) == (0, True, True)
+    assert (done.returncode, done.stdout.splitlines()[1].split()[:3]) == (0, ["ada", ada.guid, "draining"])
 
     await eventually(lambda: ada.draining and any("spring cleaning" in each for each in told), SECONDS)
     async with typed.operator() as looker:
@@ -121,6 +121,8 @@ async def test_shutting_down_waits_until_all_are_gone(typed: Typing) -> None:
     assert (done.returncode, done.stdout.count("gone")) == (3, 2)
     assert "there is no agent 'nobody'" in done.stderr
     assert statuses == [AgentStatus.OFFLINE] * 2
+    nobody = await typed("agents", "list")
+    assert (nobody.stdout, "--all" in nobody.stderr) == ("", True)
 
 
 async def test_who_is_revoked_is_cut_off_after_a_yes(typed: Typing, ada: Agent) -> None:

@@ -27,7 +27,7 @@ async def dead_letters(ada: Agent, *needs: Sequence[str]) -> list[str]:
     ids = [(await ada.broadcast_work_offer("hopeless", capabilities=each)).id for each in needs]
     for _ in ids:
         [work] = (await ada.claim_work(wait_seconds=SECONDS)).work
-        await ada.fail_work(work.id, "no\x1b[31m way\nout", retryable=False)
+        await ada.fail_work(work.id, "no\nway\x1b[31m out", retryable=False)
     return ids
 
 
@@ -115,6 +115,18 @@ async def test_why_tells_of_each_agent_and_target_what_keeps_it_from_the_work(ty
     assert over == "It is cancelled: it waits for nothing.\n"
 
 
+async def test_why_says_what_a_person_can_do_where_policy_keeps_everybody_from_it(typed: Typing, ada: Agent) -> None:
+    item = (await ada.broadcast_work_offer("weave", capabilities=["wool"], boundary="open-source")).id
+    await typed("policy", "set", "--boundary", "open-source", "--agent-type", "codex-of-nobody")
+    kept = (await typed("work", "why", item)).stderr
+    await typed("policy", "set", "--boundary", "open-source", "--agent-type", "")
+    open_ = (await typed("work", "why", item)).stderr
+    await ada.cancel_work(item)
+
+    assert "`shuttle policy set --boundary open-source` changes it" in kept
+    assert open_ == ""
+
+
 async def test_several_items_are_called_off_and_one_that_cannot_be_keeps_nobody_from_the_others(
     typed: Typing, ada: Agent
 ) -> None:
@@ -148,7 +160,7 @@ async def test_dead_letters_are_listed_with_what_killed_them(typed: Typing, ada:
     newest = await typed("dlq", "list", "--limit", "1")
 
     assert [row.split()[0] for row in table] == ["ID", dye, wool]
-    assert all("not_retryable" in row and "no [31m way out" in row for row in table[1:])
+    assert all("not_retryable" in row and "way [31m out" in row and "no way" not in row for row in table[1:])
     assert [each["id"] for each in chosen["items"]] == [wool]
     assert (newest.stdout.splitlines()[1].split()[0], newest.stderr) == (dye, "1 of 2; --limit 2 shows all\n")
 

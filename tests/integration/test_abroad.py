@@ -147,6 +147,9 @@ async def test_consent_that_is_withdrawn_is_gone_at_once(two: Two) -> None:
     assert await finds(ada, bob) == {True}
     await bob.register_agent("python", visibility="project-only")
     assert await finds(ada, bob) == {False}
+    with pytest.raises(NotFound) as hidden:
+        await ada.send_direct_message(two.there_is("bob"), "are you there?")
+    assert "scope fabric" in hidden.value.hint
     await bob.register_agent("python", visibility="public")
     assert await finds(ada, bob) == {True}
     await bob.deregister_agent()

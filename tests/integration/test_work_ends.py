@@ -129,6 +129,28 @@ async def test_a_failure_that_cannot_be_retried_ends_the_item(workshop: Workshop
     assert (message.metadata["error"], message.importance) == ("no such file", "high")
 
 
+async def test_an_item_without_a_name_is_told_of_by_its_id_and_once_done_without_what_failed_before(
+    workshop: Workshop,
+) -> None:
+    boss, agent = await workshop.agent("boss"), await workshop.agent("agent")
+    work_id = await offered(boss, max_attempts=1)
+    await claim(agent)
+    await agent.fail_work(work_id, "no disk")
+    [dead] = (await boss.read_direct_messages(wait_seconds=SOON)).messages
+    await boss.retry_dead_letter_item(work_id)
+    await claim(agent)
+    await agent.complete_work(work_id, "written")
+    [done] = (await boss.read_direct_messages(wait_seconds=SOON)).messages
+
+    assert dead.message.startswith(f"Your work item {work_id} is dead (max_attempts) after 1 attempt. ")
+    assert done.message.startswith(f"Your work item {work_id} is done by agent. ")
+    assert (dead.metadata["error"], done.metadata["summary"], done.metadata.get("error")) == (
+        "no disk",
+        "written",
+        None,
+    )
+
+
 async def test_a_holder_is_asked_before_its_item_is_called_off(workshop: Workshop) -> None:
     boss, agent = await workshop.agent("boss"), await workshop.agent("agent")
     heard: list[Control] = []

@@ -97,6 +97,7 @@ def cli() -> None:
 def main() -> None:
     """Run `loominal` and exit with the code that the outcome has."""
     logging.basicConfig(stream=sys.stderr, level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
+    logging.getLogger("asyncio").setLevel(logging.ERROR)  # it warns of how a broker over TLS hangs up
     try:
         outcome = cli.main(standalone_mode=False, prog_name="loominal")
         sys.exit(outcome if isinstance(outcome, int) else 0)

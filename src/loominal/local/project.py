@@ -39,7 +39,8 @@ def use(name: str) -> None:
 
 def _show() -> None:
     found = find_project(Path.cwd(), variable=os.environ.get(VARIABLE, ""))
-    click.echo(f"{found.id}\n  {found.title}\n  because {found.why}")
+    title = "" if found.title == found.id else f"  {found.title}\n"
+    click.echo(f"{found.id}\n{title}  because {found.why}")
 
 
 def _names_project(line: str) -> bool:

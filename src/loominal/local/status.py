@@ -130,6 +130,7 @@ def _text(found: Status, runtime: Runtime, reasons: list[str]) -> str:
     if runtime.mode is Mode.JOINED:
         reasons = []
     led = {title: f" (led by {weft})" for title, weft in found.leaders.items()}
+    projects = ", ".join(title + led.get(title, "") for title in found.projects)
     lines = [
         f"{'running' if not reasons else 'running, but not ready'}, {found.mode} mode, home {found.home}",
         *(f"  ! {reason}" for reason in reasons),
@@ -139,6 +140,6 @@ def _text(found: Status, runtime: Runtime, reasons: list[str]) -> str:
         f"  storage   {found.durability}",
         f"  trust     {TRUST[runtime.mode]}",
         *([f"  wefts     {', '.join(found.wefts)}"] if found.wefts else []),
-        f"  projects  {', '.join(title + led.get(title, '') for title in found.projects) or 'none yet'}",
+        *([f"  projects  {projects or 'none yet'}"] if runtime.mode is not Mode.JOINED else []),
     ]
     return "\n".join(lines)

@@ -187,7 +187,7 @@ class BrokerUnavailable(LoominalError):
 
     code = "broker_unavailable"
     retryable = True
-    hint = "it is retried by itself; `loominal status` tells more"
+    hint = "it is retried by itself; `loominal doctor` tells more"
 
 
 class Conflict(BrokerUnavailable):

@@ -32,6 +32,7 @@ IN_A_SHELL = {
     "list_dead_letter_items": "`shuttle dlq list`",
     "retry_dead_letter_item": "`shuttle dlq retry`",
     "discard_dead_letter_item": "`shuttle dlq discard`",
+    "discover_agents with scope fabric": "`shuttle agents list -A`",
     "discover_agents": "`shuttle agents list`",
     "list_channels": "`shuttle channels list`",
     "send_message with create: true": "`shuttle channels send --create`",

@@ -107,7 +107,7 @@ class MechanismLauncher:
         if mechanism not in MECHANISMS:
             return f"of the mechanism {mechanism}, which this release does not have"
         if mechanism not in self._means.allow.mechanisms:
-            return f"of the mechanism {mechanism}, which this weft may not use"
+            return f"of the mechanism {mechanism}, which this weft may use only once its weft.toml allows it"
         return ""
 
     def _driver(self, of: Target | Launch) -> MechanismDriver[Any]:

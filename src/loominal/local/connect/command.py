@@ -120,3 +120,4 @@ def _list(place: Place) -> None:
         where = [f"{finding.scope} ({finding.path})" for finding in findings(client, place) if not finding.problem]
         state = f"connected: {', '.join(where)}" if where else "found" if client.found(place) else "not found"
         click.echo(f"{client.name:<12} {state}")
+    click.echo("`loominal connect NAME` connects one, --all every one that is found", err=True)

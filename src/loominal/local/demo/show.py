@@ -165,6 +165,8 @@ def verdict(console: Console, found: Iterable[Check], seconds: float) -> bool:
         wrong += bool(check.problems)
     told = "everything is as it should be" if not wrong else f"{wrong} things are not as they should be"
     console.print(Text(f"{told}, after {seconds:.1f} s", style="bold green" if not wrong else "bold red"))
+    if not wrong:
+        console.print("a fabric that stays: loominal up --detach", style="dim", soft_wrap=True)
     return not wrong
 
 

@@ -31,8 +31,8 @@ COLUMNS = (
     Column("WORK", 3), Column("FREE"), Column("SEEN"), Column("HOST", 4),
 )  # fmt: skip
 HELD = (Column("HOLDS"), status(), Column("PROGRESS", 1), Column("DESCRIPTION", 2))
-ENDING = (Column("GUID"), status(), Column("UNTIL"))
-CUT = (Column("GUID"), status())
+ENDING = (Column("WHO", 1), Column("GUID"), status(), Column("UNTIL"))
+CUT = (Column("WHO", 1), Column("GUID"), status())
 WHO = click.argument("names", nargs=-1, required=True, metavar="HANDLE|GUID...", shell_complete=completing.handles)
 
 
@@ -91,7 +91,8 @@ def list_agents(
         return await collect(page, "agents", limit)
 
     pages = fleet.gather(ask)
-    fleet.show_pages(pages, "agents", COLUMNS, _rows, "no agents")
+    unseen = "" if include_offline or status else " is there; --all shows those that are offline"
+    fleet.show_pages(pages, "agents", COLUMNS, _rows, f"no agent{unseen}")
     say_rest(fleet, pages, "agents")
 
 
@@ -131,20 +132,22 @@ def shutdown(fleet: Fleet, *, names: tuple[str, ...], grace: float | None, now: 
     if now and grace is not None:
         raise click.UsageError("--now is without a grace: it does not go with --grace.")
 
-    async def ask(agent: Agent) -> tuple[Outcome[ShuttingDown], list[str]]:
-        async def end(name: str) -> ShuttingDown:
+    async def ask(agent: Agent) -> tuple[Outcome[tuple[str, ShuttingDown]], list[str]]:
+        async def end(name: str) -> tuple[str, ShuttingDown]:
             given = GRACE_SECONDS if grace is None else grace
-            return await agent.shutdown_agent(name, graceful=not now, grace_period_seconds=given, reason=reason)
+            return name, await agent.shutdown_agent(name, graceful=not now, grace_period_seconds=given, reason=reason)
 
         outcome = await each(names, end)
-        return outcome, await _still_there(agent, outcome.done) if wait else []
+        return outcome, await _still_there(agent, [ending for _, ending in outcome.done]) if wait else []
 
     outcome, left = fleet.run(ask)
     rows = [
-        (ending.guid, "gone" if wait and ending.guid not in left else ending.status, ending.until)
-        for ending in outcome.done
+        (name, ending.guid, "gone", "")
+        if wait and ending.guid not in left
+        else (name, ending.guid, ending.status, ending.until)
+        for name, ending in outcome.done
     ]
-    fleet.show(Ended(agents=tuple(outcome.done)), ENDING, rows, "")
+    fleet.show(Ended(agents=tuple(ending for _, ending in outcome.done)), ENDING, rows, "")
     for guid in left:
         click.echo(f"shuttle: {guid} is still there\n  `shuttle agents revoke {guid}` cuts it off", err=True)
     return told(outcome.failed) or bool(left)
@@ -161,12 +164,15 @@ def revoke(fleet: Fleet, *, names: tuple[str, ...], yes: bool) -> int:
     """Cut them off."""
     fleet.confirm(f"Cut off {', '.join(names)}?", yes=yes)
 
-    async def ask(agent: Agent) -> Outcome[Revoked]:
-        return await each(names, agent.revoke_agent)
+    async def ask(agent: Agent) -> Outcome[tuple[str, Revoked]]:
+        async def cut(name: str) -> tuple[str, Revoked]:
+            return name, await agent.revoke_agent(name)
+
+        return await each(names, cut)
 
     outcome = fleet.run(ask)
-    rows = [(cut.guid, "cut off") for cut in outcome.done]
-    fleet.show(CutOff(agents=tuple(outcome.done)), CUT, rows, "")
+    rows = [(name, cut.guid, "cut off") for name, cut in outcome.done]
+    fleet.show(CutOff(agents=tuple(cut for _, cut in outcome.done)), CUT, rows, "")
     return told(outcome.failed)
 
 

@@ -7,7 +7,16 @@ from typing import TYPE_CHECKING
 import click
 
 from loominal.fabric.operations.types import View
-from loominal.fabric.operations.work import Explained, HistoryEntry, WorkDetail, WorkMoved, WorkPage, WorkView
+from loominal.fabric.operations.work import (
+    AgentVerdict,
+    Explained,
+    HistoryEntry,
+    TargetVerdict,
+    WorkDetail,
+    WorkMoved,
+    WorkPage,
+    WorkView,
+)
 from loominal.model.times import rfc3339
 from loominal.model.work import Status
 from loominal.shuttle import completing
@@ -25,6 +34,11 @@ COLUMNS = (
 )  # fmt: skip
 HISTORY = (Column("AT"), Column("MOVE"), Column("BY", 1), Column("NOTE", 2))
 WHY = (Column("WHO", 1), Column("TYPE", 2), Column("CAN"), Column("RULE"), Column("WHY", 3))
+WAYS_OUT = {  # by the rule that keeps an agent or a target from an item
+    "grant": "`loominal grant` shows what is granted, with --boundary {boundary} it grants more",
+    "policy": "`shuttle policy show` shows who may, `shuttle policy set --boundary {boundary}` changes it",
+    "not-allowed": "weft.toml says what a weft may run",
+}
 MOVED = (Column("ID"), status())
 ITEM = click.argument("item_id", metavar="ID", shell_complete=completing.work_ids)
 
@@ -140,6 +154,8 @@ def why(fleet: Fleet, *, item_id: str) -> None:
     fleet.show(found, WHY, _verdicts(found), "")
     if found.more:
         fleet.say(f"and {found.more} more agents")
+    for line in _ways_out(found):
+        fleet.say(line)
 
 
 @work.command(
@@ -203,6 +219,15 @@ def _verdicts(found: Explained) -> list[tuple[object, ...]]:
         for each in found.agents
     ]
     return agents + [(each.name, "target", _can(each.eligible), each.rule, each.reason) for each in found.targets]
+
+
+def _ways_out(found: Explained) -> list[str]:
+    """Return what a person can do, where it is a person's word that keeps everybody from the item."""
+    verdicts: list[AgentVerdict | TargetVerdict] = [*found.agents, *found.targets]
+    if any(each.eligible for each in verdicts):
+        return []
+    ways = dict.fromkeys(WAYS_OUT[each.rule] for each in verdicts if each.rule in WAYS_OUT)
+    return [way.format(boundary=found.boundary) for way in ways]
 
 
 def _can(eligible: bool) -> str:

@@ -52,7 +52,8 @@ def find(project: Project, caller: Caller, text: str) -> AgentRecord | None:
 
 def nobody(text: str) -> NotFound:
     """Return the error for a name that names nobody whom the asker may see."""
-    return NotFound(f"there is no agent {shown(text)}", "discover_agents shows who is there")
+    hint = "discover_agents with scope fabric shows who can be told elsewhere"
+    return NotFound(f"there is no agent {shown(text)}", hint if "@" in text else "discover_agents shows who is there")
 
 
 def names_of(project: Project) -> set[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from datetime import datetime
 
 import msgspec
@@ -29,6 +30,7 @@ from loominal.model.work import WAITING, Notify, Status, Submission, WorkItem, d
 
 MOST_CAPABILITIES = 32
 MOST_DEPENDENCIES = 100
+OWN_NAME = re.compile("t_[0-9a-f]{16}")
 
 
 async def broadcast_work_offer(project: Project, caller: Caller, args: BroadcastWorkOffer) -> Offered:
@@ -154,6 +156,11 @@ def new_submission(project: Project, caller: Caller, args: BroadcastWorkOffer) -
 def _own_name(op: str) -> str:
     """Return the task id of an offer without one: the same op again is the same task, another op another one."""
     return f"t_{hashlib.sha256(op.encode()).hexdigest()[:16]}"
+
+
+def is_own_name(task_id: str) -> bool:
+    """Return whether that task id looks like one of ours, which nobody has ever typed."""
+    return OWN_NAME.fullmatch(task_id) is not None
 
 
 def _digest(args: BroadcastWorkOffer, capabilities: tuple[str, ...], boundary: str) -> str:

@@ -15,6 +15,7 @@ from loominal.broker import subjects
 from loominal.fabric.hub.project import Project
 from loominal.fabric.hub.talk.ops_inbox import deliver
 from loominal.fabric.hub.work.moving import move, refresh
+from loominal.fabric.hub.work.submitting import is_own_name
 from loominal.model import record as records
 from loominal.model.errors import BrokerUnavailable, CorruptRecord, IllegalMove, LoominalError, NotFound
 from loominal.model.message import Importance, Message, Sender
@@ -102,7 +103,7 @@ def _message(project: Project, item: WorkItem) -> Message:
     shown = project.agents.shown(holder) if holder else "nobody"
     outcome = {
         Status.DONE: f"done by {shown}",
-        Status.DEAD: f"dead ({item.dead_reason}) after {item.attempt} attempts",
+        Status.DEAD: f"dead ({item.dead_reason}) after {item.attempt} {'attempt' if item.attempt == 1 else 'attempts'}",
         Status.CANCELLED: "cancelled",
         Status.DISCARDED: "discarded",
     }[item.status]
@@ -112,10 +113,10 @@ def _message(project: Project, item: WorkItem) -> Message:
         "status": str(item.status),
         "end": _dedupe(item),
     }
-    lines = [f"Your work item {item.task_id} is {outcome}."]
+    lines = [f"Your work item {item.id if is_own_name(item.task_id) else item.task_id} is {outcome}."]
     if item.result is not None:
         metadata["summary"] = item.result.summary[:2000]
-    if item.errors:
+    if item.errors and item.status is not Status.DONE:  # of an attempt before the one that did it
         metadata["error"] = item.errors[-1].message[:2000]
     lines.append(f"get_work {item.id} shows the rest.")
     return Message(
