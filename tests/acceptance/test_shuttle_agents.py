@@ -158,6 +158,30 @@ async def test_on_a_machine_for_agents_only_what_an_operator_may_is_refused(
     await refused("dlq", "retry", item)
     await refused("submit", "secret", "--boundary", "corporate")
     assert "`loominal invite --role operator`" in await refused("agents", "list")
+    assert "no work items" not in await refused("work", "list", "--all-projects")  # nobody could look
+
+
+async def test_on_a_machine_for_observers_one_looks_at_work_and_is_told_who_may_do_more(
+    typed: Typing, ada: Agent, tmp_path: Path
+) -> None:
+    item = (await ada.broadcast_work_offer("spin", capabilities=["wool"])).id
+    secret = (await ada.broadcast_work_offer("spin", capabilities=["wool"], boundary="corporate")).id
+    invite = typed.shell.run("loominal", "invite", "--role", "observer", "--project", typed.project)
+    there = Shell(tmp_path)
+    joined = there.run(*invite.stdout.split())
+    assert joined.returncode == 0, joined.stderr
+    look = Typing(there, typed.project)
+
+    shown, hidden, submitted = (
+        await look("work", "show", item),
+        await look("work", "show", secret),
+        await look("submit", "x"),
+    )
+    listed = await look.json("work", "list")
+
+    assert [each.returncode for each in (shown, hidden, submitted)] == [0, 3, 4]
+    assert [each["id"] for each in listed["items"]] == [item]
+    assert "`loominal invite --role operator`" in submitted.stderr
 
 
 async def test_what_is_not_there_ends_with_three(typed: Typing) -> None:

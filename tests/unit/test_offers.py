@@ -27,6 +27,12 @@ def test_flags_say_what_a_line_leaves_unsaid() -> None:
     assert (said.offer.priority, silent.offer.priority, silent.offer.required_agent_type) == (2, 8, "codex")
 
 
+def test_a_mark_of_the_byte_order_is_part_of_no_line() -> None:
+    [first, same], wrong = read('\ufeff{"description": "x"}\r\n', '{"description": "x"}\n')
+
+    assert (str(first)[:-1], wrong) == (str(same)[:-1], [])
+
+
 def test_the_same_line_has_the_same_task_id_in_every_file_and_each_of_two_equal_ones_its_own() -> None:
     first, other = '{"description": "x"}', '{"description": "y"}'
     [a, b, c], _ = read(first, first, other)

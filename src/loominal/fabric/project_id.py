@@ -25,13 +25,13 @@ def find_project(directory: Path, *, name: str = "", variable: str = "") -> Proj
     """Return the project of `directory`, unless `name` (an argument) or `variable` (the environment's) says which.
 
     The nearest `.loominal.toml` decides; without one the root of the main git worktree, else the directory itself.
-    Nothing is run. Raises: InvalidArgument for a malformed name or file.
+    Nothing is run. Raises: InvalidArgument for a malformed name or file, and if the present directory is gone.
     """
     if name:
         return ProjectName(id=project_name(name), title=name, why="it was asked for by name")
     if variable:
         return ProjectName(id=project_name(variable), title=variable, why=f"{VARIABLE} says so")
-    real = directory.resolve()
+    real = _real(directory)
     places = [real, *real.parents]
     for place in places:
         if named := _named_in(place / PROJECT_FILE):
@@ -48,8 +48,15 @@ def _of_path(path: Path, why: str) -> ProjectName:
 
 def names_project(directory: Path) -> bool:
     """Return whether a `.loominal.toml` of `directory` or above it names the project. Raises: InvalidArgument."""
-    real = directory.resolve()
+    real = _real(directory)
     return any(_named_in(place / PROJECT_FILE) for place in (real, *real.parents))
+
+
+def _real(directory: Path) -> Path:
+    try:
+        return directory.resolve()
+    except FileNotFoundError as error:  # only of the present one
+        raise InvalidArgument("the present directory is gone", "go to one that is there") from error
 
 
 def _named_in(file: Path) -> str:

@@ -12,7 +12,7 @@ import msgspec
 
 from loominal.fabric.hints import hint
 from loominal.model.errors import InvalidArgument, Problem, TooLarge, UpgradeNeeded
-from loominal.model.names import one_line
+from loominal.model.names import one_line, shown
 from loominal.model.times import rfc3339
 
 PROTO = 1  # what this build speaks
@@ -157,11 +157,16 @@ def _inside(value: object) -> Iterable[object]:
 
 
 def encode(value: object) -> bytes:
-    """Return `value` as JSON, for requests, beats and nudges. Raises: InvalidArgument if it is nested without end."""
+    """Return `value` as JSON, for requests, beats and nudges.
+
+    Raises: InvalidArgument if it is nested without end, or holds a text that is none: half a character, stray bytes.
+    """
     try:
         return _encoder.encode(value)
     except RecursionError as error:
         raise InvalidArgument("nested too deeply", f"at most {NESTED_LEVELS} levels are read") from error
+    except UnicodeEncodeError as error:
+        raise InvalidArgument(f"{shown(error.object)} is no text in UTF-8") from error
 
 
 def content(value: msgspec.Struct) -> bytes:

@@ -196,7 +196,7 @@ def _disk(home: Path) -> Check:
 
 def _project() -> Check:
     try:
-        found = find_project(Path.cwd(), variable=os.environ.get(VARIABLE, ""))
+        found = find_project(Path(), variable=os.environ.get(VARIABLE, ""))
     except LoominalError as error:
         return Check(name="project", ok=False, detail=error.message, fix=error.hint)
     return Check(name="project", ok=True, detail=f"{found.id}, because {found.why}")

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import stat
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -116,6 +117,8 @@ class Config:
             self.values[key] = KEYS[key](value)
         else:
             self.values.pop(key, None)
+        if self.path.exists() and not self.path.is_file():  # a device must not become a file
+            raise InvalidArgument(f"{self.path} is no file", "--config names a file")
         self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         lines = [f"{each} = {json.dumps(self.values[each])}\n" for each in KEYS if each in self.values]
         replace_secret(self.path.resolve(), "".join(lines))  # a link stays one
@@ -149,7 +152,7 @@ def _values(path: Path, text: str) -> dict[str, Value]:
     import tomllib
 
     try:
-        return {named(key): value for key, value in tomllib.loads(text).items()}
+        return {named(key): value for key, value in tomllib.loads(text.removeprefix("\ufeff")).items()}
     except tomllib.TOMLDecodeError as error:
         raise InvalidArgument(f"{path} is no TOML: {error}", "mend or remove it") from error
     except InvalidArgument as error:
@@ -159,7 +162,7 @@ def _values(path: Path, text: str) -> dict[str, Value]:
 def _mend(path: Path) -> bool:
     """Return whether the file was this user's and others could read it, which they cannot any more."""
     found = path.stat()
-    if found.st_uid != os.getuid() or not found.st_mode & 0o077:
+    if not stat.S_ISREG(found.st_mode) or found.st_uid != os.getuid() or not found.st_mode & 0o077:
         return False
     path.chmod(0o600)
     return True

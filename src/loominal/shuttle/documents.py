@@ -11,6 +11,7 @@ import msgspec
 
 from loominal.model.errors import InvalidArgument
 from loominal.model.mistakes import Mistake
+from loominal.shuttle.json_output import print_document
 from loominal.shuttle.tables import plain
 
 if TYPE_CHECKING:
@@ -18,11 +19,15 @@ if TYPE_CHECKING:
 
 Document: TypeAlias = dict[str, Any]  # Any: what a person wrote, until it is checked
 NOTHING = "-"
+DOCUMENT_BYTES = 10_000_000  # more is nothing that a person wrote, such as /dev/zero
 
 
 def read_document(file: BinaryIO) -> object:
     """Return what is written in a file, as JSON has it. Raises: InvalidArgument if it is neither JSON nor TOML."""
-    text = file.read().decode(errors="replace")
+    written = file.read(DOCUMENT_BYTES + 1)
+    if len(written) > DOCUMENT_BYTES:
+        raise InvalidArgument(f"{file.name} has more than {DOCUMENT_BYTES} bytes", "nothing was sent")
+    text = written.decode("utf-8-sig", errors="replace")
     try:
         return msgspec.json.decode(text)
     except msgspec.DecodeError as error:
@@ -40,7 +45,7 @@ def read_document(file: BinaryIO) -> object:
 
 def show_document(document: object) -> None:
     """Print what is no answer, such as what would be sent, as JSON."""
-    click.echo(msgspec.json.format(msgspec.json.encode(document), indent=2))
+    print_document(msgspec.json.encode(document))
 
 
 def show_changes(fleet: Fleet, lines: Sequence[str], *, dry_run: bool) -> None:

@@ -18,8 +18,9 @@ import msgspec
 
 from loominal.fabric.operations.types import View
 from loominal.fabric.protocol import encode_answer
-from loominal.model.errors import BrokerUnavailable, LoominalError
+from loominal.model.errors import BrokerUnavailable, InvalidArgument, LoominalError
 from loominal.shuttle.config import Config
+from loominal.shuttle.json_output import print_document
 from loominal.shuttle.tables import Column, lines, plain
 
 if TYPE_CHECKING:
@@ -42,13 +43,17 @@ class Fleet:
     """One run of a command. The fields are the options of every command."""
 
     def __init__(self) -> None:
-        logging.basicConfig(stream=sys.stderr, level=os.environ.get("LOG_LEVEL", "ERROR").upper())
+        level = logging.getLevelNamesMapping().get((os.environ.get("LOG_LEVEL") or "ERROR").upper())
+        if level is None:
+            raise InvalidArgument("LOG_LEVEL is no level", "use DEBUG, INFO, WARNING or ERROR")
+        logging.basicConfig(stream=sys.stderr, level=level)
         self.as_json = False
         self.project: str | None = None
         self.all_projects = False
         self.config_file: Path | None = None
         self.quiet = False
         self.no_color = False
+        self.failed = 0  # exit code of the first project of several that could not be read
 
     @cached_property
     def config(self) -> Config:
@@ -87,7 +92,8 @@ class Fleet:
     def gather(self, command: Callable[[Agent], Awaitable[V]]) -> list[Page[V]]:
         """Return what `command` makes of this project, or of every one with --all-projects.
 
-        A project that cannot be read is told of on stderr, and keeps nobody from the others.
+        A project that cannot be read is told of on stderr, keeps nobody from the others, and is not forgotten in the
+        exit code. Raises: Exit if none can be read.
         """
         return asyncio.run(self._gather(command))
 
@@ -143,7 +149,7 @@ class Fleet:
         from loominal.fabric.project_id import names_project
 
         named = self.config.text("project-id")
-        return named if named and not names_project(Path.cwd()) else None
+        return named if named and not names_project(Path()) else None
 
     async def _gather(self, command: Callable[[Agent], Awaitable[V]]) -> list[Page[V]]:
         async with self.connected() as agent:
@@ -156,7 +162,9 @@ class Fleet:
                 async with self.connected(project=each.project_id) as agent:
                     pages.append(Page(each.project_id, each.project, await command(agent)))
             except LoominalError as error:
-                click.echo(f"shuttle: {plain(each.project)}: {error.message}", err=True)
+                self.failed = self.failed or _told(each.project, error)
+        if self.failed and not pages:
+            raise click.exceptions.Exit(self.failed)
         return pages
 
     def confirm(self, question: str, *, yes: bool) -> None:
@@ -198,7 +206,7 @@ class Fleet:
             return
         found = [(page, row) for page in pages for row in rows(page.answer)]
         if not found:
-            self.say(nothing)
+            self.say("" if self.failed else nothing)
         elif self.all_projects:
             self._table([Column("PROJECT", gives_way=2), *columns], [(page.project, *row) for page, row in found])
         else:
@@ -216,7 +224,7 @@ class Fleet:
 
     def show_json(self, answer: View) -> None:
         """Print `answer` as one JSON document."""
-        _print_json(encode_answer(answer))
+        print_document(encode_answer(answer))
 
     def _pages_as_json(self, pages: Sequence[Page[V]], plural: str) -> None:
         if not self.all_projects:
@@ -229,7 +237,7 @@ class Fleet:
             for entry in document[plural]
         ]
         total = sum(document.get("total", len(document[plural])) for _, document in documents)
-        _print_json(msgspec.json.encode({plural: found, "total": total}))
+        print_document(msgspec.json.encode({plural: found, "total": total}))
 
     def _table(self, columns: Sequence[Column], rows: Sequence[Sequence[object]]) -> None:
         colours = False if self.no_color or os.environ.get("NO_COLOR") else None  # None: as stdout is a terminal
@@ -244,5 +252,9 @@ class Fleet:
         return None
 
 
-def _print_json(document: bytes) -> None:
-    click.echo(msgspec.json.format(document, indent=2).decode())
+def _told(project: str, error: LoominalError) -> int:
+    """Say that a project cannot be read, and return the exit code of that."""
+    from loominal.shuttle.refusals import exit_code, say
+
+    say(error, project)
+    return exit_code(error)

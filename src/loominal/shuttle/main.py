@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import gc
+import io
 import os
 import sys
+from asyncio import CancelledError
 from importlib import import_module
+from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 import click
@@ -15,6 +18,8 @@ from loominal.shuttle.options import FleetGroup
 
 if TYPE_CHECKING:
     from click.shell_completion import CompletionItem
+
+    from loominal.shuttle.fleet import Fleet
 
 COMMANDS = {
     "submit": ("submit", "Offer work to whoever can do it."),
@@ -37,6 +42,7 @@ COMMANDS = {
     "policy": ("policy", "Who may take which work."),
 }  # command -> (module, its line in --help)
 INTERRUPTED = 130
+STREAMS = (("stdin", "r", "surrogateescape"), ("stdout", "w", "replace"), ("stderr", "w", "backslashreplace"))
 OBJECTS = 200_000  # made before garbage is looked for: what is loaded stays, and a command is over soon
 
 
@@ -83,16 +89,24 @@ def cli() -> None:
     """Group the commands."""
 
 
+@cli.result_callback()
+@click.pass_obj
+def _outcome(fleet: Fleet, code: int | None) -> int:
+    """Return the exit code: the command's own, else that of a project which could not be read."""
+    return code or fleet.failed
+
+
 def main() -> None:
     """Run `shuttle` and exit with the code that the outcome has."""
     gc.set_threshold(OBJECTS)
+    _open_streams()
     try:
         outcome = cli.main(standalone_mode=False, prog_name="shuttle")
         sys.exit(outcome if isinstance(outcome, int) else 0)
     except click.ClickException as error:
         error.show()
         sys.exit(error.exit_code)
-    except (click.Abort, KeyboardInterrupt):
+    except (click.Abort, KeyboardInterrupt, CancelledError):  # the last: Ctrl-C while something else is being undone
         sys.exit(INTERRUPTED)
     except BrokenPipeError:
         os._exit(1)  # whoever read us is gone; there is nobody left to tell
@@ -100,15 +114,28 @@ def main() -> None:
         _end(error)
 
 
-def _end(error: Exception) -> NoReturn:
-    """Say what an error of ours is and what to do next, and exit with its code. Raises: `error`, if it is none."""
-    from loominal.model.errors import LoominalError
-    from loominal.shuttle.refusals import exit_code, hint
+def _open_streams() -> None:
+    """Have all three standard streams: what is no text reaches whoever checks it, what cannot be written is a ?."""
+    for name, mode, errors in STREAMS:
+        stream = getattr(sys, name)
+        if stream is None:  # it was closed
+            setattr(sys, name, Path(os.devnull).open(mode, encoding="utf-8"))  # noqa: SIM115 - until the end
+        elif isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors=errors)
 
-    if not isinstance(error, LoominalError):
-        raise error
-    click.echo(f"shuttle: {error.message}" + (f"\n  {hint(error)}" if error.hint else ""), err=True)
-    sys.exit(exit_code(error))
+
+def _end(error: Exception) -> NoReturn:
+    """Say what an error is and what to do next, and exit with its code. Raises: `error`, if it is a fault of ours."""
+    from loominal.model.errors import LoominalError
+    from loominal.shuttle.refusals import exit_code, say
+
+    if isinstance(error, LoominalError):
+        say(error)
+        sys.exit(exit_code(error))
+    if isinstance(error, OSError) and error.strerror:  # such as a disk that is full
+        click.echo(f"shuttle: {error.strerror}" + (f": {error.filename}" if error.filename else ""), err=True)
+        os._exit(1)  # what could not be written is not tried again
+    raise error
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ import click
 
 from loominal.fabric.operations.channels import ChannelMessage
 from loominal.fabric.operations.inbox import MessageView
+from loominal.fabric.protocol import ENCODED_BYTES
 from loominal.model.message import WORK_RESULT, Importance
 from loominal.shuttle.tables import plain
 
@@ -20,7 +21,7 @@ def typed(ctx: click.Context, _: click.Parameter, text: str) -> str:
     """Return the message that an argument is: `-` reads stdin. Raises: BadParameter for an empty one."""
     if ctx.resilient_parsing:  # the shell asks what may follow
         return text
-    text = sys.stdin.read() if text == STDIN else text
+    text = sys.stdin.read(ENCODED_BYTES) if text == STDIN else text
     if not text.strip():
         raise click.BadParameter("it is empty")
     return text.rstrip("\n")

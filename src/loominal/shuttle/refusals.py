@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 
+import click
+
 from loominal.model.errors import (
     BrokerUnavailable,
     Forbidden,
@@ -14,6 +16,7 @@ from loominal.model.errors import (
     NotRegistered,
     QuotaExceeded,
 )
+from loominal.shuttle.tables import plain
 
 EXIT_CODES: tuple[tuple[type[LoominalError], int], ...] = (
     (InvalidArgument, 2),
@@ -54,3 +57,10 @@ def hint(error: LoominalError) -> str:
         return FOR_AGENTS
     operations = "|".join(map(re.escape, IN_A_SHELL))
     return re.sub(rf"\b({operations})\b", lambda found: IN_A_SHELL[found[0]], error.hint)
+
+
+def say(error: LoominalError, about: str = "") -> None:
+    """Print on stderr what an error is, `about` what, and what to do next; texts of peers may be in it."""
+    message = f"{about}: {error.message}" if about else error.message
+    told = message.split("\n") + ([f"  {hint(error)}"] if error.hint else [])
+    click.echo("shuttle: " + "\n".join(map(plain, told)), err=True)

@@ -13,6 +13,7 @@ from loominal.fabric.operations.registry import Discovered
 from loominal.fabric.operations.spin_ups import SpinUpList
 from loominal.fabric.operations.work import WorkPage
 from loominal.model.errors import BrokerUnavailable, HubUnavailable, LoominalError
+from loominal.shuttle.tables import plain
 
 if TYPE_CHECKING:
     from loominal.shuttle.fleet import Fleet, Page
@@ -49,9 +50,9 @@ def told(failed: Sequence[LoominalError]) -> int:
     from loominal.shuttle.refusals import exit_code, hint
 
     for error in failed:
-        click.echo(f"shuttle: {error.message}", err=True)
+        click.echo(f"shuttle: {plain(error.message)}", err=True)
     for line in dict.fromkeys(hint(error) for error in failed if error.hint):
-        click.echo(f"  {line}", err=True)
+        click.echo(f"  {plain(line)}", err=True)
     return exit_code(failed[0])
 
 

@@ -89,7 +89,7 @@ class ClientSettings(msgspec.Struct, frozen=True, kw_only=True):
         another = any((project, home, url, agent_id, enrolment))
         attach = "" if another else environ.get("LOOMINAL_ATTACH", "")
         launched = problems.of(ENROLMENT, None, lambda: _enrolment(enrolment or environ.get(ENROLMENT, "")))
-        place = Path(directory or environ.get("MCP_PROJECT_PATH") or Path.cwd())
+        place = Path(directory or environ.get("MCP_PROJECT_PATH") or "")
         found = problems.of("project", None, lambda: _project(place, project, environ.get(VARIABLE, ""), launched))
         servers = problems.of("NATS_URL", None, lambda: servers_in(url or environ.get("NATS_URL", ""), environ))
         wanted = problems.of("handle", "", lambda: _handle(handle or environ.get("LOOMINAL_HANDLE", "")))

@@ -203,7 +203,7 @@ class Dispatcher:
         if operation.operator and role is not Role.OPERATOR:
             raise Forbidden(f"{operation.name} is for operators", self._who_may(caller))
         if role is Role.OBSERVER and not (operation.reads or operation.name == "hello"):
-            raise Forbidden(f"{operation.name} changes things; an observer may only look")
+            raise Forbidden(f"{operation.name} changes things; an observer may only look", self._who_may(caller))
         if caller.over_rest:
             return
         if (reason := project.presence.ended_because(caller.agent, caller.incarnation)) is not None:

@@ -12,6 +12,7 @@ from loominal.fabric.protocol import encode_answer
 from loominal.shuttle import completing
 from loominal.shuttle.fleet import Fleet
 from loominal.shuttle.following import asked_again
+from loominal.shuttle.json_output import print_line
 from loominal.shuttle.messages import show_post, typed
 from loominal.shuttle.options import FleetGroup
 from loominal.shuttle.tables import Column
@@ -102,6 +103,6 @@ async def _follow(fleet: Fleet, agent: Agent, channel: str, history: History, he
 def _print(fleet: Fleet, messages: tuple[ChannelMessage, ...]) -> None:
     for message in messages:
         if fleet.wants_json:
-            click.echo(encode_answer(message))
+            print_line(encode_answer(message))
         else:
             show_post(message)

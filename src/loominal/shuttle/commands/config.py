@@ -159,8 +159,8 @@ def _before_the_file(fleet: Fleet, key: str, environ: Mapping[str, str]) -> Sett
         return Setting(key=key, value=shown_url(value) if key == "nats-url" else value, source=variable)
     if key == "nats-creds" and environ.get("NATS_URL"):
         return Setting(key=key, value="", source="")  # the file's are for the file's broker
-    if key == "project-id" and names_project(Path.cwd()):
-        return Setting(key=key, value=find_project(Path.cwd()).id, source=PROJECT_FILE)
+    if key == "project-id" and names_project(Path()):
+        return Setting(key=key, value=find_project(Path()).id, source=PROJECT_FILE)
     return None
 
 
@@ -177,7 +177,7 @@ def _without_a_file(key: str) -> Setting:
             local = read_runtime(home_directory(os.environ))
             return Setting(key=key, value=shown_url(local.url) if local else "", source=LOCAL if local else "")
         case "project-id":
-            found = find_project(Path.cwd())
+            found = find_project(Path())
             return Setting(key=key, value=found.id, source=found.why)
         case "default-boundary":
             return Setting(key=key, value=BroadcastWorkOffer(description="").boundary, source=DEFAULT)

@@ -17,6 +17,7 @@ from loominal.shuttle import completing
 from loominal.shuttle.durations import seconds
 from loominal.shuttle.fleet import Fleet
 from loominal.shuttle.following import asked_again
+from loominal.shuttle.json_output import print_line
 from loominal.shuttle.messages import QUESTION, show_letter, typed
 from loominal.shuttle.options import FleetCommand
 from loominal.shuttle.tables import duration
@@ -221,7 +222,7 @@ async def _follow(fleet: Fleet, agent: Agent, page: Inbox, *, unread_only: bool)
     while True:
         for message in page.messages:
             if fleet.wants_json:
-                click.echo(encode_answer(message))
+                print_line(encode_answer(message))
             else:
                 show_letter(message)
         unread_only = unread_only and bool(page.messages)  # until all of these are shown; then whatever comes

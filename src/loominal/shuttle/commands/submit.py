@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any, BinaryIO, TextIO, TypeVar
 
 import click
 import msgspec
 
 from loominal.fabric.operations.work import WorkDetail
+from loominal.fabric.protocol import ENCODED_BYTES
 from loominal.model.agent import JsonObject
 from loominal.model.errors import InvalidArgument
 from loominal.model.work import Notify, Status
@@ -30,11 +32,12 @@ MOST_TOLD = 50  # items, one by one
 def _object(_: click.Context, __: click.Parameter, text: str | None) -> JsonObject | None:
     try:
         return msgspec.json.decode(text, type=JsonObject) if text else None
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, RecursionError, UnicodeEncodeError) as error:
         raise click.BadParameter(f"it is no JSON object: {error}") from error
 
 
 PRIORITY, ATTEMPTS = click.IntRange(1, 10), click.IntRange(1, 20)
+TEXT_FILE = click.File(encoding="utf-8-sig", errors="surrogateescape")  # what is no text is refused with the offer
 PLACES = click.Choice([each.value for each in Notify])
 OF_AN_OFFER = (
     click.option("--capability", "-c", "capabilities", multiple=True, help="What is needed; all of them."),
@@ -80,7 +83,7 @@ def _of_an_offer(command: F) -> F:
     "Example: shuttle submit --jsonl plan.jsonl --capability python --dry-run",
 )
 @click.argument("text", required=False, metavar="[TEXT|-]")
-@click.option("--file", "-f", type=click.File(encoding="utf-8"), help="Read the text from here; - is stdin.")
+@click.option("--file", "-f", type=TEXT_FILE, help="Read the text from here; - is stdin.")
 @click.option("--jsonl", type=click.File("rb"), help="Offer each line of this file; - is stdin.")
 @_of_an_offer
 @click.option("--wait", is_flag=True, help="Stay until all have ended; exit 1 unless all are done.")
@@ -127,7 +130,7 @@ def _lines(file: BinaryIO | None, unsaid: dict[str, object]) -> list[Line]:
         return []
     if "taskId" in unsaid:
         raise click.UsageError("--task-id is for one item; with --jsonl each line has its own.")
-    lines, wrong = read_lines(file, unsaid)
+    lines, wrong = read_lines(iter(partial(file.readline, ENCODED_BYTES + 1), b""), unsaid)
     if wrong:
         raise refusal(wrong, file.name)
     if not lines:
@@ -138,7 +141,7 @@ def _lines(file: BinaryIO | None, unsaid: dict[str, object]) -> list[Line]:
 
 
 def _description(text: str | None, file: TextIO | None) -> str:
-    read = text if text is not None and text != "-" else (file or sys.stdin).read()
+    read = text if text is not None and text != "-" else (file or sys.stdin).read(ENCODED_BYTES)
     if not read.strip():
         raise click.BadParameter("it is empty", param_hint="TEXT")
     return read

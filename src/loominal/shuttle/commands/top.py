@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import os
 
 import click
@@ -11,6 +12,12 @@ import click
 from loominal.fabric.operations.stats import ProjectView
 from loominal.shuttle.fleet import Fleet
 from loominal.shuttle.options import FleetCommand
+
+
+def _number(_: click.Context, __: click.Parameter, seconds: float) -> float:
+    if math.isnan(seconds):  # which is in every range
+        raise click.BadParameter("it is no number")
+    return seconds
 
 
 @click.command(
@@ -21,6 +28,7 @@ from loominal.shuttle.options import FleetCommand
 @click.option(
     "--interval",
     type=click.FloatRange(0.2, 3600),
+    callback=_number,
     default=1.0,
     show_default=True,
     metavar="SECONDS",

@@ -6,6 +6,7 @@ They are read and checked as far as one can here; the hub checks the rest (`send
 from __future__ import annotations
 
 import hashlib
+from codecs import BOM_UTF8
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import NamedTuple
@@ -14,7 +15,7 @@ import msgspec
 from msgspec.structs import replace
 
 from loominal.fabric.operations.work import BroadcastWorkOffer
-from loominal.fabric.protocol import arguments, content, encode
+from loominal.fabric.protocol import ENCODED_BYTES, arguments, content, encode
 from loominal.model.errors import InvalidArgument, LoominalError, Problem, error_from
 from loominal.model.names import shown
 
@@ -66,16 +67,18 @@ def read_lines(text: Iterable[bytes], unsaid: Mapping[str, object]) -> tuple[lis
     """Return the offers of a file of JSON lines, each with what it leaves `unsaid`, and what is wrong with others.
 
     One without a task id gets one that its content gives it, and how many like it come before: the same file again
-    offers the same items.
+    offers the same items. Raises: InvalidArgument for a line without end.
     """
     read: list[tuple[int, BroadcastWorkOffer]] = []
     wrong: list[Wrong] = []
     alike: Counter[str] = Counter()
     for number, line in enumerate(text, 1):
+        if len(line) > ENCODED_BYTES:
+            raise InvalidArgument(f"line {number} has more than {ENCODED_BYTES} bytes", "nothing was offered")
         if not line.strip():
             continue
         try:
-            offer = offer_of({**unsaid, **_object(line)})
+            offer = offer_of({**unsaid, **_object(line.removeprefix(BOM_UTF8) if number == 1 else line)})
         except InvalidArgument as error:
             wrong.append(Wrong(number, error))
             continue

@@ -19,6 +19,7 @@ from loominal.model.times import rfc3339
 from loominal.model.work import ENDED, Status
 from loominal.model.work_events import PROGRESS
 from loominal.shuttle import tables
+from loominal.shuttle.json_output import print_line
 from loominal.shuttle.watching.watched import Happened, Watched, note, percent
 
 if TYPE_CHECKING:
@@ -57,7 +58,7 @@ class Events:
             data = plain(_as_listed(event.item), entry=True) if detail is None else plain(detail, entry=False)
             at = rfc3339(event.at) if event.at else None
             line = encode({"type": event.type, "projectId": self._project_id, "at": at, "data": data})
-            click.echo(line.decode())
+            print_line(line)
 
     def draw(self, watched: Watched) -> None:
         """Draw nothing."""

@@ -6,7 +6,7 @@ from loominal.fabric.hub.caller import Caller
 from loominal.fabric.hub.project import Project
 from loominal.fabric.hub.work.book import Entry
 from loominal.model.errors import InvalidArgument, NotFound
-from loominal.model.grant import CORPORATE, Role, admits, grants_boundary
+from loominal.model.grant import CORPORATE, Role, admits, grants_boundary, in_force
 from loominal.model.names import api_role, shown, work_id
 from loominal.model.work import WorkItem
 
@@ -28,6 +28,11 @@ def sees_boundary(project: Project, caller: Caller, boundary: str) -> bool:
     if api_role(caller.agent):
         return boundary != CORPORATE
     record, now = project.agents.get(caller.agent), project.clock.now()
+    if standing.role is Role.OBSERVER:  # who takes no part is of no type
+        return any(
+            grants_boundary(grant, boundary) and in_force(grant, project=project.id, now=now)
+            for grant in standing.grants
+        )
     agent_type = record.agent_type if record else ""
     return any(
         grants_boundary(grant, boundary) and admits(grant, project=project.id, agent_type=agent_type, now=now)
