@@ -220,17 +220,20 @@ class Broker:
     async def publish(
         self, subject: str, data: bytes, *, reply: str = "", headers: dict[str, str] | None = None
     ) -> None:
-        """Send a message, once, now or not at all.
+        """Send a message, once, at the end of this turn of the loop, or not at all.
 
         Raises: BrokerUnavailable at once if the connection is down, TooLarge over the server's `max_payload`.
         """
+        self._send(subject, data, reply, headers, at_once=False)
+
+    def _send(self, subject: str, data: bytes, reply: str, headers: dict[str, str] | None, *, at_once: bool) -> None:
         line = self._line
         if line is None or not self.up:
             raise BrokerUnavailable(f"the connection to the broker is down: {self.last_error or 'reconnecting'}")
         size = len(data) + _header_bytes(headers)  # too much ends the connection: the server counts headers, too
         if size > self.max_payload:
             raise TooLarge(f"{size} bytes on {subject} are more than the broker takes ({self.max_payload})")
-        line.send(subject, data, reply, headers or None)
+        line.send(subject, data, reply, headers or None, at_once=at_once)
 
     async def settle(self) -> None:
         """Return when the broker has seen all that was published before. Raises: BrokerUnavailable."""
@@ -263,7 +266,8 @@ class Broker:
         question = self._questions[token] = _Question(is_last)
         try:
             async with asyncio.timeout(seconds):
-                await self.publish(subject, data, reply=f"{self._inbox}.r.{token}", headers=headers)
+                # At once: the server stores it, or hands it on, while this process goes on with the next.
+                self._send(subject, data, f"{self._inbox}.r.{token}", headers, at_once=True)
                 await question.answered
         except TimeoutError as error:
             raise BrokerUnavailable(f"no answer on {subject} within {seconds:g} s") from error

@@ -43,6 +43,7 @@ class Line(Client):
         self._ended = ended
         self.gone = Event()
         self._deliveries: dict[int, Deliver] = {}  # by the number of the subscription
+        self._writing = False  # what is pending leaves in the next turn of the loop
         self._ps = wire.Reader(self, self._take)
 
     @classmethod
@@ -182,14 +183,14 @@ class Line(Client):
         except TimeoutError as error:
             raise BrokerUnavailable(f"the broker is silent: {self.last_error or 'no answer to a ping'}") from error
 
-    def send(self, subject: str, data: bytes, reply: str, headers: dict[str, str] | None) -> None:
-        """Publish a message. It leaves at once: the server stores it while this process goes on with the next.
+    def send(self, subject: str, data: bytes, reply: str, headers: dict[str, str] | None, *, at_once: bool) -> None:
+        """Publish a message, `at_once` or with whatever else this turn of the loop sends: each write wakes the server.
 
         Raises: BrokerUnavailable, InvalidArgument for a malformed subject or header name.
         """
         if self._unsent() > UNSENT_BYTES:
             raise BrokerUnavailable(f"the broker has not taken the last {UNSENT_BYTES} bytes")
-        self._say(wire.message(subject, data, reply, headers))
+        self._say(wire.message(subject, data, reply, headers), at_once=at_once)
 
     def listen(self, subject: str, queue: str, deliver: Deliver) -> int:
         """Subscribe and return the subscription's number. `deliver` is called as a message is read, and must be quick.
@@ -206,11 +207,19 @@ class Line(Client):
         if self._deliveries.pop(number, None) is not None and self.is_connected:
             self._say(f"UNSUB {number}\r\n".encode())
 
-    def _say(self, command: bytes) -> None:
+    def _say(self, command: bytes, *, at_once: bool = True) -> None:
         if not self.is_connected:
             raise BrokerUnavailable("connection lost")
         self._pending.append(command)
         self._pending_data_size += len(command)
+        if at_once:
+            self._write()
+        elif not self._writing:
+            self._writing = True
+            asyncio.get_running_loop().call_soon(self._write_rest)
+
+    def _write_rest(self) -> None:
+        self._writing = False
         self._write()
 
     def _write(self) -> None:
