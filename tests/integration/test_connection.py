@@ -97,6 +97,30 @@ async def test_messages_come_in_order_and_not_after_the_stop(broker: Broker) -> 
     assert seen == list(range(2000))
 
 
+async def test_what_is_published_goes_before_what_is_asked_later(broker: Broker) -> None:
+    seen: list[bytes] = []
+    await broker.subscribe("order.b", lambda received: seen.append(received.data))
+
+    for number in range(100):
+        await broker.publish("order.b", b"told %d" % number)
+        with suppress(BrokerUnavailable):
+            await broker.request("order.b", b"asked %d" % number, seconds=0.001)
+    await eventually(lambda: len(seen) == 200)
+
+    assert seen == [b"%s %d" % (what, number) for number in range(100) for what in (b"told", b"asked")]
+
+
+async def test_what_is_published_last_leaves_before_the_end(broker: Broker, nats_server: NatsServer) -> None:
+    seen: list[bytes] = []
+    await broker.subscribe("farewell.a", lambda received: seen.append(received.data))
+    await round_trip(broker)
+
+    async with Broker.connect(nats_server.url, name="leaving", inbox=INBOX, wait_seconds=SOON) as leaving:
+        await leaving.publish("farewell.a", b"goodbye")
+
+    await eventually(lambda: seen == [b"goodbye"])
+
+
 async def test_one_of_a_queue_group_gets_each_message(broker: Broker, nats_server: NatsServer) -> None:
     seen: list[bytes] = []
     async with Broker.connect(nats_server.url, name="second", inbox=INBOX, wait_seconds=SOON) as second:

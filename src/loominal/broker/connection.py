@@ -124,9 +124,9 @@ class _Question:
         if reply.status == NO_RESPONDERS or self._is_last(reply):
             self.answered.set_result(None)
 
-    def lose(self) -> None:
+    def give_up(self, reason: str) -> None:
         if not self.answered.done():
-            self.answered.set_exception(BrokerUnavailable("the connection was lost before the answer came"))
+            self.answered.set_exception(BrokerUnavailable(reason))
 
 
 class Broker:
@@ -264,14 +264,14 @@ class Broker:
         """Return all answers to a message, up to and with the one that `is_last`. Raises: as `request`."""
         token = str(next(self._numbers))
         question = self._questions[token] = _Question(is_last)
+        unanswered = f"no answer on {subject} within {seconds:g} s"
+        end = asyncio.get_running_loop().call_later(seconds, question.give_up, unanswered)
         try:
-            async with asyncio.timeout(seconds):
-                # At once: the server stores it, or hands it on, while this process goes on with the next.
-                self._send(subject, data, f"{self._inbox}.r.{token}", headers, at_once=True)
-                await question.answered
-        except TimeoutError as error:
-            raise BrokerUnavailable(f"no answer on {subject} within {seconds:g} s") from error
+            # At once: the server stores it, or hands it on, while this process goes on with the next.
+            self._send(subject, data, f"{self._inbox}.r.{token}", headers, at_once=True)
+            await question.answered
         finally:
+            end.cancel()
             del self._questions[token]
         if question.replies[-1].status == NO_RESPONDERS:
             raise HubUnavailable(f"nobody listens on {subject}")
@@ -358,7 +358,7 @@ class Broker:
         self._up.clear()
         self.connected_at = None
         for question in self._questions.values():
-            question.lose()
+            question.give_up("the connection was lost before the answer came")
 
     def _failed(self, error: Exception) -> None:
         text = str(error)

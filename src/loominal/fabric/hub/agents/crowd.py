@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from loominal.model.agent import AgentStatus
@@ -59,8 +59,10 @@ class Crowd:
         self._freshen()
         return [_alike(kind) for kind in self._kinds.values()]
 
-    def of_types(self, agent_types: Iterable[str]) -> list[Candidate]:
+    def of_types(self, agent_types: Sequence[str]) -> list[Candidate]:
         """Return one agent of each kind of these types."""
+        if not agent_types:  # as for most work, at every claim
+            return []
         self._freshen()
         return [_alike(kind).agent for each in agent_types for kind in self._of_type.get(each, {}).values()]
 

@@ -27,10 +27,10 @@ def moved(project: Project, before: WorkItem | None, item: WorkItem) -> None:
         project.wakes.wake(item.claimed_by)
     if item.status is Status.READY:
         offer(project, item)
-    if item.status in ENDED:
-        project.ended.set()
-    else:
+    if item.status not in ENDED:
         project.told.pop(item.id, None)  # retried: the next end is another one
+    elif item.id in project.book.untold or item.id in project.book.children:
+        project.ended.set()
     project.movements.note(item.id)
     project.wakes.wake(item.id)
 
