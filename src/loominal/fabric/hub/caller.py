@@ -99,6 +99,7 @@ class Caller(msgspec.Struct, frozen=True, kw_only=True):
     lease_token: int = 0
     answered: tuple[str, ...] = ()  # ops of the pages of messages that the process says have come
     limit_bytes: int = 0  # the longest answer wanted, already bounded by what the broker carries
+    again: bool = False  # the same request was answered before: nothing new may come of it
     projects: tuple[str, ...] = ()  # where the caller may be anything at all; none: everywhere
 
     @property

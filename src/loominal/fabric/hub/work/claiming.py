@@ -23,13 +23,16 @@ from loominal.model.work import Status
 
 
 async def claim_work(project: Project, caller: Caller, args: ClaimWork) -> Claimed:
-    """Return what the caller now holds, waiting up to `wait_seconds` (at most POLL_SECONDS) for something ready."""
+    """Return what the caller now holds, waiting up to `wait_seconds` (at most POLL_SECONDS) for something ready.
+
+    Asked again, it returns what it took then and is still held: nobody may be there any more to hear of anything new.
+    """
     capability = names.label(args.capability, "capability") if args.capability is not None else None
     me = candidate_of(project, caller.agent)
     if capability is not None and me is not None and capability not in me.capabilities:
         raise NotCapable(f"you have not registered {args.capability!r}")
     taken = _claimed_before(project, caller)
-    if not taken:
+    if not taken and not caller.again:
         taken = await _wait(project, caller, capability, args)
     work = [await work_view(project, caller, entry.item, caller.limit_bytes // len(taken)) for entry in taken]
     note = None if work else why_nothing(project, caller.agent, capability)
