@@ -78,7 +78,7 @@ def set_policy(
 ) -> None:
     """Change it."""
     from loominal.model.errors import IllegalMove
-    from loominal.shuttle.policy_changes import OF_A_RULE, changed, plain, unknown_targets, written
+    from loominal.shuttle.policy_changes import OF_A_RULE, changed, plain, written
 
     said = {name: value for name, value in flags.items() if value not in (None, ())}
     if (file is None) is not bool(said or removed):
@@ -97,9 +97,7 @@ def set_policy(
                 "look at it with get_policy, and make your change to that",
             )
         if dry_run:
-            there = (await agent.list_targets()).targets
-            for unknown in unknown_targets(after, [name for each in there for name in (each.name, each.id)]):
-                fleet.say(str(unknown))
+            await _say_unknown_targets(fleet, agent, after)
         show_changes(fleet, differences(plain(before), plain(after)), dry_run=dry_run)
         if dry_run or plain(before) == plain(after):
             return after if dry_run else before
@@ -118,6 +116,14 @@ def set_policy(
     if fleet.wants_json:
         show_document(plain(view))
     fleet.say("nothing was sent")
+
+
+async def _say_unknown_targets(fleet: Fleet, agent: Agent, wanted: PolicyView) -> None:
+    from loominal.shuttle.policy_changes import unknown_targets
+
+    there = (await agent.list_targets()).targets
+    for unknown in unknown_targets(wanted, [name for each in there for name in (each.name, each.id)]):
+        fleet.say(str(unknown))
 
 
 def _show(fleet: Fleet, view: PolicyView) -> None:
