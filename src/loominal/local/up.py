@@ -18,6 +18,7 @@ from loominal.broker.shown_url import shown_url
 from loominal.fabric.runtime_file import Mode, read_runtime
 from loominal.local.at_login import service, shown, switch_on
 from loominal.local.home import keep_idle_exit, open_home, read_config, supervision, supervisor_pid
+from loominal.local.lending import nothing_allowed
 from loominal.local.listening import Listen, broker_url, keep_listen, parse_listen
 from loominal.local.processes import alive
 from loominal.local.supervisor import READY_SECONDS, RESTART_BROKER, Supervisor, child_environment
@@ -61,6 +62,8 @@ def up(
     if _foreign_url(home) and os.environ.get("LOOMINAL_MODE") != Mode.EXTERNAL:
         click.echo(OPEN_MODE, err=True)
     moved = listen is not None and _listen(home, parse_listen(listen))
+    if listen is not None and not parse_listen(listen).plain and (unable := nothing_allowed(os.environ)):
+        click.echo(unable, err=True)
     start = Start(heal=heal, idle_seconds=idle_seconds, moved=moved)
     if at_login:
         _at_login(home)

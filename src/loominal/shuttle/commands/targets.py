@@ -240,7 +240,11 @@ def test(fleet: Fleet, *, target: str) -> int:
         policy = await agent.get_policy()
         for each in view.boundaries:
             rule = policy.boundaries.get(each)
-            serves = rule is not None and rule.spin_up and (not rule.targets or view.name in rule.targets)
+            serves = (
+                rule is not None
+                and rule.spin_up
+                and (not rule.targets or not {view.name, view.id}.isdisjoint(rule.targets))
+            )
             tell(
                 "policy",
                 "ok" if serves else "note",

@@ -13,6 +13,7 @@ from msgspec.structs import replace
 from loominal.fabric.hub.agents.events_log import EventKind, record_event
 from loominal.fabric.hub.parts import fitting
 from loominal.fabric.hub.spinup import targets
+from loominal.fabric.hub.spinup.launcher import WHERE_ALLOWED
 from loominal.fabric.operations.targets import (
     AddTarget,
     Checks,
@@ -150,9 +151,9 @@ async def look(project: Project, target: Target) -> Health:
     healthy = True
     try:
         if project.launcher is None:
-            raise Forbidden("nothing is started on this fabric", "weft.toml says what a weft may run")
+            raise Forbidden("nothing is started on this fabric", WHERE_ALLOWED)
         if why := project.launcher.refusal(target):
-            raise Forbidden(f"the target is {why}", "weft.toml says what a weft may run")
+            raise Forbidden(f"the target is {why}", WHERE_ALLOWED)
         async with asyncio.timeout(target.health_check.timeout_seconds):
             detail = await project.launcher.check(target)
     except TimeoutError:
