@@ -210,7 +210,12 @@ def _facts(item: WorkDetail) -> list[tuple[str, object]]:
 
 
 def _moves(history: tuple[HistoryEntry, ...]) -> list[tuple[object, ...]]:
-    return [(rfc3339(entry.at), entry.move, entry.by, entry.note) for entry in history]
+    from loominal.fabric.protocol import encode
+
+    return [
+        (rfc3339(entry.at), entry.move, entry.by, f"{entry.note} {encode(entry.usage).decode() if entry.usage else ''}")
+        for entry in history
+    ]
 
 
 def _verdicts(found: Explained) -> list[tuple[object, ...]]:
