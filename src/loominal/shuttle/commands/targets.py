@@ -28,8 +28,8 @@ if TYPE_CHECKING:
     from loominal.shuttle.targets.plan import Step
 
 COLUMNS = (
-    Column("NAME"), status(), Column("MECHANISM"), Column("AGENT TYPE", 1), Column("CAPABILITIES", 2),
-    Column("BOUNDARIES", 2), Column("AGENTS"), Column("NOTE", 3),
+    Column("NAME", 1), status(), Column("MECHANISM"), Column("AGENT TYPE", 1), Column("CAPABILITIES", 2),
+    Column("BOUNDARIES", 3), Column("AGENTS"), Column("NOTE", 3),
 )  # fmt: skip
 MECHANISMS = click.Choice([each.value for each in Mechanism])
 EXAMPLES = """\b
