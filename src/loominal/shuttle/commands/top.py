@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import math
 import os
@@ -10,7 +9,7 @@ import os
 import click
 
 from loominal.fabric.operations.stats import ProjectView
-from loominal.shuttle.fleet import Fleet
+from loominal.shuttle.fleet import Fleet, finish
 from loominal.shuttle.options import FleetCommand
 
 
@@ -40,7 +39,7 @@ def top(fleet: Fleet, *, interval: float) -> int:
     if fleet.wants_json:
         _print(fleet)
         return 0
-    return asyncio.run(_show(fleet, interval))
+    return finish(_show(fleet, interval))
 
 
 async def _show(fleet: Fleet, interval: float) -> int:
