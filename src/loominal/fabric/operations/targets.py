@@ -43,6 +43,7 @@ class AddTarget(Arguments, frozen=True, kw_only=True):
     boot_timeout_seconds: BootSeconds = 120.0
     health_check: Checks = Checks()
     tags: tuple[str, ...] = ()
+    enabled: bool | None = None  # None: agents may be started there; where one is replaced by PUT: as it was
 
 
 class UpdateTarget(Arguments, frozen=True, kw_only=True):
@@ -62,6 +63,7 @@ class UpdateTarget(Arguments, frozen=True, kw_only=True):
     boot_timeout_seconds: BootSeconds | None = None
     health_check: Checks | None = None
     tags: tuple[str, ...] | None = None
+    enabled: bool | None = None
 
 
 class ListTargets(Arguments, frozen=True, kw_only=True):

@@ -39,6 +39,7 @@ class TargetCalls(Calls):
         boot_timeout_seconds: float = 120,
         health_check: Checks | JsonObject | None = None,
         tags: Sequence[str] = (),
+        enabled: bool = True,
     ) -> TargetView:
         """Say where agents can be started, and how. Raises: InvalidArgument with the field, Duplicate for the name."""
         return await self._ask(
@@ -57,6 +58,7 @@ class TargetCalls(Calls):
             boot_timeout_seconds=boot_timeout_seconds,
             health_check=health_check,
             tags=tags,
+            enabled=enabled,
         )
 
     async def update_target(
@@ -76,6 +78,7 @@ class TargetCalls(Calls):
         boot_timeout_seconds: float | None = None,
         health_check: Checks | JsonObject | None = None,
         tags: Sequence[str] | None = None,
+        enabled: bool | None = None,
     ) -> TargetView:
         """Change a target; what is left out stays. Raises: NotFound, InvalidArgument, Duplicate."""
         return await self._ask(
@@ -95,6 +98,7 @@ class TargetCalls(Calls):
             boot_timeout_seconds=boot_timeout_seconds,
             health_check=health_check,
             tags=tags,
+            enabled=enabled,
         )
 
     async def remove_target(self, target: str) -> TargetView:

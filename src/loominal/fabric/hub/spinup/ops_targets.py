@@ -77,6 +77,7 @@ async def add_target(project: Project, caller: Caller, args: AddTarget) -> Targe
             boot_timeout_seconds=args.boot_timeout_seconds,
             health_check=_check(args.health_check),
             tags=args.tags,
+            enabled=args.enabled is not False,
             created_at=now,
             updated_at=now,
             ops=(caller.op,),
