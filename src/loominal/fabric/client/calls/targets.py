@@ -39,7 +39,7 @@ class TargetCalls(Calls):
         boot_timeout_seconds: float = 120,
         health_check: Checks | JsonObject | None = None,
         tags: Sequence[str] = (),
-        enabled: bool = True,
+        enabled: bool | None = None,
     ) -> TargetView:
         """Say where agents can be started, and how. Raises: InvalidArgument with the field, Duplicate for the name."""
         return await self._ask(
