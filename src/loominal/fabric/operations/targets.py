@@ -64,6 +64,7 @@ class UpdateTarget(Arguments, frozen=True, kw_only=True):
     health_check: Checks | None = None
     tags: tuple[str, ...] | None = None
     enabled: bool | None = None
+    version: int | None = None  # of the target that is changed; None: whichever there is
 
 
 class ListTargets(Arguments, frozen=True, kw_only=True):
@@ -123,6 +124,7 @@ class TargetView(View, frozen=True, kw_only=True):
     """A target, and what goes on there. Only operators are shown its config."""
 
     id: str
+    version: int = 0  # another one after each change; 0: of weft's own file
     name: str
     description: str = ""
     agent_type: str

@@ -166,7 +166,11 @@ def update(fleet: Fleet, *, target: str, name: str | None, mechanism: str | None
         changed = {key: value for key, value in after.items() if value != before[key]}
         if dry_run and fleet.wants_json:
             show_document(changed)
-        return view if dry_run or not changed else await agent.update_target(view.id, **fields(changed))
+        return (
+            view
+            if dry_run or not changed
+            else await agent.update_target(view.id, **fields(changed), version=view.version)
+        )
 
     view = fleet.run(change)
     if dry_run:

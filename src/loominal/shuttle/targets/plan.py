@@ -70,7 +70,7 @@ async def done(agent: Agent, step: Step) -> TargetView:
     if view is None:
         view = await agent.add_target(**fields(step.document), enabled=step.enabled)
     elif present(view) != step.document:
-        view = await agent.update_target(view.id, **fields(step.document), enabled=step.enabled)
+        view = await agent.update_target(view.id, **fields(step.document), enabled=step.enabled, version=view.version)
     elif view.enabled is not step.enabled:
         view = await (agent.enable_target if step.enabled else agent.disable_target)(view.id)
     return view

@@ -79,8 +79,12 @@ class TargetCalls(Calls):
         health_check: Checks | JsonObject | None = None,
         tags: Sequence[str] | None = None,
         enabled: bool | None = None,
+        version: int | None = None,
     ) -> TargetView:
-        """Change a target; what is left out stays. Raises: NotFound, InvalidArgument, Duplicate."""
+        """Change a target, if it is still at `version` when that is given; what is left out stays.
+
+        Raises: NotFound, InvalidArgument, Duplicate, IllegalMove if somebody changed it meanwhile.
+        """
         return await self._ask(
             "update_target",
             TargetView,
@@ -99,6 +103,7 @@ class TargetCalls(Calls):
             health_check=health_check,
             tags=tags,
             enabled=enabled,
+            version=version,
         )
 
     async def remove_target(self, target: str) -> TargetView:
