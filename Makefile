@@ -23,8 +23,12 @@ endef
 demo: $(VENV)/.run
 	$(BIN)/loominal demo
 
+# What fails beside the others is run once more, alone: real processes on a crowded machine. The first failure stays in the
+# output, and is a fault to be found, in the test or in what it tests.
 test: lint types shape
-	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder || { \
+		test $$? -eq 1 && echo "== once more, alone ==" && \
+		$(BIN)/python -m pytest --last-failed --last-failed-no-failures none; }
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff format --check $(CODE)

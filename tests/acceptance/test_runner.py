@@ -12,6 +12,7 @@ import pytest
 from loominal.fabric.client.agent import Agent
 from loominal.fabric.invitation import Token
 from loominal.fabric.operations.work import Claimed, ClaimWork
+from loominal.model.work import Usage
 from loominal.runner.desk import KEPT
 from loominal.runner.whole import whole
 from tests.acceptance.runners import alive, item_when, offer, runner
@@ -253,6 +254,44 @@ async def test_what_a_client_itself_delivers_has_what_it_has_used_in_all(
     assert (item.status, item.summary, item.result["rooms"]) == ("done", "swept", 3), (item.errors, running.said)
     assert item.result["usage"] == {"costUsd": 0.5, "turns": 2, "inputTokens": 9, "outputTokens": 5}
     assert (tmp_path / "a" / "told").read_text() == f"claimed {KEPT} claimed"
+
+
+@pytest.mark.parametrize("end", ["fails", "fails it itself", "is cancelled"])
+async def test_what_came_to_nothing_has_cost_what_it_has_cost(
+    fabric: Fabric, project: str, boss: Agent, tmp_path: Path, end: str
+) -> None:
+    ends = {
+        "fails": "sys.exit(3)",
+        "fails it itself": "asyncio.run(main())",
+        "is cancelled": "open('begun', 'a').write(f'{os.getpid()}\\n'); time.sleep(600)",
+    }
+    client = (
+        "import asyncio, json, loominal, os, sys, time\n"
+        "async def main():\n"
+        "    work = os.environ['LOOMINAL_WORK_ID']\n"
+        "    async with loominal.connect() as agent:\n"
+        "        while not (await agent.get_work(work)).progress:\n"  # until its runner has read what it has said
+        "            await asyncio.sleep(0.05)\n"
+        "        await agent.fail_work(work, 'I cannot')\n"
+        "message = {'id': 'm1', 'content': [{'type': 'text', 'text': 'hm'}]}\n"
+        "message['usage'] = {'input_tokens': 9, 'output_tokens': 5}\n"
+        "print(json.dumps({'type': 'assistant', 'message': message}), flush=True)\n"
+        f"{ends[end]}\n"
+    )
+    work = await offer(boss, "sweep", max_attempts=1)
+    async with runner(
+        tmp_path / "a", fabric.home, project, "--client", "claude-code", "--max-items", "1",
+        command=(sys.executable, "-c", client),
+    ) as running:  # fmt: skip
+        if end == "is cancelled":
+            await begun(tmp_path / "a")
+            await boss.cancel_work(work)
+        assert await running.end() == 0, running.said
+
+    item = await boss.get_work(work)
+    assert item.status == ("cancelled" if end == "is cancelled" else "dead"), running.said
+    [used] = [entry.usage for entry in item.history if entry.usage]
+    assert used == Usage(turns=1, input_tokens=9, cached_input_tokens=0, output_tokens=5)
 
 
 async def test_a_client_that_completes_its_item_and_then_fails_it_has_failed_it(

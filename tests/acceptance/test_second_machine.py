@@ -59,11 +59,18 @@ async def main():
 
 asyncio.run(main())
 """
+NOTHING_STARTS = 'write `[allow]` and `mechanisms = ["local"]`'
 REFUSED, NOT_FOUND, UNREACHABLE, FAILED, USAGE = 4, 3, 5, 1, 2
 
 
 def run(home: Path, *arguments: str, code: int = 0) -> str:
     """Run a command of `loominal` in a home, expect its exit code, and return what it printed."""
+    said, told = run_both(home, *arguments, code=code)
+    return said + told if code else said
+
+
+def run_both(home: Path, *arguments: str, code: int = 0) -> tuple[str, str]:
+    """Do as `run`, and return standard output and standard error."""
     done = subprocess.run(
         [sys.executable, "-m", "loominal", *arguments],
         env=os.environ | {"LOOMINAL_HOME": str(home), "LOOMINAL_TIMINGS_SCALE": "0.2", "LOOMINAL_PROJECT_ID": PROJECT},
@@ -74,7 +81,7 @@ def run(home: Path, *arguments: str, code: int = 0) -> str:
         check=False,
     )
     assert done.returncode == code, done.stdout + done.stderr
-    return done.stdout + done.stderr if code else done.stdout
+    return done.stdout, done.stderr
 
 
 def invited(home: Path, *options: str) -> list[str]:
@@ -243,6 +250,19 @@ async def test_of_two_machines_that_show_one_invitation_at_once_one_joins(first:
     assert [read_runtime(home) is not None for home in homes] == [code == 0 for code in codes]
 
 
+async def test_a_target_that_weft_may_not_start_says_what_to_write(first: Path) -> None:
+    async with loominal.connect("op", "boss", ["plan"], project=PROJECT, home=first, operator=True) as op:
+        added = await op.add_target(
+            "here", agent_type="exec", capabilities=["go"], boundaries=["personal"], mechanism="local",
+            config={"command": ["agent"]},
+        )  # fmt: skip
+        assert 'mechanisms = ["local"]' in (added.unusable or "")
+        with pytest.raises(Forbidden, match="of the mechanism local") as refused:
+            await op.spin_up("here")
+        assert "reads it when it starts" in refused.value.hint
+        await op.remove_target("here")
+
+
 async def test_a_second_invitation_changes_what_a_machine_may_and_not_who_it_is(first: Path, second: Path) -> None:
     run(second, *invited(first, "--boundary", "open-source"))
     before = Credential.read(machine_credential_path(second)).name
@@ -339,12 +359,15 @@ async def test_a_revoked_machine_is_cut_off_at_once_and_for_good(first: Path, se
     ):
         offered = await chief.broadcast_work_offer("mend it", capabilities=["rust"], boundary="personal")
         [work] = (await lost.claim_work(wait_seconds=SOON)).work
+        told = asyncio.Event()
+        lost.on_control(lambda _: told.set())
 
         gone = await chief.revoke_machine(name)
 
         assert (gone.name, gone.agents) == (name, 1)
         assert (await chief.get_work(offered.id)).status == "ready"
-        with pytest.raises(LoominalError):
+        await asyncio.wait_for(told.wait(), SOON)
+        with pytest.raises(Forbidden, match="its machine was cut off"):
             await lost.call("complete_work", CompleteWork(work_id=work.id, summary="mended"), timeout_seconds=3)
         await chief.cancel_work(offered.id)
     with pytest.raises(LoominalError):
@@ -404,11 +427,15 @@ def test_a_fabric_that_listens_nowhere_else_invites_nobody(tmp_path: Path) -> No
     run(home, "up", "--detach")
     try:
         assert "loominal up --listen" in run(home, "invite", code=REFUSED)
-        said = run(home, "up", "--detach", "--listen", "0.0.0.0")
+        assert NOTHING_STARTS not in run(home, "doctor")
+        said, told = run_both(home, "up", "--detach", "--listen", "0.0.0.0")
         assert said.startswith("up: broker tls://")
         listening = json.loads(run(home, "status", "--json"))["nats"]
         assert listening["url"].startswith("tls://127.0.0.1:")
         assert "with TLS" in listening["listen"]
+        for each in told, run(home, "doctor"):
+            assert NOTHING_STARTS in each
+            assert str(home / "weft.toml") in each
         assert invited(home)[0] == "join"
         run(home, "grant")
         run(home, "up", "--detach", "--listen", "127.0.0.1")

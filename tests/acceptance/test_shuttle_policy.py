@@ -44,6 +44,7 @@ def test_each_flag_changes_what_it_says_and_nothing_else(shuttle: Typed) -> None
     assert (third.cross_project, third.stalled_seconds, third.boundaries["secret"]) == (True, 60, Rule())
     assert "boundaries.personal.agentTypes: - → codex, exec" in said
     assert "there is no target 't' yet" in said
+    assert "there is no target 't' yet" in shuttle("policy", "show")
 
 
 def test_a_change_holds_at_once_for_who_waits_for_work(shuttle: Typed) -> None:

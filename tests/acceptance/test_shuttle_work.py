@@ -9,7 +9,7 @@ import pytest
 
 from loominal.fabric.client.agent import Agent
 from loominal.fabric.operations.work import WorkDetail
-from loominal.model.work import Status
+from loominal.model.work import Status, Usage
 from tests.acceptance.shells import Typing
 from tests.integration.conftest import eventually
 
@@ -68,6 +68,17 @@ async def test_a_list_goes_on_over_pages_and_behind_a_cursor(typed: Typing, ada:
     assert len(short.stdout.splitlines()) == 1 + 3
     assert short.stderr == "3 of 130; --limit 130 shows all\n"
     assert forged.returncode == 2
+
+
+async def test_what_a_failed_attempt_has_cost_stands_in_the_history(typed: Typing, ada: Agent) -> None:
+    offered = await ada.broadcast_work_offer("hopeless", capabilities=["wool"])
+    await ada.claim_work(wait_seconds=SECONDS)
+    await ada.fail_work(offered.id, "no way", retryable=False, usage=Usage(cost_usd=0.25, turns=3))
+
+    document, text = await typed.json("work", "show", offered.id), await typed("work", "show", offered.id)
+
+    assert document["history"][-1]["usage"] == {"costUsd": 0.25, "turns": 3}
+    assert 'no way {"costUsd":0.25,"turns":3}' in text.stdout
 
 
 async def test_an_item_is_shown_by_either_of_its_names_with_every_line_of_its_text(typed: Typing, ada: Agent) -> None:

@@ -17,7 +17,7 @@ from loominal.broker.server_config import operator_text
 from loominal.broker.server_program import find_server
 from loominal.fabric.runtime_file import Mode
 from loominal.local.weft_api import not_ready
-from tests.integration.fabric import Fabric
+from tests.integration.fabric import SCALE, Fabric
 from tests.patience import SOON
 from tests.ports import free_port
 
@@ -158,8 +158,8 @@ class Cluster:
 class ClusterFabric(Fabric):
     """A weft on a cluster that an operator runs with our keys."""
 
-    def __init__(self, home: Path, size: int = 3) -> None:
-        super().__init__(home)
+    def __init__(self, home: Path, size: int = 3, *, scale: float = SCALE) -> None:
+        super().__init__(home, scale=scale)
         self.cluster = Cluster(home / "cluster", self.keyring, size)
         self.weft_environment = {"NATS_URL": self.cluster.urls, "LOOMINAL_MODE": Mode.EXTERNAL}
 

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 import time
 from collections import Counter
 from collections.abc import AsyncIterator
 
+import msgspec
+
 from loominal.broker import subjects
-from loominal.broker.connection import Broker
+from loominal.broker.connection import Broker, Received
 from loominal.broker.log import Log
 from loominal.fabric.client.agent import Agent
 from loominal.model import record as records
@@ -133,6 +136,30 @@ async def test_a_broker_that_stands_still_for_longer_than_a_lease_only_delays(pr
         fabric.thaw(fabric.broker)
         await answers_come_again(told)
     await check(fabric, told)
+
+
+async def test_a_leader_that_was_cut_off_lets_everybody_ask_again(fabric: Fabric, project_id: str) -> None:
+    credential = fabric.keyring.system_credential("test")
+    heard: list[Received] = []
+    async with (
+        fabric.connect("ada", project=project_id) as ada,
+        Broker.connect(
+            fabric.url,
+            name="system",
+            inbox=subjects.reply_prefix("test"),
+            credential=lambda: credential,
+            wait_seconds=SOON,
+        ) as system,
+    ):
+        await ada._session.broker.subscribe(subjects.leader_wake(project_id), heard.append)
+        listed = await system.request(subjects.connections(), b'{"auth": true}', seconds=SOON)
+        told = msgspec.json.decode(listed.data)
+        [leader] = [each["cid"] for each in told["data"]["connections"] if each.get("name") == f"weft {project_id}"]
+        kick = json.dumps({"cid": leader}).encode()
+        await system.request(f"$SYS.REQ.SERVER.{told['server']['id']}.KICK", kick, seconds=SOON)
+
+        await eventually(lambda: bool(heard))  # for answers may have been lost with the connection
+        await ada.send_message("general", "and it goes on")
 
 
 async def test_calls_that_wait_while_the_broker_is_away_are_answered_when_it_is_back(private_fabric: Fabric) -> None:

@@ -133,6 +133,22 @@ async def test_the_same_claim_again_gets_the_same_items(workshop: Workshop) -> N
     await workshop.check()
 
 
+async def test_a_claim_asked_again_after_it_went_back_gets_nothing_and_takes_nothing(workshop: Workshop) -> None:
+    boss, deaf, other = [await workshop.agent(handle) for handle in ("boss", "deaf", "other")]
+    work_id = await offered(boss)
+    await ask_unheard(deaf, "claim_work", ClaimWork(), "late-1")
+    await eventually(lambda: was_claimed(boss, work_id))
+    await other.complete_work((await claim(other)).id, "done")
+    another = await offered(boss)
+
+    again = await deaf.call("claim_work", ClaimWork(), op="late-1")
+
+    assert isinstance(again, Claimed)
+    assert (again.work, deaf.holds) == ((), ())
+    assert (await claim(deaf)).id == another
+    await workshop.check()
+
+
 async def test_a_claim_asked_many_times_at_once_is_one_claim(workshop: Workshop) -> None:
     boss, agent = await workshop.agent("boss"), await workshop.agent("agent")
     for _ in range(5):

@@ -63,6 +63,19 @@ async def test_an_operator_replaces_the_whole_policy(workshop: Workshop) -> None
         await boss.set_policy({}, version=first.version)
 
 
+async def test_targets_that_no_target_is_called_are_told_until_there_is_one(workshop: Workshop) -> None:
+    boss = await operator(workshop)
+    here = await boss.add_target(
+        "here", agent_type="exec", capabilities=["go"], boundaries=["personal"], mechanism="local",
+        config={"command": ["agent"]},
+    )  # fmt: skip
+    rules = {"personal": BoundaryRule(targets=("here", "there")), "open-source": BoundaryRule(targets=(here.id,))}
+
+    assert (await boss.set_policy(rules)).unknown_targets == ("there",)
+    await boss.update_target("here", name="there")
+    assert (await boss.get_policy()).unknown_targets == ("here",)
+
+
 async def test_what_makes_no_policy_is_refused(workshop: Workshop) -> None:
     boss, agent = await operator(workshop), await workshop.agent("agent")
 

@@ -24,6 +24,7 @@ from loominal.model.work import (
     WAITING,
     Move,
     Status,
+    Usage,
     WorkItem,
     fits,
     status_at,
@@ -274,4 +275,8 @@ def test_a_full_record_leaves_room_for_every_text_at_its_worst() -> None:
     item = step(item, moves.AskCancel(by=agent, op="8" * 64, reason=worst), now)
 
     assert item.status is Status.CLAIMED
+    assert len(msgspec.json.encode(item)) <= RECORD_BYTES
+    used = Usage(cost_usd=1e11 / 3, turns=10**15, input_tokens=10**15, cached_input_tokens=10**15, output_tokens=10**15)
+    item = step(item, moves.Fail(by=agent, token=2**40, op="6" * 64, error=worst, usage=used), now)
+    assert item.last.usage == used
     assert len(msgspec.json.encode(item)) <= RECORD_BYTES

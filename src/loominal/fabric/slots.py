@@ -12,8 +12,6 @@ import fcntl
 import itertools
 import logging
 import os
-import shutil
-import tempfile
 import time
 import uuid
 from collections.abc import Iterator
@@ -217,8 +215,10 @@ def _take_launched(launched: Path, agent_id: str) -> Slot:
     """Return the slot of a launched agent; those of launches that ended long ago are removed."""
     for folder in _folders(launched):
         if folder.name != agent_id and _idle_seconds(folder) > SPARE_SECONDS and (old := _take(folder)):
+            from shutil import rmtree
+
             with old:
-                shutil.rmtree(folder, ignore_errors=True)
+                rmtree(folder, ignore_errors=True)
     place = launched / agent_id
     if taken := _make(place, agent_id) or _take(place):
         return taken
@@ -252,8 +252,11 @@ def _make(folder: Path, agent_id: str) -> Slot | None:
     """Return a new slot, or None if `folder` exists. It appears all at once and locked, so nobody can come between."""
     if folder.exists():
         return None
+    from shutil import rmtree  # loads compressors, too, which an agent that comes again need not wait for
+    from tempfile import mkdtemp
+
     folder.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    draft = Path(tempfile.mkdtemp(dir=folder.parent, prefix=".draft-"))
+    draft = Path(mkdtemp(dir=folder.parent, prefix=".draft-"))
     try:
         replace_secret(draft / "id", agent_id)
         slot = _take(draft)
@@ -269,7 +272,7 @@ def _make(folder: Path, agent_id: str) -> Slot | None:
         slot.folder = folder
         return slot
     finally:
-        shutil.rmtree(draft, ignore_errors=True)
+        rmtree(draft, ignore_errors=True)
 
 
 def _numbered(folder: Path) -> list[Path]:

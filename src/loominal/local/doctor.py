@@ -27,6 +27,7 @@ from loominal.local.connect.clients import CLIENTS
 from loominal.local.connect.findings import findings
 from loominal.local.connect.interface import Client, Place
 from loominal.local.home import find_home, supervisor_pid
+from loominal.local.lending import nothing_allowed
 from loominal.local.status import TRUST, listens
 from loominal.local.weft_api import answers, not_ready
 from loominal.model.errors import LoominalError
@@ -104,6 +105,8 @@ def _processes(home: Path, runtime: Runtime) -> Iterator[Check]:
     )
     if listening := listens(home, runtime):
         yield Check(name="listens", ok=True, detail=listening)
+    if (runtime.listen or runtime.mode is Mode.EXTERNAL) and (unable := nothing_allowed(os.environ)):
+        yield Check(name="targets", ok=True, detail=unable)
     alive = answers(runtime)
     yield Check(
         name="weft",

@@ -174,7 +174,7 @@ def _recorded(item: WorkItem, event: WorkEvent, now: Instant) -> WorkItem:
         item,
         ops=ops,
         moves=item.moves + counted,
-        last=work.LastMove(move=event.move, at=now, by=event.by, note=note),
+        last=work.LastMove(move=event.move, at=now, by=event.by, note=note, usage=event.used),
     )
 
 

@@ -9,7 +9,7 @@ from typing import ClassVar
 
 import msgspec
 
-from loominal.model.work import ENDED, WAITING, Move, Result, Status
+from loominal.model.work import ENDED, WAITING, Move, Result, Status, Usage
 
 
 class Event(msgspec.Struct, frozen=True, kw_only=True):
@@ -23,6 +23,11 @@ class Event(msgspec.Struct, frozen=True, kw_only=True):
     def note(self) -> str:
         """Return what the item's history says beside the move."""
         return ""
+
+    @property
+    def used(self) -> Usage | None:
+        """Return what the attempt that this ends has used up, if its holder says so."""
+        return None
 
 
 class Held(Event, frozen=True, kw_only=True):
@@ -89,11 +94,17 @@ class Fail(Held, frozen=True, kw_only=True):
     retryable: bool = True
     delay_seconds: float | None = None
     jitter: float = 0.0
+    usage: Usage | None = None
 
     @property
     def note(self) -> str:
         """Return the error."""
         return self.error
+
+    @property
+    def used(self) -> Usage | None:
+        """Return what the attempt has used up."""
+        return self.usage
 
 
 class Release(Held, frozen=True, kw_only=True):
@@ -101,11 +112,17 @@ class Release(Held, frozen=True, kw_only=True):
 
     move = Move.RELEASE
     reason: str = ""
+    usage: Usage | None = None
 
     @property
     def note(self) -> str:
         """Return the reason."""
         return self.reason
+
+    @property
+    def used(self) -> Usage | None:
+        """Return what has been used up."""
+        return self.usage
 
 
 class Lapse(Event, frozen=True, kw_only=True):

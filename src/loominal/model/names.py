@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import hashlib
 import itertools
 import re
@@ -185,7 +184,9 @@ def _shared(text: str, name: str) -> float:
 
 
 def _alike(text: str, name: str) -> float:
-    return difflib.SequenceMatcher(None, text.lower(), name.lower()).ratio()
+    from difflib import SequenceMatcher  # only mistakes need it
+
+    return SequenceMatcher(None, text.lower(), name.lower()).ratio()
 
 
 def _words(name: str) -> set[str]:

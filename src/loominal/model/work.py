@@ -114,6 +114,20 @@ class Result(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_def
     artifacts: tuple[Artifact, ...] = ()
 
 
+Amount = Annotated[float, msgspec.Meta(ge=0, le=1e12)]
+Count = Annotated[int, msgspec.Meta(ge=0, le=10**15)]
+
+
+class Usage(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
+    """What an attempt has used up, as far as its holder knows; the input includes what came from a cache."""
+
+    cost_usd: Amount | None = None
+    turns: Count | None = None
+    input_tokens: Count | None = None
+    cached_input_tokens: Count | None = None
+    output_tokens: Count | None = None
+
+
 class Failure(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     """An attempt that did not work; `by` is its holder."""
 
@@ -157,6 +171,7 @@ class LastMove(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_d
     at: Instant
     by: str = ""
     note: str = ""
+    usage: Usage | None = None  # of an attempt that this ended without a result, which has its own
 
 
 class Submission(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True):

@@ -6,7 +6,7 @@ Each run has a socket of its own, so that nobody ends the item of another.
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import TypeAlias
@@ -20,7 +20,7 @@ from loominal.fabric.operations.work import CompleteWork, FailWork, ReleaseWork,
 from loominal.fabric.protocol import PROTO, Answer, arguments, encode, encode_answer
 from loominal.fabric.slot_socket import listening
 from loominal.model.errors import Forbidden, LoominalError
-from loominal.model.work import Status
+from loominal.model.work import Status, Usage
 
 AboutAnItem: TypeAlias = CompleteWork | FailWork | ReleaseWork | ReportProgress
 ABOUT_AN_ITEM: dict[str, type[AboutAnItem]] = {
@@ -37,15 +37,16 @@ class Desk:
     """One run's socket. `ended` says whether its item was ended through it.
 
     What completes the item is kept as `delivered`, for the runner to tell when the process is over: only then is known
-    what it has cost and what it has left.
+    what it has cost and what it has left. Of what ends the item at once, `used` says what it has cost so far.
     """
 
-    def __init__(self, agent: Agent, item: WorkView) -> None:
+    def __init__(self, agent: Agent, item: WorkView, used: Callable[[], Usage | None]) -> None:
         self.ended = ""  # by which operation
         self.ended_at = 0.0  # by the monotonic clock
         self.delivered: CompleteWork | None = None
         self._agent = agent
         self._item = item
+        self._used = used
 
     @asynccontextmanager
     async def open(self, folder: Path) -> AsyncIterator[None]:
@@ -65,6 +66,8 @@ class Desk:
             self._note_end(asked.operation, args)
             view = WorkMoved(work_id=self._item.id, status=Status.CLAIMED, note=KEPT)
             return encode(Answer(proto=PROTO, ok=msgspec.Raw(encode_answer(view))))
+        if isinstance(args, FailWork | ReleaseWork):
+            args = msgspec.structs.replace(args, usage=self._used())
         if args is not None:
             asked = msgspec.structs.replace(asked, args=msgspec.Raw(encode(args)))
         said = await answer(self._agent, asked)

@@ -21,7 +21,7 @@ from loominal.fabric.state_directory import home_directory
 from loominal.model.agent import JsonObject
 from loominal.model.errors import LoominalError
 from loominal.model.names import one_line
-from loominal.model.work import Artifact
+from loominal.model.work import Artifact, Usage
 from loominal.runner.child import Child, child
 from loominal.runner.clients.interface import Delivery, Task
 from loominal.runner.desk import Desk
@@ -71,7 +71,7 @@ class Run:
         self._stopped: Stop | None = None  # why the process was ended
         self._news = asyncio.Event()
         self._place: Worktree | None = None
-        self._desk = Desk(agent, item)
+        self._desk = Desk(agent, item, self._used)
 
     def look(self) -> None:
         """See soon whether the item is still to be done."""
@@ -203,10 +203,17 @@ class Run:
     def _usage(self) -> JsonObject:
         return {"usage": self._reader.usage} if self._reader.usage else {}
 
+    def _used(self) -> Usage | None:
+        """Return what has been used up so far; None if the client does not tell, or tells what cannot be."""
+        try:
+            return msgspec.convert(self._reader.usage, Usage) if self._reader.usage else None
+        except msgspec.ValidationError:
+            return None
+
     async def _say(self, delivery: Delivery) -> None:
         """Tell the hub how the item ended, unless that is known there."""
         if self._desk.delivered is not None:
-            await self._teller.end(delivery)
+            await self._teller.end(delivery, self._used())
         elif self._desk.ended:
             log.info("%s was ended by its client: %s", self.item.id, self._desk.ended)
         elif self._stopped is Stop.LOST:
@@ -214,12 +221,12 @@ class Run:
         elif self._stopped is not None:
             await self._hand_back(self._stopped)
         else:
-            await self._teller.end(delivery)
+            await self._teller.end(delivery, self._used())
 
     async def _hand_back(self, reason: Stop) -> None:
         try:
             async with asyncio.timeout(HAND_BACK_SECONDS):
-                await self._teller.hand_back(reason)
+                await self._teller.hand_back(reason, self._used())
         except TimeoutError:
             log.warning("%s could not be handed back: nobody answers; its lease lapses", self.item.id)
 

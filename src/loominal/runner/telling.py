@@ -12,6 +12,7 @@ from loominal.fabric.operations.work import WorkMoved
 from loominal.fabric.protocol import GIVE_UP_SECONDS
 from loominal.model.errors import InvalidArgument, LoominalError
 from loominal.model.names import one_line
+from loominal.model.work import Usage
 from loominal.runner.clients.interface import Delivery, Progress
 
 PROGRESS_SECONDS = 1.0  # between two reports
@@ -49,10 +50,10 @@ class Teller:
                 log.info("%s: progress was not taken: %s", self._item, error.message)
             await asyncio.sleep(PROGRESS_SECONDS)
 
-    async def end(self, delivery: Delivery) -> None:
-        """Complete or fail the item; a result that is refused for what it is fails it."""
+    async def end(self, delivery: Delivery, used: Usage | None) -> None:
+        """Complete or fail the item; a result that is refused for what it is fails it. `used` is for what fails."""
         if delivery.error:
-            await self._until_heard(lambda: self._agent.fail_work(self._item, delivery.error))
+            await self._until_heard(lambda: self._agent.fail_work(self._item, delivery.error, usage=used))
             return
         try:
             await self._until_heard(
@@ -62,11 +63,11 @@ class Teller:
             )
         except InvalidArgument as error:
             refusal = f"its result was refused: {error.message}" + (f" ({error.hint})" if error.hint else "")
-            await self._until_heard(lambda: self._agent.fail_work(self._item, refusal))
+            await self._until_heard(lambda: self._agent.fail_work(self._item, refusal, usage=used))
 
-    async def hand_back(self, reason: str) -> None:
+    async def hand_back(self, reason: str, used: Usage | None) -> None:
         """Release the item."""
-        await self._until_heard(lambda: self._agent.release_work(self._item, reason=reason))
+        await self._until_heard(lambda: self._agent.release_work(self._item, reason=reason, usage=used))
 
     async def _until_heard(self, deed: Callable[[], Awaitable[WorkMoved]]) -> None:
         """Do it, again while nobody answers; what the hub decided otherwise is logged. Raises: InvalidArgument."""

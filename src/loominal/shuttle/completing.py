@@ -93,20 +93,19 @@ def projects(ctx: click.Context, _: click.Parameter, incomplete: str) -> list[Co
 
 def _offered(ctx: click.Context, incomplete: str, ask: Ask, *, anywhere: bool = False) -> list[CompletionItem]:
     """Return what may be meant of what is answered; nothing, and silently, if the fabric does not answer at once."""
-    import asyncio  # this module is loaded with every command: only who completes loads what it needs
-    import logging
+    import logging  # this module is loaded with every command: only who completes loads what it needs
 
     from click.shell_completion import CompletionItem
 
     from loominal.model.errors import LoominalError
-    from loominal.shuttle.fleet import Fleet
+    from loominal.shuttle.fleet import Fleet, finish
     from loominal.shuttle.tables import cut, plain
 
     logging.disable()
     fleet = ctx.ensure_object(Fleet)
     fleet.quiet = True
     try:
-        words = asyncio.run(_asked(fleet, ask, anywhere=anywhere))
+        words = finish(_asked(fleet, ask, anywhere=anywhere))
     except (LoominalError, OSError, TimeoutError):
         return []
     return [

@@ -5,9 +5,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-import shutil
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import cached_property
 from pathlib import Path
@@ -87,7 +86,7 @@ class Fleet:
             async with self.connected(acts=acts) as agent:
                 return await command(agent)
 
-        return asyncio.run(connected())
+        return finish(connected())
 
     def gather(self, command: Callable[[Agent], Awaitable[V]]) -> list[Page[V]]:
         """Return what `command` makes of this project, or of every one with --all-projects.
@@ -95,7 +94,7 @@ class Fleet:
         A project that cannot be read is told of on stderr, keeps nobody from the others, and is not forgotten in the
         exit code. Raises: Exit if none can be read.
         """
-        return asyncio.run(self._gather(command))
+        return finish(self._gather(command))
 
     @asynccontextmanager
     async def connected(
@@ -141,7 +140,7 @@ class Fleet:
 
         local, unset = read_runtime(settings.home), "`shuttle config unset nats-url`"
         there = f"the local fabric is at {local.url}, and {unset} uses it" if local else f"start it, or {unset}"
-        return BrokerUnavailable(f"{error.message} ({self.config.path} sets nats-url)", there)
+        return type(error)(f"{error.message} ({self.config.path} sets nats-url)", there)
 
     @property
     def _set_project(self) -> str | None:
@@ -248,8 +247,18 @@ class Fleet:
     def width(self) -> int | None:
         """How many places a line has; None: as many as it needs, for nobody looks."""
         if sys.stdout.isatty() or os.environ.get("COLUMNS"):
-            return shutil.get_terminal_size().columns
+            from shutil import get_terminal_size  # loads compressors, too
+
+            return get_terminal_size().columns
         return None
+
+
+def finish(doing: Coroutine[object, None, T]) -> T:
+    """Return what comes of it. Raises: KeyboardInterrupt also if Ctrl-C came while something else was being undone."""
+    try:
+        return asyncio.run(doing)
+    except asyncio.CancelledError as error:
+        raise KeyboardInterrupt from error
 
 
 def _told(project: str, error: LoominalError) -> int:

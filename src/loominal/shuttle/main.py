@@ -6,7 +6,6 @@ import gc
 import io
 import os
 import sys
-from asyncio import CancelledError
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
@@ -106,12 +105,14 @@ def main() -> None:
     except click.ClickException as error:
         error.show()
         sys.exit(error.exit_code)
-    except (click.Abort, KeyboardInterrupt, CancelledError):  # the last: Ctrl-C while something else is being undone
+    except (click.Abort, KeyboardInterrupt):
         sys.exit(INTERRUPTED)
     except BrokenPipeError:
         os._exit(1)  # whoever read us is gone; there is nobody left to tell
     except Exception as error:  # the last line; whoever succeeds does not load what tells ours from a fault of ours
         _end(error)
+    finally:
+        gc.freeze()  # what is left goes with the process, and is not searched for garbage first
 
 
 def _open_streams() -> None:

@@ -15,6 +15,7 @@ from loominal.model.policy import Policy, checked
 from loominal.shuttle.documents import Document, refuse
 
 FIELDS = tuple(name for name in SetPolicy.__struct_encode_fields__ if name != "version")
+TOLD = ("unreadable", "unknownTargets")  # of the policy that holds; a file that was made from it has them, too
 OF_A_RULE = ("agentTypes", "preferred", "spinUp", "targets")
 NOTHING = ("",)  # what empties a list
 
@@ -25,7 +26,7 @@ def written(found: object) -> tuple[PolicyView, int | None]:
     What `shuttle policy show --json` prints is such a file. Raises: InvalidArgument, with everything that is wrong.
     """
     if isinstance(found, dict):
-        found = {key: value for key, value in found.items() if key != "unreadable"}
+        found = {key: value for key, value in found.items() if key not in TOLD}
     refuse(list(mistakes(SetPolicy, found, "")), "the policy")
     asked = msgspec.convert(found, SetPolicy)
     whole = msgspec.to_builtins(asked)

@@ -115,8 +115,10 @@ TOOLS: dict[str, Tool] = {
         WORK | {"artifacts": "references: branch, commit, file, url"},
         idempotent=True,
     ),
-    "fail_work": Tool("You tried and it failed (counts an attempt).", WORK),
-    "release_work": Tool("You did not do it (no attempt counted): hand it back.", WORK, idempotent=True),
+    "fail_work": Tool("You tried and it failed (counts an attempt).", WORK, hidden=frozenset({"usage"})),
+    "release_work": Tool(
+        "You did not do it (no attempt counted): hand it back.", WORK, hidden=frozenset({"usage"}), idempotent=True
+    ),
     "list_work": Tool(
         "Look through the items, newest first, and why they wait.",
         CURSOR | {"mine": "offered or claimed by me"},

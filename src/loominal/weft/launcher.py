@@ -8,6 +8,7 @@ from typing import Any
 import msgspec
 
 from loominal.fabric.addresses import Reach, from_elsewhere, from_here
+from loominal.fabric.hub.spinup.launcher import WHERE_ALLOWED
 from loominal.fabric.runtime_file import Mode, Runtime
 from loominal.model.errors import Forbidden, InvalidArgument, StartFailed, Unreachable
 from loominal.model.launch import Launch, Order, Seen
@@ -101,18 +102,21 @@ class MechanismLauncher:
 
     def _require(self, target: Target) -> None:
         if why := self.refusal(target):
-            raise Forbidden(f"target {target.name} is {why}", "weft.toml says what a weft may run")
+            raise Forbidden(f"target {target.name} is {why}", WHERE_ALLOWED)
 
     def _refused(self, mechanism: str) -> str:
         if mechanism not in MECHANISMS:
             return f"of the mechanism {mechanism}, which this release does not have"
         if mechanism not in self._means.allow.mechanisms:
-            return f"of the mechanism {mechanism}, which this weft may use only once its weft.toml allows it"
+            allowing = f'`[allow]`, `mechanisms = ["{mechanism}"]`'
+            return (
+                f"of the mechanism {mechanism}, which this weft may use only once its weft.toml allows it: {allowing}"
+            )
         return ""
 
     def _driver(self, of: Target | Launch) -> MechanismDriver[Any]:
         if why := self._refused(of.mechanism):
-            raise Forbidden(f"it is {why}", "weft.toml says what a weft may run")
+            raise Forbidden(f"it is {why}", WHERE_ALLOWED)
         mechanism = Mechanism(of.mechanism)
         if mechanism not in self._drivers:
             self._drivers[mechanism] = MECHANISMS[mechanism](self._means)

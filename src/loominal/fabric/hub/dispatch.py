@@ -55,6 +55,7 @@ OPERATORS_MACHINE = "run it where the fabric runs, or join with an invitation fo
 OPERATORS_TOKEN = "a bearer token of role operator may: `weft token create --role operator`"
 ANSWERS_KEPT = 500  # of the newest deeds and polls; the logs know older ones, these also know what "before" was
 ANSWER_KEPT_BYTES = 4096
+TAKEN = b"{}"  # kept of a poll: that it was answered
 REPLIES_KEPT = 4  # of one deed in flight: who asks again does not wait for its older questions' answers
 ANSWER_ROOM = 16_384  # bytes of a message kept free for what surrounds an answer
 
@@ -148,7 +149,9 @@ class Dispatcher:
             self._admit(operation, caller)
             key = (operation.name, agent, request.op, hashlib.sha256(request.args).digest())
             if known := self._answers.get(key) or self._waited.get(key):
-                return OK, known
+                if operation.name != POLL:
+                    return OK, known
+                caller = msgspec.structs.replace(caller, again=True)  # what it took may have gone back since
             args = arguments(operation.arguments, request.args)
             about(work=_work_named(args))
             view = await self._handlers[operation.name](self._project, caller, args)
@@ -159,7 +162,8 @@ class Dispatcher:
                 raise TooLarge(f"the answer has {len(ok)} bytes, the broker carries {self._room()}", "ask for less")
             answer = encode(Answer(proto=PROTO, ok=msgspec.Raw(ok)))
             if not operation.reads:
-                (self._waited if operation.waits else self._answers).keep(key, answer)
+                kept = answer if operation.name != POLL else TAKEN
+                (self._waited if operation.waits else self._answers).keep(key, kept)
             return OK, answer
         except LoominalError as error:
             return error.code, _failed(error)
@@ -287,7 +291,7 @@ class _Running:
 class _Answers(OrderedDict[tuple[str, str, str, bytes], bytes]):
     """The newest answers by operation, agent, op and what was asked.
 
-    A request that comes once more long after its answer, which the asker has had, must show and claim nothing:
+    A request that comes once more long after its answer, which the asker has had, must show and claim nothing new:
     nobody would hear of it.
     """
 

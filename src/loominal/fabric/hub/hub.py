@@ -216,7 +216,7 @@ class Hub:
                 heard.push_async_callback((await broker.subscribe(subject, take)).stop)
             await heard.enter_async_context(answered(project, group, vigil.before))
             heard.callback(self.ready.clear)
-            await self._announce()
+            heard.callback(broker.on_connect(lambda: self._announce(group)))
             self.ready.set()
             self.settled.set()
             log.info("project %s is served, %d items", project.id, len(project.book))
@@ -296,9 +296,14 @@ class Hub:
         self._warm.add(message.data.decode("ascii", "replace"))
         self.project.leadership.news.set()
 
-    async def _announce(self) -> None:
+    def _announce(self, group: asyncio.TaskGroup) -> None:
+        """Let everybody ask again: this leader is new, or was cut off, and then answers of its were lost on the way."""
+        group.create_task(self._say_leads(), name=f"announcement in {self.project.id}")
+
+    async def _say_leads(self) -> None:
         lead = {"proto": PROTO, "epoch": self.project.leadership.epoch, "generation": self.project.generation}
-        await self.project.broker.publish(subjects.leader_wake(self.project.id), encode(lead))
+        with suppress(BrokerUnavailable):  # the next connect says it
+            await self.project.broker.publish(subjects.leader_wake(self.project.id), encode(lead))
 
     def _count(self, group: asyncio.TaskGroup) -> heartbeats.Taker:
         def take(message: Received) -> None:

@@ -21,7 +21,7 @@ OPS_KEPT = 16  # of the newest changes: who asks again so late has given up
 
 async def get_policy(project: Project, _caller: Caller, _args: GetPolicy) -> PolicyView:
     """Return the policy that holds."""
-    return _view(project.policy)
+    return _view(project)
 
 
 async def set_policy(project: Project, caller: Caller, args: SetPolicy) -> PolicyView:
@@ -44,7 +44,7 @@ async def set_policy(project: Project, caller: Caller, args: SetPolicy) -> Polic
     for _ in range(TRIES):
         known = project.policy
         if op in known.ops:
-            return _view(known)
+            return _view(project)
         if args.version not in (None, known.version):
             raise IllegalMove(
                 f"the policy is at version {known.version}, not {args.version}",
@@ -57,7 +57,7 @@ async def set_policy(project: Project, caller: Caller, args: SetPolicy) -> Polic
             await _refresh(project)
             continue
         remember(project, Entry(key=POLICY, value=value, revision=revision))
-        return _view(project.policy)
+        return _view(project)
     raise BrokerUnavailable("the policy changes faster than it can be written")
 
 
@@ -100,7 +100,10 @@ def _rule(given: BoundaryRule) -> Rule:
     return Rule(agent_types=given.agent_types, preferred=given.preferred, spin_up=given.spin_up, targets=given.targets)
 
 
-def _view(policy: Policy) -> PolicyView:
+def _view(project: Project) -> PolicyView:
+    policy = project.policy
+    known = {name for target in project.targets.all() for name in (target.name, target.id)}
+    named = dict.fromkeys(name for rule in policy.boundaries.values() for name in rule.targets)
     return PolicyView(
         version=policy.version,
         boundaries=policy.boundaries,
@@ -108,4 +111,5 @@ def _view(policy: Policy) -> PolicyView:
         stalled_seconds=policy.stalled_seconds,
         hand_back_seconds=policy.hand_back_seconds,
         unreadable=policy.closed,
+        unknown_targets=tuple(name for name in named if name not in known),
     )

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import msgspec
 
 from loominal.fabric.operations.types import Arguments, View
 
 
-@dataclass(frozen=True, slots=True)
-class Operation:
+class Operation(msgspec.Struct, frozen=True):
     """One thing that can be asked of the hub; its name is also the tool's and the client method's."""
 
     name: str

@@ -44,3 +44,4 @@ class PolicyView(View, frozen=True, kw_only=True):
     stalled_seconds: float
     hand_back_seconds: float
     unreadable: bool = False  # what is stored cannot be read: nobody may take anything until an operator sets one
+    unknown_targets: tuple[str, ...] = ()  # that rules name, and no target is called so, or not yet

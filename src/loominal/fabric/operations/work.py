@@ -12,7 +12,7 @@ from loominal.fabric.operations.types import Arguments, Limit100, Offset, Text, 
 from loominal.model.agent import JsonObject
 from loominal.model.routing import Exclusion
 from loominal.model.scaling import Bar
-from loominal.model.work import Artifact, DeadReason, Notify, Status
+from loominal.model.work import Artifact, DeadReason, Notify, Status, Usage
 
 Percent = Annotated[float, msgspec.Meta(ge=0, le=100)]
 
@@ -74,6 +74,7 @@ class HistoryEntry(View, frozen=True, kw_only=True):
     by: str
     move: str
     note: str = ""
+    usage: Usage | None = None  # of an attempt that failed or was handed back
 
 
 class WorkView(View, frozen=True, kw_only=True):
@@ -175,6 +176,7 @@ class FailWork(Arguments, frozen=True, kw_only=True):
     work_id: str
     error: Text
     retryable: bool = True
+    usage: Usage | None = None
 
 
 class ReleaseWork(Arguments, frozen=True, kw_only=True):
@@ -182,6 +184,7 @@ class ReleaseWork(Arguments, frozen=True, kw_only=True):
 
     work_id: str
     reason: str = ""
+    usage: Usage | None = None
 
 
 class WorkMoved(View, frozen=True, kw_only=True):

@@ -8,6 +8,7 @@ import click
 import msgspec
 
 from loominal.fabric.operations.policy import PolicyView
+from loominal.model.names import shown
 from loominal.shuttle import completing
 from loominal.shuttle.documents import differences, read_document, show_changes, show_document
 from loominal.shuttle.durations import seconds
@@ -77,7 +78,7 @@ def set_policy(
 ) -> None:
     """Change it."""
     from loominal.model.errors import IllegalMove
-    from loominal.shuttle.policy_changes import OF_A_RULE, changed, plain, unknown_targets, written
+    from loominal.shuttle.policy_changes import OF_A_RULE, changed, plain, written
 
     said = {name: value for name, value in flags.items() if value not in (None, ())}
     if (file is None) is not bool(said or removed):
@@ -95,8 +96,8 @@ def set_policy(
                 f"the policy is at version {before.version}, not {version}",
                 "look at it with get_policy, and make your change to that",
             )
-        for unknown in unknown_targets(after, [each.name for each in (await agent.list_targets()).targets]):
-            fleet.say(str(unknown))
+        if dry_run:
+            await _say_unknown_targets(fleet, agent, after)
         show_changes(fleet, differences(plain(before), plain(after)), dry_run=dry_run)
         if dry_run or plain(before) == plain(after):
             return after if dry_run else before
@@ -117,7 +118,17 @@ def set_policy(
     fleet.say("nothing was sent")
 
 
+async def _say_unknown_targets(fleet: Fleet, agent: Agent, wanted: PolicyView) -> None:
+    from loominal.shuttle.policy_changes import unknown_targets
+
+    there = (await agent.list_targets()).targets
+    for unknown in unknown_targets(wanted, [name for each in there for name in (each.name, each.id)]):
+        fleet.say(str(unknown))
+
+
 def _show(fleet: Fleet, view: PolicyView) -> None:
+    for name in view.unknown_targets:
+        fleet.say(f"there is no target {shown(name)} yet, which a rule names")
     fleet.show_facts(
         [
             ("version", view.version or "0: nobody has set one, this is the default"),

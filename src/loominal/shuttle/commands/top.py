@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import math
 import os
@@ -10,7 +9,7 @@ import os
 import click
 
 from loominal.fabric.operations.stats import ProjectView
-from loominal.shuttle.fleet import Fleet
+from loominal.shuttle.fleet import Fleet, finish
 from loominal.shuttle.options import FleetCommand
 
 
@@ -23,7 +22,8 @@ def _number(_: click.Context, __: click.Parameter, seconds: float) -> float:
 @click.command(
     cls=FleetCommand,
     help="Agents, work with why it waits, spin-ups and dead letters on a live screen; ? there tells the keys.\n\n"
-    "With --json one document of what it would show first.\n\nExample: shuttle top --interval 5",
+    "With --json one document of what it would show first. --all-projects keeps every project loaded as long as it "
+    "looks.\n\nExample: shuttle top --interval 5",
 )
 @click.option(
     "--interval",
@@ -40,7 +40,7 @@ def top(fleet: Fleet, *, interval: float) -> int:
     if fleet.wants_json:
         _print(fleet)
         return 0
-    return asyncio.run(_show(fleet, interval))
+    return finish(_show(fleet, interval))
 
 
 async def _show(fleet: Fleet, interval: float) -> int:

@@ -37,7 +37,7 @@ WHY = (Column("WHO", 1), Column("TYPE", 2), Column("CAN"), Column("RULE"), Colum
 WAYS_OUT = {  # by the rule that keeps an agent or a target from an item
     "grant": "`loominal grant` shows what is granted, with --boundary {boundary} it grants more",
     "policy": "`shuttle policy show` shows who may, `shuttle policy set --boundary {boundary}` changes it",
-    "not-allowed": "weft.toml says what a weft may run",
+    "not-allowed": "weft.toml in the fabric's directory says what its weft may run, which reads it when it starts",
 }
 MOVED = (Column("ID"), status())
 ITEM = click.argument("item_id", metavar="ID", shell_complete=completing.work_ids)
@@ -210,7 +210,12 @@ def _facts(item: WorkDetail) -> list[tuple[str, object]]:
 
 
 def _moves(history: tuple[HistoryEntry, ...]) -> list[tuple[object, ...]]:
-    return [(rfc3339(entry.at), entry.move, entry.by, entry.note) for entry in history]
+    from loominal.fabric.protocol import encode
+
+    return [
+        (rfc3339(entry.at), entry.move, entry.by, f"{entry.note} {encode(entry.usage).decode() if entry.usage else ''}")
+        for entry in history
+    ]
 
 
 def _verdicts(found: Explained) -> list[tuple[object, ...]]:

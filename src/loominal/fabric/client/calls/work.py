@@ -20,7 +20,7 @@ from loominal.fabric.operations.work import (
     WorkPage,
 )
 from loominal.model.agent import JsonObject
-from loominal.model.work import Artifact, Notify, Status
+from loominal.model.work import Artifact, Notify, Status, Usage
 
 
 class WorkCalls(Calls):
@@ -102,13 +102,15 @@ class WorkCalls(Calls):
             "complete_work", WorkMoved, work_id=work_id, summary=summary, result=result, artifacts=artifacts
         )
 
-    async def fail_work(self, work_id: str, error: str, *, retryable: bool = True) -> WorkMoved:
+    async def fail_work(
+        self, work_id: str, error: str, *, retryable: bool = True, usage: Usage | None = None
+    ) -> WorkMoved:
         """Say that one tried and it failed; this counts as an attempt. Raises: LeaseLost, NotOwner."""
-        return await self._ask("fail_work", WorkMoved, work_id=work_id, error=error, retryable=retryable)
+        return await self._ask("fail_work", WorkMoved, work_id=work_id, error=error, retryable=retryable, usage=usage)
 
-    async def release_work(self, work_id: str, *, reason: str = "") -> WorkMoved:
+    async def release_work(self, work_id: str, *, reason: str = "", usage: Usage | None = None) -> WorkMoved:
         """Hand the item back untried; no attempt is counted. Raises: LeaseLost, NotOwner."""
-        return await self._ask("release_work", WorkMoved, work_id=work_id, reason=reason)
+        return await self._ask("release_work", WorkMoved, work_id=work_id, reason=reason, usage=usage)
 
     async def list_work(
         self,

@@ -10,6 +10,8 @@ from loominal.fabric.addresses import Reach
 from loominal.model.launch import Launch, Order, Seen
 from loominal.model.target import Target
 
+WHERE_ALLOWED = "weft.toml in the fabric's directory says what its weft may run, which reads it when it starts"
+
 
 class Launcher(Protocol):
     """Starts agents on targets, looks after them, ends them. Every method has a time limit of its own."""

@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from loominal.fabric.hub.parts import fitting
+from loominal.fabric.hub.spinup.launcher import WHERE_ALLOWED
 from loominal.fabric.hub.spinup.launches import spin_up_view
 from loominal.fabric.hub.spinup.ops_targets import unusable
 from loominal.fabric.hub.spinup.starting import begin
@@ -35,7 +36,7 @@ async def spin_up(project: Project, caller: Caller, args: SpinUp) -> SpinUpView:
         if not target.enabled:
             raise IllegalMove(f"target {target.name} is disabled", f"enable_target {target.name}")
         if why := unusable(project, target):
-            raise Forbidden(f"target {target.name} is {why}", "weft.toml says what a weft may run")
+            raise Forbidden(f"target {target.name} is {why}", WHERE_ALLOWED)
         live = [each for each in project.launches.live() if each.target == target.id]
         if len(live) >= target.max_concurrent:
             raise IllegalMove(

@@ -17,6 +17,7 @@ from loominal.broker.nkeys import KeyPair, Kind
 from loominal.fabric.hub.access.fabric_records import Invitation
 from loominal.fabric.hub.lead.due import keep_loaded
 from loominal.fabric.hub.spinup import launches
+from loominal.fabric.hub.spinup.launcher import WHERE_ALLOWED
 from loominal.fabric.invitation import Token
 from loominal.model.errors import (
     Conflict,
@@ -51,7 +52,7 @@ async def begin(project: Project, target: Target, *, launch_id: str, work: str =
     """
     assert project.launcher is not None
     if why := project.launcher.refusal(target):
-        raise Forbidden(f"target {target.name} is {why}", "weft.toml says what a weft may run")
+        raise Forbidden(f"target {target.name} is {why}", WHERE_ALLOWED)
     with project.spinup.holding(launch_id):  # or a round would take it for one that nobody is at work on
         await keep_loaded(project)
         launch = await launches.request(

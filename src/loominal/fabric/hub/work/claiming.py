@@ -15,21 +15,27 @@ from loominal.fabric.hub.work.views import why_nothing, work_view
 from loominal.fabric.operations.work import AbandonClaim, ClaimAbandoned, Claimed, ClaimWork
 from loominal.fabric.protocol import POLL_SECONDS
 from loominal.model import names
-from loominal.model.errors import IllegalMove, NotCapable, NotFound
+from loominal.model.errors import BrokerUnavailable, IllegalMove, NotCapable, NotFound
 from loominal.model.lifecycle import too_many_moves
 from loominal.model.moves import Claim, Exhaust, Release
 from loominal.model.routing import Route, claimable_after
 from loominal.model.work import Status
 
+UNSURE_SECONDS = 30.0  # an election among the servers takes 4 to 9 s
+UNSURE_PAUSE_SECONDS = 0.2
+
 
 async def claim_work(project: Project, caller: Caller, args: ClaimWork) -> Claimed:
-    """Return what the caller now holds, waiting up to `wait_seconds` (at most POLL_SECONDS) for something ready."""
+    """Return what the caller now holds, waiting up to `wait_seconds` (at most POLL_SECONDS) for something ready.
+
+    Asked again, it returns what it took then and is still held: nobody may be there any more to hear of anything new.
+    """
     capability = names.label(args.capability, "capability") if args.capability is not None else None
     me = candidate_of(project, caller.agent)
     if capability is not None and me is not None and capability not in me.capabilities:
         raise NotCapable(f"you have not registered {args.capability!r}")
     taken = _claimed_before(project, caller)
-    if not taken:
+    if not taken and not caller.again:
         taken = await _wait(project, caller, capability, args)
     work = [await work_view(project, caller, entry.item, caller.limit_bytes // len(taken)) for entry in taken]
     note = None if work else why_nothing(project, caller.agent, capability)
@@ -102,9 +108,21 @@ async def _take(project: Project, caller: Caller, capability: str | None, limit:
 
 
 async def _claim(project: Project, caller: Caller, item_id: str) -> Entry:
-    if too_many_moves(project.book.find(item_id).item):
-        return await move(project, item_id, Exhaust())
-    return await move(project, item_id, Claim(by=caller.agent, op=caller.op, incarnation=caller.incarnation))
+    """Return the item as the claim left it. Raises: as `move`.
+
+    If the broker did not say whether the claim is stored, that is found out before anything else is tried: the agent
+    would hold an item that it is never told of. Its question again joins this one.
+    """
+    until = project.clock.monotonic() + UNSURE_SECONDS
+    while True:
+        try:
+            if too_many_moves(project.book.find(item_id).item):
+                return await move(project, item_id, Exhaust())
+            return await move(project, item_id, Claim(by=caller.agent, op=caller.op, incarnation=caller.incarnation))
+        except BrokerUnavailable:
+            if project.clock.monotonic() >= until:
+                raise
+            await asyncio.sleep(UNSURE_PAUSE_SECONDS)
 
 
 def _best(project: Project, agent: str, capability: str | None) -> str | None:

@@ -102,7 +102,7 @@ async def _history(project: Project, item_id: str) -> list[HistoryEntry]:
             project.note_corrupt(f"{record.subject} {record.sequence}", error)
             continue
         by = project.agents.shown(last.by) if last.by else HUB
-        moves.append(HistoryEntry(at=last.at, by=by, move=str(last.move), note=last.note))
+        moves.append(HistoryEntry(at=last.at, by=by, move=str(last.move), note=last.note, usage=last.usage))
     return moves
 
 

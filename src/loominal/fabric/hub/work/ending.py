@@ -62,6 +62,7 @@ async def fail_work(project: Project, caller: Caller, args: FailWork) -> WorkMov
         error=args.error,
         retryable=args.retryable,
         delay_seconds=delay,
+        usage=args.usage,
     )
     return await _end(project, caller, entry, event)
 
@@ -69,7 +70,7 @@ async def fail_work(project: Project, caller: Caller, args: FailWork) -> WorkMov
 async def release_work(project: Project, caller: Caller, args: ReleaseWork) -> WorkMoved:
     """Hand the item back; the attempt does not count."""
     entry = await _resumed(project, caller, args.work_id)
-    event = Release(by=caller.agent, op=caller.op, token=caller.lease_token, reason=args.reason)
+    event = Release(by=caller.agent, op=caller.op, token=caller.lease_token, reason=args.reason, usage=args.usage)
     return await _end(project, caller, entry, event)
 
 
