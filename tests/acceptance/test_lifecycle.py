@@ -24,6 +24,8 @@ from loominal.broker.server_config import ServerSettings
 from loominal.fabric.runtime_file import Runtime, read_runtime
 from loominal.local.home import supervisor_pid
 from loominal.local.processes import alive, running
+from loominal.local.up import up
+from loominal.model.errors import BrokerUnavailable
 from tests.patience import SOON
 from tests.ports import free_port
 
@@ -187,6 +189,20 @@ def test_two_ups_at_once_make_one_fabric(home: Home) -> None:
     assert [process.wait(60) for process in both] == [0, 0], home.logs()
 
     assert [process.what for process in running(home.path)] == ["weft", "broker"]
+
+
+def test_a_start_that_is_given_up_leaves_nothing_behind(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LOOMINAL_HOME", str(home.path))
+    monkeypatch.setattr("loominal.local.up.READY_SECONDS", -2.0)  # of the 5 s beyond it 3 are left
+    monkeypatch.setattr("loominal.local.up.not_ready", lambda _: ["it dawdles"])
+
+    with pytest.raises(BrokerUnavailable, match="it dawdles; what was started is ended again") as given_up:
+        up.main(["--detach"], standalone_mode=False)
+
+    assert str(home.path / "logs") in given_up.value.hint
+    assert (supervisor_pid(home.path), running(home.path)) == (None, [])
+    assert home.run("status").returncode == 5
+    home.up()
 
 
 def test_ctrl_c_ends_weft_and_then_the_broker(home: Home) -> None:

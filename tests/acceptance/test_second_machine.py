@@ -359,12 +359,15 @@ async def test_a_revoked_machine_is_cut_off_at_once_and_for_good(first: Path, se
     ):
         offered = await chief.broadcast_work_offer("mend it", capabilities=["rust"], boundary="personal")
         [work] = (await lost.claim_work(wait_seconds=SOON)).work
+        told = asyncio.Event()
+        lost.on_control(lambda _: told.set())
 
         gone = await chief.revoke_machine(name)
 
         assert (gone.name, gone.agents) == (name, 1)
         assert (await chief.get_work(offered.id)).status == "ready"
-        with pytest.raises(LoominalError):
+        await asyncio.wait_for(told.wait(), SOON)
+        with pytest.raises(Forbidden, match="its machine was cut off"):
             await lost.call("complete_work", CompleteWork(work_id=work.id, summary="mended"), timeout_seconds=3)
         await chief.cancel_work(offered.id)
     with pytest.raises(LoominalError):

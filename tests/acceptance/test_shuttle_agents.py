@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import subprocess
+import sys
 from collections.abc import AsyncIterator, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
@@ -156,6 +157,7 @@ async def test_on_a_machine_for_agents_only_what_an_operator_may_is_refused(
     await refused("agents", "shutdown", "ada")
     await refused("agents", "revoke", "ada", "--yes")
     await refused("dlq", "retry", item)
+    await refused("watch", item)
     await refused("submit", "secret", "--boundary", "corporate")
     assert "`loominal invite --role operator`" in await refused("agents", "list")
     assert "no work items" not in await refused("work", "list", "--all-projects")  # nobody could look
@@ -182,6 +184,36 @@ async def test_on_a_machine_for_observers_one_looks_at_work_and_is_told_who_may_
     assert [each.returncode for each in (shown, hidden, submitted)] == [0, 3, 4]
     assert [each["id"] for each in listed["items"]] == [item]
     assert "`loominal invite --role operator`" in submitted.stderr
+
+
+async def test_a_machine_that_is_cut_off_is_refused_also_in_the_middle_of_a_watch(
+    typed: Typing, tmp_path: Path
+) -> None:
+    async with typed.agent("ada") as ada:
+        item = (await ada.broadcast_work_offer("spin", capabilities=["wool"])).id
+    there = Shell(tmp_path)
+    invite = typed.shell.run("loominal", "invite", "--role", "operator")
+    joined = there.run(*invite.stdout.split())
+    name = joined.stdout.partition(" as machine ")[2].partition(",")[0]
+    watch = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "loominal.shuttle.main", "watch", item,
+        env=there.environ | {"LOOMINAL_PROJECT_ID": typed.project}, cwd=there.directory,
+        stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
+    )  # fmt: skip
+    assert watch.stdout is not None
+    try:
+        async with asyncio.timeout(SECONDS):
+            await watch.stdout.readuntil(item.encode())
+            cut = await asyncio.to_thread(typed.shell.run, "loominal", "machines", "--revoke", name)
+            (_, said), after = await asyncio.gather(watch.communicate(), Typing(there, typed.project)("stats"))
+    finally:
+        if watch.returncode is None:
+            watch.kill()
+            await watch.wait()
+
+    assert (cut.returncode, watch.returncode, after.returncode) == (0, 4, 4), (cut.stderr, said, after.stderr)
+    assert "`loominal invite`" in after.stderr
+    assert "Traceback" not in said.decode() + after.stderr
 
 
 async def test_what_is_not_there_ends_with_three(typed: Typing) -> None:

@@ -152,6 +152,18 @@ async def test_a_reply_that_does_not_come_in_time_waits_in_the_inbox(typed: Typi
     assert await unread(typed) == ["yes"]
 
 
+async def test_who_waits_no_longer_has_the_message_and_knows_where_the_reply_will_be(typed: Typing, bob: Agent) -> None:
+    async with running(typed, "tell", "bob", "well?", "--wait") as asking:
+        assert asking.stderr is not None
+        async with asyncio.timeout(SECONDS):
+            await asking.stderr.readuntil(b"is in the inbox of bob")
+            asking.send_signal(signal.SIGINT)
+            printed, said = await asking.communicate()
+
+    assert (asking.returncode, printed.decode().strip()) == (130, (await mail_of(bob)).id)
+    assert "waits in `shuttle inbox`" in said.decode()
+
+
 async def test_two_who_wait_at_once_each_get_their_reply_whoever_ends_first(typed: Typing, bob: Agent) -> None:
     async with typed.agent("cyd") as cyd, running(typed, "tell", "bob", "b?", "--wait", "--json") as of_bob:
         for_bob = await mail_of(bob)

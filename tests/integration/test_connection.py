@@ -18,7 +18,7 @@ from loominal.broker.connection import Broker, Received
 from loominal.broker.keyring import Keyring
 from loominal.broker.server import EmbeddedServer
 from loominal.broker.server_config import ServerSettings
-from loominal.model.errors import BrokerUnavailable, HubUnavailable, InvalidArgument, TooLarge
+from loominal.model.errors import BrokerUnavailable, CredentialRefused, HubUnavailable, InvalidArgument, TooLarge
 from tests.integration.conftest import NatsServer, eventually
 from tests.patience import SOON
 
@@ -284,7 +284,7 @@ async def test_a_refused_login_is_tried_again_until_it_is_taken(private_server: 
     async with Broker.connect(
         private_server.url, name="test", inbox=INBOX, user="a", password="new", wait_seconds=0
     ) as broker:
-        with pytest.raises(BrokerUnavailable, match="refuses this credential"):
+        with pytest.raises(CredentialRefused, match="refuses this credential"):
             await broker.wait_up(0.5)
         private_server.extra = 'authorization { user: "a", password: "new" }'
         private_server.reload()
@@ -324,7 +324,7 @@ async def test_a_renewed_credential_is_used_at_the_next_connect(tmp_path: Path, 
             server.url, name="hub", inbox=INBOX, credential=lambda: credentials[-1], wait_seconds=0
         ) as broker,
     ):
-        with pytest.raises(BrokerUnavailable, match="refuses this credential"):
+        with pytest.raises(CredentialRefused, match="refuses this credential"):
             await broker.wait_up(0.5)
         credentials.append(keyring.hub_credential(subjects.FABRIC, "hub"))
 

@@ -194,6 +194,28 @@ def test_an_operators_bearer_token_of_one_project_has_nothing_run_as_the_fabrics
     assert gate.ask(Route("delete", "/api/targets/here"), bound).is_success
 
 
+def test_of_two_people_who_replace_a_target_the_slower_one_is_told(gate: Gate) -> None:
+    body: Json = {
+        "name": "both",
+        "agentType": "exec",
+        "capabilities": ["py"],
+        "boundaries": ["personal"],
+        "mechanism": "local",
+        "config": {"command": ["id"]},
+    }
+    assert gate.ask(Route("post", "/api/targets", body), gate.own, "shop").status_code == 201
+    replace, look = Route("put", "/api/targets/both", body | {"maxConcurrent": 2}), Route("get", "/api/targets/both")
+    seen = gate.ask(look, gate.own, "shop").headers["etag"]
+
+    first = gate.ask(replace, gate.own, "shop", **{"if-match": seen})
+    slower = gate.ask(replace, gate.own, "shop", **{"if-match": seen})
+
+    assert (first.status_code, slower.status_code) == (200, 412)
+    assert gate.ask(replace, gate.own, "shop", **{"if-match": first.headers["etag"]}).is_success
+    assert gate.ask(replace, gate.own, "shop", **{"if-match": "*"}).is_success
+    assert gate.ask(Route("delete", "/api/targets/both"), gate.own, "shop").is_success
+
+
 def test_an_idempotency_key_with_another_message_is_another_deed(gate: Gate) -> None:
     say, key = "/api/channels/general/messages", {"idempotency-key": "k"}
     first, again, other = (

@@ -233,6 +233,12 @@ async def test_targets_are_made_found_changed_and_removed(boss: Agent) -> None:
         await boss.spin_up("uno")
     enabled = await boss.enable_target("uno")
 
+    with pytest.raises(IllegalMove, match=f"at version {enabled.version}"):
+        await boss.update_target("uno", max_concurrent=6, version=renamed.version)
+    assert (await boss.update_target("uno", max_concurrent=6, version=enabled.version)).version > enabled.version
+    resting = await boss.add_target(**a_target("rests", "py", enabled=False))
+    assert (resting.enabled, (await boss.update_target("rests", enabled=True)).enabled) == (False, True)
+    await boss.remove_target("rests")
     assert (renamed.id, renamed.name, renamed.max_concurrent, renamed.capabilities) == (made.id, "uno", 5, ("py",))
     assert (disabled.enabled, enabled.enabled) == (False, True)
     assert (await boss.add_target(**a_target("one", "ts"))).name == "one"

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from itertools import repeat
+
 import pytest
 
 from loominal.model.errors import InvalidArgument, LoominalError, NotFound
-from loominal.shuttle.offering.offers import Wrong, fields_of, offer_of, read_lines, refusal
+from loominal.shuttle.offering.offers import MOST_LINES, MOST_TOLD, Wrong, fields_of, offer_of, read_lines, refusal
 
 
 def read(*lines: str, **unsaid: object) -> tuple[list[str | None], list[str]]:
@@ -86,3 +88,17 @@ def test_errors_of_one_kind_are_one_of_that_kind(errors: list[LoominalError], ki
 
     assert type(error) is kind
     assert error.message == "2 lines of plan.jsonl cannot be offered:\n  line 3: a\n  line 4: b"
+
+
+def test_a_file_without_end_is_not_read_to_it() -> None:
+    with pytest.raises(InvalidArgument, match=f"more than {MOST_LINES} lines"):
+        read_lines(repeat(b"\n"), {})
+
+
+def test_of_many_wrong_lines_some_are_told_and_how_many_there_are() -> None:
+    wrong = [Wrong(number, InvalidArgument("no")) for number in range(1, MOST_TOLD + 8)]
+
+    told = refusal(wrong, "plan.jsonl").message.splitlines()
+
+    assert told[0] == f"{len(wrong)} lines of plan.jsonl cannot be offered:"
+    assert (len(told), told[-1].strip()) == (MOST_TOLD + 2, "and 7 more")

@@ -44,3 +44,28 @@ def test_a_mark_of_the_byte_order_is_none_of_the_settings(tmp_path: Path) -> Non
     file.write_text('output = "json"', "utf-8-sig")
 
     assert Config.read(file, {}).text("output") == "json"
+
+
+def test_of_two_who_set_something_at_once_both_have(tmp_path: Path) -> None:
+    file = tmp_path / "shuttle.toml"
+    one, other = Config.read(file, {}, new=True), Config.read(file, {}, new=True)
+
+    one.set("output", "json")
+    other.set("default-priority", "7")
+    one.set("default-boundary", "personal")
+    other.set("output", "")
+
+    assert file.read_text() == 'default-boundary = "personal"\ndefault-priority = 7\n'
+
+
+def test_whoever_sets_something_waits_for_who_is_at_it(tmp_path: Path) -> None:
+    setting = [
+        threading.Thread(target=Config(tmp_path / "shuttle.toml", {}).set, args=each)
+        for each in [("output", "json"), ("default-priority", "7"), ("default-boundary", "personal")] * 5
+    ]
+    for each in setting:
+        each.start()
+    for each in setting:
+        each.join()
+
+    assert len(Config.read(tmp_path / "shuttle.toml", {}).values) == 3

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 
+import click
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from loominal.shuttle.commands import channels, targets
 from loominal.shuttle.tables import Column, age, cell_width, cut, last_line, lines, plain
 
 COLUMNS = (Column("ID"), Column("NEEDS", 3), Column("BY", 2), Column("DESCRIPTION", 1))
@@ -58,3 +60,15 @@ def test_a_time_is_told_in_the_unit_that_fits(seconds: float, said: str) -> None
 def test_of_a_traceback_the_last_line_is_told() -> None:
     assert last_line("Traceback:\n  File x\nValueError: no wool\n\n") == "ValueError: no wool"
     assert last_line("\n") == ""
+
+
+def test_lists_of_targets_and_channels_fit_eighty_columns_whatever_their_names_are() -> None:
+    name = "n" * 64
+    row = (name, "unhealthy", "github-actions", "claude-code", ("python", "go"), ("personal",), "0/10", "failing: " * 9)
+
+    on_targets, on_channels = (
+        lines(targets.COLUMNS, [row, ("box", *row[1:])], 80),
+        lines(channels.COLUMNS, [(name, 1000, "59m ago", "all that is said")], 80),
+    )
+
+    assert max(cell_width(click.unstyle(line)) for line in on_targets + on_channels) <= 80

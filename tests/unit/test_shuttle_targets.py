@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import io
 import json
+from typing import cast
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from loominal.fabric.operations.targets import AddTarget
+from loominal.fabric.client.agent import Agent
+from loominal.fabric.operations.targets import AddTarget, TargetView
 from loominal.model.errors import InvalidArgument
 from loominal.model.mechanism import CONFIGS, Mechanism
 from loominal.shuttle.documents import differences, read_document
 from loominal.shuttle.targets.documents import is_secret, target_mistakes, wanted_in
 from loominal.shuttle.targets.flags import COMMON, EVERY, FLAGS, Given, Said, flag_at
+from loominal.shuttle.targets.plan import Step, done
+from tests.unit.factories import NOW
 
 LOCAL = {
     "name": "here", "agentType": "exec", "capabilities": ["python"], "boundaries": ["personal"],
@@ -49,7 +53,7 @@ def test_there_is_a_flag_for_whatever_a_target_may_say() -> None:
             flag.place for flag in FLAGS[mechanism]
         }
     top = {flag.place.partition(".")[0] for flag in COMMON}
-    assert top == set(AddTarget.__struct_encode_fields__) - {"name", "mechanism", "config"}
+    assert top == set(AddTarget.__struct_encode_fields__) - {"name", "mechanism", "config", "enabled"}
     assert {flag_at(flag.place) for flag in EVERY.values()} == set(EVERY)
 
 
@@ -181,7 +185,7 @@ def test_targets_are_read_from_json_and_toml_one_or_many() -> None:
 def test_what_the_hub_adds_is_passed_over_and_whether_it_is_enabled_is_not() -> None:
     [target] = wanted_in({**LOCAL, "id": "t_1", "running": 2, "createdAt": "2026-01-01T00:00:00Z", "enabled": False})
 
-    assert (set(target.document), target.enabled) == (set(AddTarget.__struct_encode_fields__), False)
+    assert (set(target.document), target.enabled) == (set(AddTarget.__struct_encode_fields__) - {"enabled"}, False)
 
 
 @pytest.mark.parametrize(
@@ -244,3 +248,23 @@ def test_differences_name_the_place_and_hide_what_may_be_secret() -> None:
 
 def test_a_table_that_comes_or_goes_is_told_as_such() -> None:
     assert differences({"a": {"x": 1}}, {"b": {"y": [], "z": True}}) == ["a: gone", "b: new", "b.z: - → true"]
+
+
+class Recorder:
+    """Takes what an agent is asked, and answers as a hub without any targets would."""
+
+    def __init__(self) -> None:
+        self.asked: list[str] = []
+
+    async def add_target(self, **fields: object) -> TargetView:
+        self.asked.append("add")
+        return TargetView(id="t_1", created_at=NOW, updated_at=NOW, **fields)  # type: ignore[arg-type]  # as a whole
+
+
+async def test_a_target_that_is_to_rest_never_starts_anything() -> None:
+    agent = Recorder()
+    [target] = wanted_in({**LOCAL, "enabled": False})
+
+    view = await done(cast(Agent, agent), Step(target.document, False, None))  # nothing else of an agent is asked
+
+    assert (view.enabled, agent.asked) == (False, ["add"])

@@ -22,7 +22,14 @@ import msgspec
 
 from loominal.broker.event import Event
 from loominal.broker.shown_url import shown_url
-from loominal.model.errors import BrokerUnavailable, HubUnavailable, InvalidArgument, LoominalError, TooLarge
+from loominal.model.errors import (
+    BrokerUnavailable,
+    CredentialRefused,
+    HubUnavailable,
+    InvalidArgument,
+    LoominalError,
+    TooLarge,
+)
 
 if TYPE_CHECKING:
     from loominal.broker.line import Line
@@ -139,6 +146,7 @@ class Broker:
         self.clustered = False  # whether the server is one of a cluster
         self.server_version = ""
         self.last_error = ""
+        self._refused = False  # by the broker that was tried last
         self.violations: deque[str] = deque(maxlen=100)  # permissions the server refused, newest last
         self._address = address
         self._others: tuple[str, ...] = ()  # the cluster's servers, as the last connection was told
@@ -200,7 +208,7 @@ class Broker:
                 await self._up.wait()
         except TimeoutError as error:
             reason = self.last_error or f"no answer from {self._address.shown}"
-            raise BrokerUnavailable(reason) from error
+            raise self._unavailable(reason) from error
 
     def on_connect(self, callback: Callable[[], None]) -> Callable[[], None]:
         """Call `callback` at every connect, and at once if the connection is up; return what takes it off again."""
@@ -226,7 +234,7 @@ class Broker:
         """
         line = self._line
         if line is None or not self.up:
-            raise BrokerUnavailable(f"the connection to the broker is down: {self.last_error or 'reconnecting'}")
+            raise self._unavailable(f"the connection to the broker is down: {self.last_error or 'reconnecting'}")
         size = len(data) + _header_bytes(headers)  # too much ends the connection: the server counts headers, too
         if size > self.max_payload:
             raise TooLarge(f"{size} bytes on {subject} are more than the broker takes ({self.max_payload})")
@@ -235,7 +243,7 @@ class Broker:
     async def settle(self) -> None:
         """Return when the broker has seen all that was published before. Raises: BrokerUnavailable."""
         if self._line is None:
-            raise BrokerUnavailable(f"the connection to the broker is down: {self.last_error or 'reconnecting'}")
+            raise self._unavailable(f"the connection to the broker is down: {self.last_error or 'reconnecting'}")
         await self._line.settle()
 
     async def request(
@@ -324,12 +332,15 @@ class Broker:
                     self._others = line.others or self._others
                     await line.abandon()
             except (LoominalError, OSError) as error:  # OSError: a credential that cannot be read
-                self.last_error = str(error)
+                self.last_error, self._refused = str(error), isinstance(error, CredentialRefused)
                 log.debug("%s: %s", self._address.name, error)
             if time.monotonic() - began > STEADY_SECONDS:
                 pause = FIRST_PAUSE_SECONDS
             await asyncio.sleep(pause * random.uniform(0.5, 1.0))
             pause = min(2 * pause, LAST_PAUSE_SECONDS)
+
+    def _unavailable(self, words: str) -> BrokerUnavailable:
+        return (CredentialRefused if self._refused else BrokerUnavailable)(words)
 
     async def _serve(self, line: Line) -> None:
         self._line = line
@@ -342,6 +353,7 @@ class Broker:
         self.connected_at = time.monotonic()
         self.connects += 1
         self._up.set()
+        self._refused = False
         log.info("%s: connected to %s", self._address.name, self._address.shown)
         for callback in self._callbacks:
             asyncio.get_running_loop().call_soon(callback)  # one that fails is reported by the loop, and costs nothing

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from loominal.broker import wire
 from loominal.broker.event import Event
 from loominal.broker.nats_client import Client, TcpTransport, errors
-from loominal.model.errors import BrokerUnavailable
+from loominal.model.errors import BrokerUnavailable, CredentialRefused
 
 if TYPE_CHECKING:
     from loominal.broker.connection import Address
@@ -58,7 +58,7 @@ class Line(Client):
         The URLs of `address` are tried in any order, then those of `others`, which a server told of before.
         `failed` hears of every later fault that has no caller, such as refused permissions. What a handler raises is
         logged with its traceback, and the next message comes all the same.
-        Raises: BrokerUnavailable if no server at `address` answers or takes the credential.
+        Raises: BrokerUnavailable if no server at `address` answers, CredentialRefused if none takes the credential.
         """
         line = cls(ended)
         reasons: list[Exception] = []
@@ -82,7 +82,7 @@ class Line(Client):
             reason = reasons[-1] if reasons and isinstance(error, errors.NoServersError) else error
             if "authorization violation" in str(reason).lower():  # the protocol's word, which has no code
                 told = "refuses this credential: it was cut off, has ended, or is another fabric's"
-                raise BrokerUnavailable(f"the broker at {address.shown} {told}") from error
+                raise CredentialRefused(f"the broker at {address.shown} {told}") from error
             words = str(reason) or "no answer"  # a time-out says nothing
             raise BrokerUnavailable(f"no broker at {address.shown}: {words}") from error
         except BaseException:

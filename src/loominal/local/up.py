@@ -17,10 +17,11 @@ import msgspec
 from loominal.broker.shown_url import shown_url
 from loominal.fabric.runtime_file import Mode, read_runtime
 from loominal.local.at_login import service, shown, switch_on
+from loominal.local.down import ORDERLY_SECONDS
 from loominal.local.home import keep_idle_exit, open_home, read_config, supervision, supervisor_pid
 from loominal.local.lending import nothing_allowed
 from loominal.local.listening import Listen, broker_url, keep_listen, parse_listen
-from loominal.local.processes import alive
+from loominal.local.processes import alive, end, running
 from loominal.local.supervisor import READY_SECONDS, RESTART_BROKER, Supervisor, child_environment
 from loominal.local.weft_api import not_ready
 from loominal.model.errors import BrokerUnavailable, Forbidden, InvalidArgument
@@ -198,7 +199,10 @@ def _detach(home: Path, start: Start) -> None:
             return
         time.sleep(LOOK_SECONDS)
     reasons = not_ready(home)
-    if process.poll() == 0 and not reasons:
+    if process.poll() is None and start.heal is None:
+        _end_started(home, process)
+        reasons = [*reasons, "what was started is ended again"]
+    elif process.poll() == 0 and not reasons:
         start.running(home)
         return
     with log_path.open("rb") as words:
@@ -207,6 +211,19 @@ def _detach(home: Path, start: Start) -> None:
     raise BrokerUnavailable(
         told[-1].removeprefix("loominal: ") if told else "; ".join(reasons), f"the logs are in {home / 'logs'}"
     )
+
+
+def _end_started(home: Path, process: subprocess.Popen[bytes]) -> None:
+    """End a supervisor that takes too long, and whatever it has started; nobody else's."""
+    process.terminate()
+    try:
+        process.wait(ORDERLY_SECONDS)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+    with supervision(home) as ours:
+        for left in running(home) if ours else ():
+            end(home, left)
 
 
 def _foreign_url(home: Path) -> str:

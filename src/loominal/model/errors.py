@@ -20,6 +20,7 @@ LoominalError
 ├── UpgradeNeeded          the two sides speak different versions
 ├── Busy                   too many requests in flight
 ├── BrokerUnavailable      the broker does not answer
+│   ├── CredentialRefused  it does, and does not let us in
 │   └── Conflict           somebody else wrote first (never leaves the hub)
 ├── StartFailed            a mechanism has started nothing, that is certain
 ├── Unconfirmed            nobody knows whether a mechanism has started something
@@ -188,6 +189,12 @@ class BrokerUnavailable(LoominalError):
     code = "broker_unavailable"
     retryable = True
     hint = "it is retried by itself; `loominal doctor` tells more"
+
+
+class CredentialRefused(BrokerUnavailable):
+    """The broker does not let this credential in; it is tried again, for it may be let in later."""
+
+    hint = "`loominal doctor` tells more; a machine that was cut off joins anew, by `loominal invite`"
 
 
 class Conflict(BrokerUnavailable):

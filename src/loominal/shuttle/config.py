@@ -9,7 +9,8 @@ import json
 import os
 import re
 import stat
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from loominal.broker.secret_file import read_secret, replace_secret
@@ -111,17 +112,18 @@ class Config:
         return "" if value is None else str(value)
 
     def set(self, key: str, value: str) -> None:
-        """Keep a setting; "" takes it out. Raises: InvalidArgument."""
+        """Keep a setting, beside what others have set by now; "" takes it out. Raises: InvalidArgument."""
         key = named(key)
-        if value:
-            self.values[key] = KEYS[key](value)
-        else:
-            self.values.pop(key, None)
+        kept = {key: KEYS[key](value)} if value else {}
         if self.path.exists() and not self.path.is_file():  # a device must not become a file
             raise InvalidArgument(f"{self.path} is no file", "--config names a file")
         self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        lines = [f"{each} = {json.dumps(self.values[each])}\n" for each in KEYS if each in self.values]
-        replace_secret(self.path.resolve(), "".join(lines))  # a link stays one
+        file = self.path.resolve()  # a link stays one
+        with _alone_in(file.parent):
+            values = _values(self.path, read_secret(file) or "")
+            self.values = {name: each for name, each in values.items() if name != key} | kept
+            lines = [f"{each} = {json.dumps(self.values[each])}\n" for each in KEYS if each in self.values]
+            replace_secret(file, "".join(lines))
 
     def environment(self, environ: Mapping[str, str]) -> dict[str, str]:
         """Return `environ` with what it leaves unsaid and this file says."""
@@ -157,6 +159,20 @@ def _values(path: Path, text: str) -> dict[str, Value]:
         raise InvalidArgument(f"{path} is no TOML: {error}", "mend or remove it") from error
     except InvalidArgument as error:
         raise InvalidArgument(f"{path}: {error.message}", f"{error.hint}; mend or remove the file") from error
+
+
+@contextmanager
+def _alone_in(folder: Path) -> Iterator[None]:
+    """Have other shuttles that write in the folder wait until the block ends."""
+    import fcntl  # only who writes loads it
+
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        with suppress(OSError):  # a file system that locks no folders: who writes last wins
+            fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(handle)
 
 
 def _mend(path: Path) -> bool:

@@ -140,7 +140,7 @@ class Fleet:
 
         local, unset = read_runtime(settings.home), "`shuttle config unset nats-url`"
         there = f"the local fabric is at {local.url}, and {unset} uses it" if local else f"start it, or {unset}"
-        return BrokerUnavailable(f"{error.message} ({self.config.path} sets nats-url)", there)
+        return type(error)(f"{error.message} ({self.config.path} sets nats-url)", there)
 
     @property
     def _set_project(self) -> str | None:

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, TypeVar
 
-from loominal.model.errors import BrokerUnavailable, HubUnavailable
+from loominal.model.errors import BrokerUnavailable, CredentialRefused, HubUnavailable
 
 if TYPE_CHECKING:
     from loominal.shuttle.fleet import Fleet
@@ -17,11 +17,13 @@ T = TypeVar("T")
 
 
 async def asked_again(fleet: Fleet, ask: Callable[[], Awaitable[T]]) -> T:
-    """Return what `ask` answers, however long the fabric does not; that is said once."""
+    """Return what `ask` answers, however long the fabric does not; that is said once. Raises: what `ask` does else."""
     told = False
     while True:
         try:
             return await ask()
+        except CredentialRefused:
+            raise
         except (BrokerUnavailable, HubUnavailable) as error:
             if not told:
                 fleet.say(f"{error.message}; still listening")

@@ -8,6 +8,7 @@ import click
 
 from loominal.model.errors import (
     BrokerUnavailable,
+    CredentialRefused,
     Forbidden,
     HubUnavailable,
     InvalidArgument,
@@ -24,6 +25,7 @@ EXIT_CODES: tuple[tuple[type[LoominalError], int], ...] = (
     (Forbidden, 4),
     (QuotaExceeded, 4),
     (NotRegistered, 4),
+    (CredentialRefused, 4),
     (BrokerUnavailable, 5),
     (HubUnavailable, 5),
     (LoominalError, 1),

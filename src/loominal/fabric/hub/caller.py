@@ -70,8 +70,8 @@ class Authority(Protocol):
     async def revoke_invitation(self, invitation_id: str) -> Invitation:
         """Take back an invitation that nobody has used. Raises: NotFound, Forbidden."""
 
-    async def revoke_machine(self, name: str) -> list[Enrolment]:
-        """Cut a machine off for good, and return the agents it had. Raises: NotFound."""
+    async def revoke_machine(self, name: str, tell: Callable[[Enrolment], Awaitable[None]]) -> list[Enrolment]:
+        """Cut a machine off for good, each of its agents after `tell`, and return these. Raises: NotFound."""
 
     async def end_enrolment(self, invitation_id: str) -> None:
         """Make an invitation worthless, and what it has let in."""

@@ -43,6 +43,7 @@ class AddTarget(Arguments, frozen=True, kw_only=True):
     boot_timeout_seconds: BootSeconds = 120.0
     health_check: Checks = Checks()
     tags: tuple[str, ...] = ()
+    enabled: bool | None = None  # None: agents may be started there; where one is replaced by PUT: as it was
 
 
 class UpdateTarget(Arguments, frozen=True, kw_only=True):
@@ -62,6 +63,8 @@ class UpdateTarget(Arguments, frozen=True, kw_only=True):
     boot_timeout_seconds: BootSeconds | None = None
     health_check: Checks | None = None
     tags: tuple[str, ...] | None = None
+    enabled: bool | None = None
+    version: int | None = None  # of the target that is changed; None: whichever there is
 
 
 class ListTargets(Arguments, frozen=True, kw_only=True):
@@ -121,6 +124,7 @@ class TargetView(View, frozen=True, kw_only=True):
     """A target, and what goes on there. Only operators are shown its config."""
 
     id: str
+    version: int = 0  # another one after each change; 0: of weft's own file
     name: str
     description: str = ""
     agent_type: str

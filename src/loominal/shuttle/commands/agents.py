@@ -138,7 +138,13 @@ def shutdown(fleet: Fleet, *, names: tuple[str, ...], grace: float | None, now: 
             return name, await agent.shutdown_agent(name, graceful=not now, grace_period_seconds=given, reason=reason)
 
         outcome = await each(names, end)
-        return outcome, await _still_there(agent, [ending for _, ending in outcome.done]) if wait else []
+        if not wait:
+            return outcome, []
+        try:
+            return outcome, await _still_there(agent, [ending for _, ending in outcome.done])
+        except asyncio.CancelledError:
+            fleet.say("they end all the same; `shuttle agents list` shows who is there")
+            raise
 
     outcome, left = fleet.run(ask)
     rows = [

@@ -20,7 +20,7 @@ from loominal.shuttle.tables import Column
 if TYPE_CHECKING:
     from loominal.fabric.client.agent import Agent
 
-COLUMNS = (Column("NAME"), Column("MESSAGES"), Column("LAST"), Column("DESCRIPTION", 1))
+COLUMNS = (Column("NAME", 1), Column("MESSAGES"), Column("LAST"), Column("DESCRIPTION", 1))
 PAGE = 1000
 HOLD_SECONDS = 50.0  # of one wait; it is repeated
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
 import click
@@ -11,7 +12,7 @@ from msgspec.structs import replace
 from loominal.fabric.operations.inbox import DirectSent, Inbox, MessageView
 from loominal.fabric.protocol import encode_answer
 from loominal.model.agent import AgentStatus
-from loominal.model.errors import BadCursor, InvalidArgument
+from loominal.model.errors import BadCursor, InvalidArgument, LoominalError
 from loominal.model.message import WORK_RESULT, Importance
 from loominal.shuttle import completing
 from loominal.shuttle.durations import seconds
@@ -148,14 +149,18 @@ async def _sent(fleet: Fleet, agent: Agent, sent: DirectSent, since: _Since | No
     if since is None:
         _show_sent(fleet, sent)
         return 0
+    later = "a reply that comes later waits in `shuttle inbox`"
     try:
         async with asyncio.timeout(timeout):
             answer = await _reply(fleet, agent, sent, since)
     except TimeoutError:
         _show_sent(fleet, sent)
-        after = f"{sent.recipient.handle} has not replied within {duration(timeout or 0)}"
-        fleet.say(f"{after}; a reply that comes later waits in `shuttle inbox`")
+        fleet.say(f"{sent.recipient.handle} has not replied within {duration(timeout or 0)}; {later}")
         return 1
+    except (asyncio.CancelledError, LoominalError):  # Ctrl-C, or the fabric lets nobody ask any more
+        _show_sent(fleet, sent)
+        fleet.say(later)
+        raise
     if fleet.wants_json:
         fleet.show_json(answer)
     else:
@@ -193,15 +198,15 @@ async def _reply(fleet: Fleet, agent: Agent, sent: DirectSent, since: _Since) ->
     inbox, receipts, seen = since.inbox, since.receipts, False
     while True:
         hold = HOLD_SECONDS if seen else RECEIPT_SECONDS
-        page = await agent.follow_inbox(
-            cursor=inbox, unread_only=False, sender_guid=sent.recipient.guid, wait_seconds=hold
-        )
+        look = partial(agent.follow_inbox, unread_only=False, sender_guid=sent.recipient.guid, wait_seconds=hold)
+        page = await asked_again(fleet, partial(look, cursor=inbox))
         for message in page.messages:
             if message.message_type != WORK_RESULT and message.reply_to in (None, sent.id):
                 return message
         inbox = page.next_cursor or inbox
         if not seen:
-            events = await agent.wait_for_events(kinds=RECEIPTS, wait_seconds=0, cursor=receipts)
+            hear = partial(agent.wait_for_events, kinds=RECEIPTS, wait_seconds=0, cursor=receipts)
+            events = await asked_again(fleet, hear)
             receipts, seen = events.cursor, any(each.id == sent.id for each in events.events)
             if seen:
                 fleet.say(f"{sent.recipient.handle} has seen it")

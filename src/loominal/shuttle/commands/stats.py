@@ -27,7 +27,8 @@ COLUMNS = (
 
 @click.command(
     cls=FleetCommand,
-    help="How many agents, items, targets and spin-ups there are.\n\nExample: shuttle stats --all-projects",
+    help="How many agents, items, targets and spin-ups there are. --all-projects has each project loaded, also those "
+    "that nobody uses; GET /api/stats loads none.\n\nExample: shuttle stats --all-projects",
 )
 @click.pass_obj
 def stats(fleet: Fleet) -> None:

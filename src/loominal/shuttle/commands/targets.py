@@ -28,8 +28,8 @@ if TYPE_CHECKING:
     from loominal.shuttle.targets.plan import Step
 
 COLUMNS = (
-    Column("NAME"), status(), Column("MECHANISM"), Column("AGENT TYPE", 1), Column("CAPABILITIES", 2),
-    Column("BOUNDARIES", 2), Column("AGENTS"), Column("NOTE", 3),
+    Column("NAME", 1), status(), Column("MECHANISM"), Column("AGENT TYPE", 1), Column("CAPABILITIES", 2),
+    Column("BOUNDARIES", 3), Column("AGENTS"), Column("NOTE", 3),
 )  # fmt: skip
 MECHANISMS = click.Choice([each.value for each in Mechanism])
 EXAMPLES = """\b
@@ -166,7 +166,11 @@ def update(fleet: Fleet, *, target: str, name: str | None, mechanism: str | None
         changed = {key: value for key, value in after.items() if value != before[key]}
         if dry_run and fleet.wants_json:
             show_document(changed)
-        return view if dry_run or not changed else await agent.update_target(view.id, **fields(changed))
+        return (
+            view
+            if dry_run or not changed
+            else await agent.update_target(view.id, **fields(changed), version=view.version)
+        )
 
     view = fleet.run(change)
     if dry_run:

@@ -22,7 +22,8 @@ def _number(_: click.Context, __: click.Parameter, seconds: float) -> float:
 @click.command(
     cls=FleetCommand,
     help="Agents, work with why it waits, spin-ups and dead letters on a live screen; ? there tells the keys.\n\n"
-    "With --json one document of what it would show first.\n\nExample: shuttle top --interval 5",
+    "With --json one document of what it would show first. --all-projects keeps every project loaded as long as it "
+    "looks.\n\nExample: shuttle top --interval 5",
 )
 @click.option(
     "--interval",

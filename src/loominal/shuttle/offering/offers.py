@@ -20,6 +20,8 @@ from loominal.model.errors import InvalidArgument, LoominalError, Problem, error
 from loominal.model.names import shown
 
 NULL = b"null"
+MOST_LINES = 100_000  # more is nothing that a person plans, such as what `yes` prints
+MOST_TOLD = 50  # lines that are wrong
 WIRE = dict(zip(BroadcastWorkOffer.__struct_fields__, BroadcastWorkOffer.__struct_encode_fields__, strict=True))
 
 
@@ -67,12 +69,14 @@ def read_lines(text: Iterable[bytes], unsaid: Mapping[str, object]) -> tuple[lis
     """Return the offers of a file of JSON lines, each with what it leaves `unsaid`, and what is wrong with others.
 
     One without a task id gets one that its content gives it, and how many like it come before: the same file again
-    offers the same items. Raises: InvalidArgument for a line without end.
+    offers the same items. Raises: InvalidArgument for a line, or a file, without end.
     """
     read: list[tuple[int, BroadcastWorkOffer]] = []
     wrong: list[Wrong] = []
     alike: Counter[str] = Counter()
     for number, line in enumerate(text, 1):
+        if number > MOST_LINES:
+            raise InvalidArgument(f"there are more than {MOST_LINES} lines", "nothing was offered; give them in parts")
         if len(line) > ENCODED_BYTES:
             raise InvalidArgument(f"line {number} has more than {ENCODED_BYTES} bytes", "nothing was offered")
         if not line.strip():
@@ -93,10 +97,14 @@ def read_lines(text: Iterable[bytes], unsaid: Mapping[str, object]) -> tuple[lis
 
 def refusal(wrong: list[Wrong], what: str) -> LoominalError:
     """Return what is wrong with the lines of `what` as one error: of the kind of all of them, if they are of one."""
-    told = [f"line {number}: {error.message}{f' ({error.hint})' if error.hint else ''}" for number, error in wrong]
+    told = [
+        f"line {number}: {error.message}{f' ({error.hint})' if error.hint else ''}"
+        for number, error in wrong[:MOST_TOLD]
+    ]
+    told += [f"and {len(wrong) - MOST_TOLD} more"] if len(wrong) > MOST_TOLD else []
     codes = {error.code for _, error in wrong}
     code = codes.pop() if len(codes) == 1 else InvalidArgument.code
-    message = told[0] if len(told) == 1 else "\n  ".join([f"{len(told)} lines of {what} cannot be offered:", *told])
+    message = told[0] if len(told) == 1 else "\n  ".join([f"{len(wrong)} lines of {what} cannot be offered:", *told])
     return error_from(Problem(code=code, message=message, hint="nothing was offered"))
 
 

@@ -17,8 +17,8 @@ from loominal.model.names import shown
 from loominal.model.target import Target, checked, faults
 from loominal.shuttle.documents import Document, refuse
 
-FIELDS = AddTarget.__struct_encode_fields__
 ENABLED = "enabled"
+FIELDS = tuple(each for each in AddTarget.__struct_encode_fields__ if each != ENABLED)
 OF_THE_HUB = frozenset(TargetView.__struct_encode_fields__) - {*FIELDS, ENABLED}  # said in answers, and passed over
 SOUND: Document = {
     "name": "x", "agentType": "x", "capabilities": [], "boundaries": ["x"],

@@ -68,10 +68,10 @@ async def done(agent: Agent, step: Step) -> TargetView:
     """Do what is to be done about one target, and return it."""
     view = step.before
     if view is None:
-        view = await agent.add_target(**fields(step.document))
+        view = await agent.add_target(**fields(step.document), enabled=step.enabled)
     elif present(view) != step.document:
-        view = await agent.update_target(view.id, **fields(step.document))
-    if view.enabled is not step.enabled:
+        view = await agent.update_target(view.id, **fields(step.document), enabled=step.enabled, version=view.version)
+    elif view.enabled is not step.enabled:
         view = await (agent.enable_target if step.enabled else agent.disable_target)(view.id)
     return view
 

@@ -11,7 +11,14 @@ import click
 
 from loominal.fabric.operations.types import View
 from loominal.fabric.operations.work import Followed, FollowedWork, FollowWork, GetWork, WorkDetail
-from loominal.model.errors import BadCursor, BrokerUnavailable, HubUnavailable, LoominalError, NotFound
+from loominal.model.errors import (
+    BadCursor,
+    BrokerUnavailable,
+    CredentialRefused,
+    HubUnavailable,
+    LoominalError,
+    NotFound,
+)
 from loominal.model.names import shown
 from loominal.model.work import ENDED
 from loominal.shuttle.watching.watched import Happened, Watched
@@ -161,7 +168,7 @@ class _Following:
     async def _answer(self, operation: str, args: Arguments) -> View:
         """Return an answer, however long the fabric is away; that it is, and is back, is said once.
 
-        Raises: BrokerUnavailable, HubUnavailable while nothing was answered yet.
+        Raises: BrokerUnavailable, HubUnavailable while nothing was answered yet; CredentialRefused.
         """
         began = bool(self._watched.items)
         while True:
@@ -169,7 +176,7 @@ class _Following:
                 seconds = PATIENCE_SECONDS if began else None
                 view = await self._agent.call(operation, args, timeout_seconds=seconds)
             except (BrokerUnavailable, HubUnavailable) as error:
-                if not began:
+                if not began or isinstance(error, CredentialRefused):
                     raise
                 if self._lost is None:
                     self._say(f"the fabric does not answer ({error.message}); waiting for it")

@@ -39,6 +39,7 @@ class TargetCalls(Calls):
         boot_timeout_seconds: float = 120,
         health_check: Checks | JsonObject | None = None,
         tags: Sequence[str] = (),
+        enabled: bool | None = None,
     ) -> TargetView:
         """Say where agents can be started, and how. Raises: InvalidArgument with the field, Duplicate for the name."""
         return await self._ask(
@@ -57,6 +58,7 @@ class TargetCalls(Calls):
             boot_timeout_seconds=boot_timeout_seconds,
             health_check=health_check,
             tags=tags,
+            enabled=enabled,
         )
 
     async def update_target(
@@ -76,8 +78,13 @@ class TargetCalls(Calls):
         boot_timeout_seconds: float | None = None,
         health_check: Checks | JsonObject | None = None,
         tags: Sequence[str] | None = None,
+        enabled: bool | None = None,
+        version: int | None = None,
     ) -> TargetView:
-        """Change a target; what is left out stays. Raises: NotFound, InvalidArgument, Duplicate."""
+        """Change a target, if it is still at `version` when that is given; what is left out stays.
+
+        Raises: NotFound, InvalidArgument, Duplicate, IllegalMove if somebody changed it meanwhile.
+        """
         return await self._ask(
             "update_target",
             TargetView,
@@ -95,6 +102,8 @@ class TargetCalls(Calls):
             boot_timeout_seconds=boot_timeout_seconds,
             health_check=health_check,
             tags=tags,
+            enabled=enabled,
+            version=version,
         )
 
     async def remove_target(self, target: str) -> TargetView:

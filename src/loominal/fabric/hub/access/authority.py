@@ -5,6 +5,7 @@ Weft makes one for all its projects.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable, Iterable
 from datetime import UTC, datetime, timedelta
 
@@ -275,8 +276,13 @@ class FabricRegistry:
         await self.push_account(subjects.FABRIC)
         return gone
 
-    async def revoke_machine(self, name: str) -> list[Enrolment]:
-        """Cut a machine and its agents off for good, and return the agents. Raises: NotFound, Forbidden for our own."""
+    async def revoke_machine(
+        self, name: str, tell: Callable[[Enrolment], Awaitable[None]] | None = None
+    ) -> list[Enrolment]:
+        """Cut a machine and its agents off for good, each after `tell`, and return the agents.
+
+        Raises: NotFound, Forbidden for our own.
+        """
         machine = self.machine(name)
         if machine is None:
             raise NotFound(f"there is no machine {shown(name)}", "`loominal machines` lists them")
@@ -287,6 +293,8 @@ class FabricRegistry:
             f"machine.{name}", Machine, lambda it: it if it.revoked_at else msgspec.structs.replace(it, revoked_at=now)
         )
         agents = [agent for agent in self.book.all(Enrolment) if agent.machine == name]
+        if tell is not None:
+            await asyncio.gather(*map(tell, agents))
         for account in (subjects.FABRIC, *sorted({agent.project for agent in agents})):
             await self.push_account(account)
         return agents

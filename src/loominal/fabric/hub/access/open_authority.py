@@ -72,7 +72,7 @@ class OpenAuthority:
         """Refuse. Raises: Forbidden."""
         raise Forbidden(f"invitation {invitation_id!r} cannot be taken back in open mode", "there are none")
 
-    async def revoke_machine(self, name: str) -> list[Enrolment]:
+    async def revoke_machine(self, name: str, tell: object = None) -> list[Enrolment]:  # noqa: ARG002 - the protocol's
         """Refuse. Raises: Forbidden."""
         raise Forbidden(f"machine {name!r} cannot be cut off in open mode", "its broker's settings can")
 

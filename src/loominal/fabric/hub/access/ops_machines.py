@@ -10,7 +10,8 @@ import uuid
 from datetime import timedelta
 
 from loominal.broker.nkeys import Kind, public_key
-from loominal.fabric.hub.access.fabric_records import INVITED, Invitation, Machine
+from loominal.fabric.hub.access.fabric_records import INVITED, Enrolment, Invitation, Machine
+from loominal.fabric.hub.agents.control import last_word
 from loominal.fabric.hub.caller import HINT, Caller
 from loominal.fabric.hub.project import Project
 from loominal.fabric.hub.work.judging import hand_back
@@ -30,6 +31,7 @@ from loominal.model.errors import InvalidArgument, NotFound
 from loominal.model.grant import Role
 
 EXPIRES = "1h"
+CUT_OFF = "its machine was cut off"
 LONGEST = timedelta(days=30)
 
 
@@ -113,20 +115,26 @@ async def revoke_invitation(project: Project, caller: Caller, args: RevokeInvita
 
 
 async def revoke_machine(project: Project, caller: Caller, args: RevokeMachine) -> MachineRevoked:
-    """Cut a machine off: its agents' connections end, and what they claimed is handed back at once.
+    """Cut a machine off: its agents are told, their connections end, what they claimed is handed back at once.
 
-    In other projects their leaders do that in their next round (`judging.py`). Raises: NotFound, Forbidden.
+    In other projects their leaders hand back in their next round (`judging.py`), and agents there are not told: their
+    connections end. Raises: NotFound, Forbidden.
     """
     if caller.projects:
         machine = next((each for each in project.authority.machines() if each.name == args.name), None)
         if machine is None or not _reaches_machine(project, caller, machine):
             raise NotFound(f"there is no machine {names.shown(args.name)} of yours", HINT)
-    agents = await project.authority.revoke_machine(args.name)
+
+    async def tell(bound: Enrolment) -> None:
+        if bound.project == project.id:
+            await last_word(project, bound.agent, CUT_OFF)
+
+    agents = await project.authority.revoke_machine(args.name, tell)
     project.crowd.touch_all()
     for bound in agents:
         if bound.project == project.id:
             project.presence.left(bound.agent, project.clock.monotonic())
-            await hand_back(project, bound.agent, "its machine was cut off")
+            await hand_back(project, bound.agent, CUT_OFF)
     return MachineRevoked(name=args.name, agents=len(agents))
 
 

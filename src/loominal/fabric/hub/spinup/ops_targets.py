@@ -77,6 +77,7 @@ async def add_target(project: Project, caller: Caller, args: AddTarget) -> Targe
             boot_timeout_seconds=args.boot_timeout_seconds,
             health_check=_check(args.health_check),
             tags=args.tags,
+            enabled=args.enabled is not False,
             created_at=now,
             updated_at=now,
             ops=(caller.op,),
@@ -91,8 +92,11 @@ async def add_target(project: Project, caller: Caller, args: AddTarget) -> Targe
 
 
 async def update_target(project: Project, caller: Caller, args: UpdateTarget) -> TargetView:
-    """Change a target; what is left out stays. Raises: as `add_target`, and NotFound."""
-    fields = {name: getattr(args, name) for name in args.__struct_fields__ if name != "target"}
+    """Change a target; what is left out stays.
+
+    Raises: as `add_target`, NotFound, and IllegalMove if `version` is not the present one's.
+    """
+    fields = {name: getattr(args, name) for name in args.__struct_fields__ if name not in ("target", "version")}
     given = {name: value for name, value in fields.items() if value is not None}
     if args.config is not None:
         given["config"] = msgspec.Raw(msgspec.json.encode(args.config))
@@ -106,7 +110,7 @@ async def update_target(project: Project, caller: Caller, args: UpdateTarget) ->
         _check_boundaries(project, made)
         return made if args.config is None else _placed(project, made)
 
-    changed = await _changed(project, caller, args.target, EventKind.TARGET_UPDATED, make)
+    changed = await _changed(project, caller, args.target, EventKind.TARGET_UPDATED, make, args.version)
     project.targets.health.pop(changed.id, None)  # found of what it was
     return replace(changed, health=None)
 
@@ -179,6 +183,7 @@ def target_view(project: Project, caller: Caller, target: Target) -> TargetView:
     shows = caller.standing.role is Role.OPERATOR
     return TargetView(
         id=target.id,
+        version=project.targets.revision(targets.target_key(target.id)),
         name=target.name,
         description=target.description,
         agent_type=target.agent_type,
@@ -214,10 +219,12 @@ def unusable(project: Project, target: Target) -> str:
     return project.launcher.refusal(target)
 
 
-async def _changed(project: Project, caller: Caller, text: str, kind: EventKind, make: targets.Change) -> TargetView:
+async def _changed(
+    project: Project, caller: Caller, text: str, kind: EventKind, make: targets.Change, version: int | None = None
+) -> TargetView:
     _check_mode(project)
     before = project.targets.find(text)
-    after = await targets.change(project, before.id, caller.op, make)
+    after = await targets.change(project, before.id, caller.op, make, version)
     view = target_view(project, caller, after)
     if after != before:
         await _tell(project, kind, view)

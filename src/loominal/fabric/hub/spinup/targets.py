@@ -13,7 +13,7 @@ import msgspec
 from msgspec.structs import replace
 
 from loominal.broker.bucket import Deleted, Entry
-from loominal.model.errors import BrokerUnavailable, Conflict, Duplicate, Forbidden, NotFound
+from loominal.model.errors import BrokerUnavailable, Conflict, Duplicate, Forbidden, IllegalMove, NotFound
 from loominal.model.names import shown
 from loominal.model.record import Stored, decode, encode
 from loominal.model.target import Health, Target
@@ -129,8 +129,11 @@ async def add(project: Project, target: Target) -> Target:
         return project.targets.get(target.id) or target
 
 
-async def change(project: Project, target_id: str, op: str, make: Change) -> Target:
-    """Change a target as `make` says; the same op again changes nothing. Raises: NotFound, Duplicate, as `make`."""
+async def change(project: Project, target_id: str, op: str, make: Change, version: int | None = None) -> Target:
+    """Change a target as `make` says; the same op again changes nothing.
+
+    Raises: NotFound, Duplicate, IllegalMove if it is not at the `version` that is given, as `make`.
+    """
     async with project.targets.naming:
         for _ in range(TRIES):
             stored = project.targets.stored(target_id)
@@ -140,11 +143,21 @@ async def change(project: Project, target_id: str, op: str, make: Change) -> Tar
                 raise NotFound(f"target {target_id} was removed", "list_targets shows those that are there")
             if op in stored.value.ops:
                 return stored.value
+            _check_version(project, stored.value, version)
             try:
                 return await _replace(project, stored, op, make)
             except Conflict:
                 await _read(project, target_key(target_id))
     raise BrokerUnavailable(f"target {target_id} changes faster than it can be written")
+
+
+def _check_version(project: Project, target: Target, version: int | None) -> None:
+    present = project.targets.revision(target_key(target.id))
+    if version not in (None, present):
+        raise IllegalMove(
+            f"target {target.name} is at version {present}, not {version}",
+            "somebody has changed it: get_target, and make your change to that",
+        )
 
 
 async def _replace(project: Project, stored: Stored[Target], op: str, make: Change) -> Target:

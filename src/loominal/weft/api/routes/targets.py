@@ -20,7 +20,19 @@ from loominal.fabric.operations.targets import (
 )
 from loominal.model.launch import LaunchStatus
 from loominal.weft.api.asker import Answer, Asker
-from loominal.weft.api.routes.interface import Cursor, Limit, does, makes, reads, removes, sets
+from loominal.weft.api.routes.interface import (
+    ETAG,
+    Cursor,
+    IfMatch,
+    Limit,
+    does,
+    makes,
+    reads,
+    removes,
+    sets,
+    tagged,
+    version_of,
+)
 
 TEST_SECONDS = 30.0  # that a target's mechanism may take to say whether it could start an agent
 
@@ -37,17 +49,20 @@ async def add_target(asker: Asker, data: AddTarget) -> Answer[TargetView]:
     return await asker.answer("add_target", data)
 
 
-@reads("/targets/{target:str}")
+@reads("/targets/{target:str}", response_headers=[ETAG])
 async def get_target(asker: Asker, target: str) -> Answer[TargetView]:
     """Return one target, named by id or name."""
-    return await asker.answer("get_target", GetTarget(target=target))
+    view = await asker.view("get_target", GetTarget(target=target), TargetView)
+    return Answer(view, headers=tagged(view.version))
 
 
-@sets("/targets/{target:str}")
-async def replace_target(asker: Asker, target: str, data: AddTarget) -> Answer[TargetView]:
-    """Replace a target; what is left out gets its default."""
+@sets("/targets/{target:str}", response_headers=[ETAG])
+async def replace_target(asker: Asker, target: str, data: AddTarget, if_match: IfMatch = None) -> Answer[TargetView]:
+    """Replace a target; what is left out gets its default. 412 if it is not the one that If-Match names."""
     fields = {name: getattr(data, name) for name in AddTarget.__struct_fields__}
-    return await asker.answer("update_target", UpdateTarget(target=target, **fields))
+    wanted = UpdateTarget(target=target, version=version_of(if_match), **fields)
+    view = await asker.view("update_target", wanted, TargetView)
+    return Answer(view, headers=tagged(view.version))
 
 
 @removes("/targets/{target:str}")
