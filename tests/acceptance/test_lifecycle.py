@@ -342,6 +342,25 @@ async def test_a_weft_of_its_own_waits_for_the_broker_and_tidies_up(home: Home, 
     assert read_runtime(home.path) is None
 
 
+def test_one_more_weft_beside_the_one_of_up_comes_and_goes_unnoticed(home: Home, tmp_path: Path) -> None:
+    runtime = home.up()
+    log = tmp_path / "weft.log"
+    with log.open("wb") as output:
+        weft = subprocess.Popen(
+            [sys.executable, "-m", "loominal.weft.main"], env=home.environ, stdout=output, stderr=output
+        )
+    with weft:
+        eventually(lambda: "serving http" in log.read_text(), home)
+        assert home.runtime() == runtime
+        weft.send_signal(signal.SIGTERM)
+        assert weft.wait(SOON) == 0
+
+    assert "`loominal up` runs one" in log.read_text()
+    assert home.runtime() == runtime
+    assert home.run("status").returncode == 0
+    assert home.run("doctor").returncode == 0
+
+
 def test_corporate_is_granted_only_when_it_is_confirmed(home: Home) -> None:
     home.up()
 

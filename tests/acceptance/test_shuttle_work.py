@@ -202,6 +202,13 @@ async def test_all_dead_letters_of_a_capability_are_retried_after_a_dry_run(type
     assert (await ada.get_work(dye)).status is Status.DEAD
 
 
+async def test_an_empty_list_says_of_which_project_it_is(typed: Typing) -> None:
+    for words in (["work", "list"], ["dlq", "list"], ["targets", "list"], ["agents", "list"]):
+        empty = await typed(*words, "--project", "slip-of-the-pen")
+        assert (empty.returncode, empty.stdout) == (0, "")
+        assert empty.stderr.startswith("in slip-of-the-pen: no "), empty.stderr
+
+
 async def test_discarding_all_needs_a_yes(typed: Typing, ada: Agent) -> None:
     wool, dye = await dead_letters(ada, ["wool"], ["dye"])
 

@@ -199,13 +199,17 @@ class Fleet:
         rows: Callable[[V], Sequence[Sequence[object]]],
         nothing: str,
     ) -> None:
-        """Print a list, whose entries `plural` names in the answer, of one project or of every one with its project."""
+        """Print a list, whose entries `plural` names in the answer, of one project or of every one with its project.
+
+        Without entries it says `nothing`, and of which project: it may be another one than was meant.
+        """
         if self.wants_json:
             self._pages_as_json(pages, plural)
             return
         found = [(page, row) for page in pages for row in rows(page.answer)]
         if not found:
-            self.say("" if self.failed else nothing)
+            where = "" if self.all_projects else f"in {pages[0].project}: "
+            self.say("" if self.failed else f"{where}{nothing}")
         elif self.all_projects:
             self._table([Column("PROJECT", gives_way=2), *columns], [(page.project, *row) for page, row in found])
         else:

@@ -50,7 +50,7 @@ from loominal.weft.mechanisms.means import Means
 from loominal.weft.open_fabric import OpenFabric
 from loominal.weft.operator_fabric import OperatorFabric
 from loominal.weft.settings import Settings, broker_of, tls_of
-from loominal.weft.supervised import ask_broker_restart, heal
+from loominal.weft.supervised import ask_broker_restart, heal, is_anothers
 from loominal.weft.token_command import token
 from loominal.weft.weft_file import FILE, WeftFile, read_weft_file
 
@@ -245,6 +245,8 @@ async def _serve_http(
             if runtime.supervisor_pid or runtime.nats_pid:
                 return runtime  # of another fabric in this home, which stays the one that programs find
             runtime = None  # left by a weft that was killed
+        if runtime is not None and is_anothers(runtime.supervisor_pid, settings.supervisor_pid):
+            return runtime  # programs go on finding the weft that is kept running
         was = runtime or started
         return msgspec.structs.replace(
             was,
@@ -255,7 +257,9 @@ async def _serve_http(
             ca=ca or was.ca,
         )
 
-    update_runtime(settings.home, changed)
+    written = update_runtime(settings.home, changed)
+    if written.weft_pid != os.getpid():
+        log.warning("one more weft: `loominal up` runs one in %s, which programs go on asking", settings.home)
     log.info("serving %s for the broker %s", api_url, shown_url(url))
     serving = asyncio.create_task(server.serve(sockets=[listening]), name="uvicorn")
     try:

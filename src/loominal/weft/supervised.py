@@ -24,6 +24,17 @@ def ask_broker_restart(supervisor_pid: int | None) -> bool:
     return True
 
 
+def is_anothers(supervisor_pid: int, own_pid: int | None) -> bool:
+    """Return whether the supervisor lives and keeps another weft than one started by `own_pid`; 0 is no supervisor."""
+    if supervisor_pid in (0, own_pid):
+        return False
+    try:
+        os.kill(supervisor_pid, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
 async def heal(supervisor_pid: int, home: Path) -> None:
     """Wait for the supervisor's end and then start another, which ends this weft and takes over.
 
