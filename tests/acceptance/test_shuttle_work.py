@@ -203,10 +203,19 @@ async def test_all_dead_letters_of_a_capability_are_retried_after_a_dry_run(type
 
 
 async def test_an_empty_list_says_of_which_project_it_is(typed: Typing) -> None:
-    for words in (["work", "list"], ["dlq", "list"], ["targets", "list"], ["agents", "list"]):
-        empty = await typed(*words, "--project", "slip-of-the-pen")
+    await typed("channels", "send", "general", "anybody?", "--project", "quiet-one")
+    for words in (["work", "list"], ["dlq", "list"], ["targets", "list"]):
+        empty = await typed(*words, "--project", "quiet-one")
         assert (empty.returncode, empty.stdout) == (0, "")
-        assert empty.stderr.startswith("in slip-of-the-pen: no "), empty.stderr
+        assert empty.stderr.startswith("in quiet-one: no "), empty.stderr
+
+
+async def test_a_list_of_a_mistyped_project_makes_none(typed: Typing) -> None:
+    for words in (["work", "list"], ["agents", "list"], ["stats"]):
+        refused = await typed(*words, "--project", "slip-of-the-pen")
+        assert (refused.returncode, refused.stdout) == (3, "")
+        assert "there is no project 'slip-of-the-pen'\n  `shuttle projects` lists them" in refused.stderr
+    assert "slip-of-the-pen" not in (await typed("projects", "--json")).stdout
 
 
 async def test_discarding_all_needs_a_yes(typed: Typing, ada: Agent) -> None:

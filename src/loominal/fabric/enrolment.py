@@ -27,6 +27,7 @@ class Enrol(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_defa
     title: Annotated[str, msgspec.Meta(max_length=4096)] = ""  # the project's directory or name, for lists
     client: Annotated[str, msgspec.Meta(max_length=100)] = ""
     role: Role = Role.AGENT  # no more than this, whatever the machine's own role is
+    looks: bool = False  # only if the project is there; otherwise it is made
 
 
 class Enrolled(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True):

@@ -98,12 +98,20 @@ class Fleet:
 
     @asynccontextmanager
     async def connected(
-        self, *, acts: bool = False, project: str | None = None, timeout_seconds: float | None = None
+        self,
+        *,
+        acts: bool = False,
+        looks: bool = False,
+        project: str | None = None,
+        timeout_seconds: float | None = None,
     ) -> AsyncIterator[Agent]:
-        """Connect to `project`, default: the one that is meant. Raises: as `connect`, whose timeout it is."""
+        """Connect to `project`, default: the one that is meant. Raises: as `connect`, whose timeout it is.
+
+        Who only `looks` makes no project that is not there: NotFound.
+        """
         from loominal.fabric.client.connect import open_agent
 
-        settings = self.settings(project=project, timeout_seconds=timeout_seconds)
+        settings = msgspec.structs.replace(self.settings(project=project, timeout_seconds=timeout_seconds), looks=looks)
         if acts:
             from loominal.shuttle.person import this_person
 
@@ -151,7 +159,7 @@ class Fleet:
         return named if named and not names_project(Path()) else None
 
     async def _gather(self, command: Callable[[Agent], Awaitable[V]]) -> list[Page[V]]:
-        async with self.connected() as agent:
+        async with self.connected(looks=self.project is not None) as agent:
             if not self.all_projects:
                 return [Page(agent.project.id, agent.project.title, await command(agent))]
             every = await agent.list_projects()

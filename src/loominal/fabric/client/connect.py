@@ -149,6 +149,7 @@ def _enrolling(entrance: Entrance, slot: Slot, settings: ClientSettings) -> Enro
         title=settings.project.title,
         client=settings.client,
         role=Role.OPERATOR if settings.operator else Role.AGENT,
+        looks=settings.looks,
     )
     return Enrolling(entrance, request, key)
 

@@ -55,6 +55,7 @@ class ClientSettings(msgspec.Struct, frozen=True, kw_only=True):
     person: bool = False
     sole: bool = False  # the client has one agent in the project: a second process of it is Busy
     operator: bool = False  # ask for an operator's rights, which this machine may or may not have
+    looks: bool = False  # only if the project is there; otherwise it is made
     session: str = ""  # of the client, where that tells; its agent is the same again in the same session
     adopts: bool = False  # hold from the beginning what the agent held in its process before
     attach: Path | None = None  # LOOMINAL_ATTACH: the socket of the process that is this agent already

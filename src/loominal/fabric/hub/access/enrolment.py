@@ -21,7 +21,7 @@ from loominal.fabric.hub.access.fabric_records import INVITED, Enrolment, Invita
 from loominal.fabric.hub.access.joining import admit, admit_agent
 from loominal.fabric.invitation import Admitted, Join
 from loominal.fabric.protocol import PROTO, PROTO_MIN, Answer, arguments, encode, encode_answer
-from loominal.model.errors import Busy, Forbidden, Internal, InvalidArgument, LoominalError, UpgradeNeeded
+from loominal.model.errors import Busy, Forbidden, Internal, InvalidArgument, LoominalError, NotFound, UpgradeNeeded
 from loominal.model.names import API, project_name, shown, subject_token
 
 IN_FLIGHT = 50  # enrolments at once; each is a few writes and, for a new project, an account
@@ -105,6 +105,8 @@ class Enrolments:
             known, launch = await admit_agent(self._registry, invitation, asked), invitation.launch
         if known is None or known.revoked_at is not None:
             raise Forbidden(f"machine {machine} may not enrol agents", "an operator can invite it again")
+        if asked.looks:
+            await self._check_is_there(asked.project)
         now = datetime.now(UTC)
         bound = await self._registry.enrol(
             Enrolment(
@@ -129,6 +131,13 @@ class Enrolments:
             expires_at=expires_at,
             account=self._keyring.project_public(bound.project),
         )
+
+    async def _check_is_there(self, project: str) -> None:
+        """Raises: NotFound if nobody has made that project yet."""
+        if self._registry.project(project) is None:
+            await self._registry.catch_up()  # another weft may have made it just now
+        if project not in self._registry.project_ids():
+            raise NotFound(f"there is no project {shown(project)}", "`shuttle projects` lists them")
 
     async def _open(self, project: str) -> None:
         """Return when the broker knows the project's account, so that the agent's next step finds it."""
