@@ -77,7 +77,7 @@ def test_a_directory_that_is_gone_is_said_unless_the_project_is_named(shell: She
     for command in ("stats", "config list"):
         done = in_sh(shell, f"{gone} {command}")
         assert (done.returncode, b"the present directory is gone" in done.stderr) == (2, True), done.stderr
-    assert in_sh(shell, f"{gone} stats --project elsewhere").returncode == 0
+    assert in_sh(shell, f"{gone} submit x --project elsewhere").returncode == 0
 
 
 def test_a_level_of_the_log_that_is_none_is_said(shell: Shell) -> None:
