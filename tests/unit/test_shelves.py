@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from loominal.fabric.hub.work.shelves import Shelves
+from loominal.fabric.hub.work.shelves import Shelves, label_of
 from loominal.model.work import Status, WorkItem, status_at
 from tests.unit.factories import NOW, after, an_item
 
@@ -37,7 +37,7 @@ def test_shelves_count_and_list_what_is_on_them(
             continue
         plain = an_item(id=name, boundary=boundary, priority=priority, submitted_at=after(number % 4))
         kept[name] = item = replace(plain, status=now_at, due_at=after(due) if now_at is Status.SCHEDULED else None)
-        shelves.add(item, (item.submitted_at, item.id))
+        shelves.add(item, label_of(item), (item.submitted_at, item.id))
 
     def is_wanted(item: WorkItem, boundary: str) -> bool:
         return item.boundary == boundary and item.priority >= least and status in (None, status_at(item, NOW))

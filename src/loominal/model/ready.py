@@ -56,7 +56,10 @@ class ReadyIndex:
         self.remove(item.id)
         route, key = route_of(item), (item.priority, item.submitter)
         self._places[item.id] = route, key
-        self._lines.setdefault(route, {}).setdefault(key, _Line()).add(item.id, ready_at.timestamp())
+        lines = self._lines.setdefault(route, {})
+        if (line := lines.get(key)) is None:
+            line = lines[key] = _Line()
+        line.add(item.id, ready_at.timestamp())
 
     def claim(self, item: WorkItem) -> None:
         """Count `item` as worked on, and its submitter as served."""

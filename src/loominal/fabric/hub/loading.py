@@ -35,12 +35,14 @@ class Loading:
         self._group = group
         self._submitted: set[str] = set()
         self._launches = subjects.every("launch", project.id).removesuffix("*")
+        self._leader = subjects.leader(project.id)
         self._work: Follower | None = None
         self._others: tuple[Follower, ...] = ()
 
     async def load(self) -> None:
         """Return when all that is stored is in memory. Raises: BrokerUnavailable."""
         p = self._project
+        p.loading = True
         bucket = p.bucket.follow(self._entry, on_reset=self.replaced.set)
         channels = self._follower(p.channel_log, "ch", p.channels.apply, headers_only=True)
         inboxes = self._follower(p.inbox_log, "in", p.inboxes.apply, headers_only=True)
@@ -56,6 +58,8 @@ class Loading:
             self._group.create_task(follower.run(), name=f"follow {p.id}")
         for follower in (*self._others, work):
             await follower.caught_up(LOAD_SECONDS)
+        p.loading = False
+        p.ended.set()  # among what was read may be ends of which somebody has yet to hear
 
     async def take_over(self) -> None:
         """Return when all that a former leader has stored is in memory, and what it left half done is finished.
@@ -94,7 +98,7 @@ class Loading:
         )
 
     def _work_record(self, record: Record) -> None:
-        if record.subject == subjects.leader(self._project.id):
+        if record.subject == self._leader:
             self._project.leadership.apply(self._project, record)
         elif record.subject.startswith(self._launches):
             launches.follow(self._project, record)

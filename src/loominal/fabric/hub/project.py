@@ -86,8 +86,7 @@ class Project:
         self.policy = self.default_policy  # until somebody has set one, and in open mode always
         self.policy_revision = 0  # of its key in the bucket, also when that cannot be read
         self.policy_extra: dict[str, msgspec.Raw] = {}  # its fields of a later version
-        self.agents = Agents()
-        self.presence = Presence()
+        self.agents, self.presence = Agents(), Presence()
         self.channels = ChannelIndex(self.wakes)
         self.inboxes = Inboxes(self.wakes, self.clock)
         self.book = WorkBook()
@@ -101,6 +100,7 @@ class Project:
         self.launcher = launcher  # None: nothing may be started here
         self.targets, self.launches, self.spinup = Targets(launcher.targets if launcher else ()), Launches(), SpinUps()
         self.drains: dict[str, DrainRecord] = {}  # agent -> that it is to end, and by when
+        self.loading = False  # what is stored is being read, and nobody is served yet
         self.led_since: datetime | None = None  # in broker time
         self.tally = tally or ProjectTally()
         self.ended = Event()  # some item ended: its children and its offerer have to hear of it

@@ -9,6 +9,15 @@ from loominal.fabric.hub.work.matching import offer
 from loominal.model.work import ENDED, Status, WorkItem
 
 
+def loaded(project: Project, item: WorkItem) -> None:
+    """Know what follows from where an item stands as its project is loaded, while nobody can wait for anything yet."""
+    if item.status is Status.CLAIMED:
+        project.leases.begin(item, project.clock.monotonic())
+        project.crowd.touch(item.claimed_by)
+    elif item.last_holder:
+        _let_go(project, item.last_holder, item.ended_at or item.last.at)
+
+
 def moved(project: Project, before: WorkItem | None, item: WorkItem) -> None:
     """Let everybody know whom the item's new state concerns; called once per record, whoever wrote it."""
     if item.status is Status.CLAIMED:

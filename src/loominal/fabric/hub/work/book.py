@@ -15,7 +15,7 @@ from msgspec.structs import replace
 
 from loominal.broker import subjects
 from loominal.broker.log import Record
-from loominal.fabric.hub.work.shelves import Shelves
+from loominal.fabric.hub.work.shelves import Shelves, label_of
 from loominal.model import record as records
 from loominal.model.errors import CorruptRecord, NotFound
 from loominal.model.names import shown
@@ -175,11 +175,11 @@ class WorkBook:
         return status_at(item, now)
 
     def _remember(self, item: WorkItem) -> None:
-        place = item.submitted_at, item.id
-        self.shelves.add(item, place)
-        self.offered_by[item.submitter].add(item, place)
+        place, label = (item.submitted_at, item.id), label_of(item)
+        self.shelves.add(item, label, place)
+        self.offered_by[item.submitter].add(item, label, place)
         for each in item.capabilities:
-            self.needing[each].add(item, place)
+            self.needing[each].add(item, label, place)
         match item.status:
             case Status.READY:
                 self.ready.add(item, item.ready_at or item.submitted_at)

@@ -80,7 +80,11 @@ def follow(project: Project, record: Record) -> Entry:
 def take(project: Project, entry: Entry) -> None:
     """Take a record into the book; if it was news, let everybody know whom it concerns."""
     before = project.book.get(entry.item.id)
-    if project.book.apply(entry):
+    if not project.book.apply(entry):
+        return
+    if project.loading and before is None:
+        after.loaded(project, entry.item)
+    else:
         if project.leadership.led_at(entry.sequence):
             project.tally.moved(before.item if before else None, entry.item)
         after.moved(project, before.item if before else None, entry.item)

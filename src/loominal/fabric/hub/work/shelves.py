@@ -32,16 +32,15 @@ class Shelves:
     def __bool__(self) -> bool:
         return bool(self._shelves)
 
-    def add(self, item: WorkItem, place: Place) -> None:
-        """Put an item where it belongs now; `place` is its own, one object for all the shelves that it stands on."""
-        label = _label(item)
+    def add(self, item: WorkItem, label: Label, place: Place) -> None:
+        """Put an item where it belongs now; `label` and `place` are its own, for all the shelves that it stands on."""
         _insert(self._shelves[label], place)
         if item.status is Status.SCHEDULED:
             _insert(self._due[label], (item.due_at or item.submitted_at, item.id))
 
     def remove(self, item: WorkItem) -> None:
         """Take an item away, which is as it was when it was added."""
-        label = _label(item)
+        label = label_of(item)
         _delete(self._shelves, label, (item.submitted_at, item.id))
         if item.status is Status.SCHEDULED:
             _delete(self._due, label, (item.due_at or item.submitted_at, item.id))
@@ -97,7 +96,8 @@ class Shelves:
         return bisect_right(self._due[label], now, key=_at) if label in self._due else 0
 
 
-def _label(item: WorkItem) -> Label:
+def label_of(item: WorkItem) -> Label:
+    """Return on which shelf an item stands."""
     return Label(item.status, item.boundary, item.priority)
 
 
