@@ -306,6 +306,7 @@ async def test_a_reply_names_its_question_acknowledges_it_and_may_ask_back(typed
     assert any("acknowledged" in each.summary for each in events)
     assert await unread(typed) == []
     assert (await typed("reply", greeting.id, "to myself")).returncode == 2
+    assert (await typed("tell", ME, "to myself", "--wait")).returncode == 2
     assert (await typed("reply", "m_nothing", "hello")).returncode == 3
 
 

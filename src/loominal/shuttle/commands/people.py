@@ -69,6 +69,10 @@ def tell(fleet: Fleet, *, handle: str, text: str, ask: bool, importance: str, wa
     asks = ask or wait
 
     async def send(agent: Agent) -> int:
+        if wait and handle in (agent.handle, agent.guid):
+            raise InvalidArgument(
+                f"{handle} is you: nobody would answer", "`shuttle agents list` shows who else is there"
+            )
         since = await _now(agent) if wait else None
         sent = await agent.send_direct_message(
             handle, text, message_type=QUESTION if asks else "text", ack_required=asks, importance=importance
