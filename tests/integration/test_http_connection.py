@@ -20,6 +20,7 @@ from tests.integration.conftest import eventually
 from tests.patience import SOON
 
 BIG = b"x" * (4 << 20)  # more than what sockets and our buffer hold
+SOCKET_BYTES = 1 << 16  # of each socket's buffer, which a system may let grow to more than BIG
 
 
 class Hasty(Connection):
@@ -41,6 +42,7 @@ class Server:
     def __init__(self, connection: type[Connection]) -> None:
         self.heard: list[str] = []
         self.listening = socket.create_server(("127.0.0.1", 0))
+        self.listening.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SOCKET_BYTES)
         self.http: HttpServer = http_server(self.application)
         self.http.config.http = connection
         self.clients: list[asyncio.StreamWriter] = []
@@ -65,7 +67,11 @@ class Server:
         self.heard.append("answered")
 
     async def open(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-        reader, writer = await asyncio.open_connection(*self.listening.getsockname())
+        client = socket.socket()
+        client.setblocking(False)
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, SOCKET_BYTES)
+        await asyncio.get_running_loop().sock_connect(client, self.listening.getsockname())
+        reader, writer = await asyncio.open_connection(sock=client)
         self.clients.append(writer)
         return reader, writer
 
