@@ -59,11 +59,13 @@ async def test_each_command_does_what_the_first_readme_says(typed: Typing) -> No
         assert "three rules are not covered" in watch.stdout
         assert "here" in targets.stdout
         launch = spin_up.stdout.strip()
-        await eventually(lambda: _is_there(typed, launch), SECONDS)
+        await eventually(lambda: _is(typed, launch, "registered"), SECONDS)
         assert "2 claimed" in stats.stdout
         assert (await boss.get_target("here")).name == "here"
+        await typed("agents", "shutdown", (await boss.get_spin_up(launch)).agent)
+        await eventually(lambda: _is(typed, launch, "stopped"), SECONDS)
 
 
-async def _is_there(typed: Typing, launch: str) -> bool:
+async def _is(typed: Typing, launch: str, status: str) -> bool:
     shown = json.loads((await typed("spin-ups", "show", launch, "--json")).stdout)
-    return bool(shown["status"] == "registered")
+    return bool(shown["status"] == status)
